@@ -1,0 +1,26 @@
+"""fst: one small feed-forward network that paints in many styles."""
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+__all__ = ["FstError", "StyleTransferModule", "Stylizer", "__version__"]
+
+if TYPE_CHECKING:
+    from fst.errors import FstError
+    from fst.stylize.stylizer import Stylizer
+    from fst.training.module import StyleTransferModule
+
+_HOMES = {
+    "FstError": "fst.errors",
+    "Stylizer": "fst.stylize.stylizer",
+    "StyleTransferModule": "fst.training.module",
+}
+
+
+def __getattr__(name: str):
+    # Lazy, so that `import fst` is instant and stylising never imports Lightning.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fst' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,1 @@
+"""The command lines: arguments in, one call, a message out."""

@@ -1,0 +1,422 @@
+"""`fst-infer`: paint pictures with a trained style model.
+
+Only the standard library is imported up here, so that `--help` and a mistyped flag are answered
+at once; torch follows when the arguments are known to be well formed.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fst.errors import FstError
+
+if TYPE_CHECKING:
+    from fst.stylize.stylizer import Stylizer
+
+_ASSETS = Path(__file__).resolve().parents[1] / "assets"
+SAMPLE_PHOTO = _ASSETS / "sample.jpg"
+GALLERY = _ASSETS / "gallery.safetensors"
+MIN_SIZE_PX = 16  # as in networks.transformer, which would import torch
+MAX_STYLE_CHARS = 80
+MAX_NAME_BYTES = 240  # file systems stop at 255; the rest is for the suffix and a number
+
+FileId = tuple[int, int]
+# Each picture to read with what is to be written of it: style ids and paths.
+Plan = list[tuple[Path, list[tuple[int, Path]]]]
+
+_EXAMPLES = """examples:
+  fst-infer                                      paint the sample photo in style 0
+  fst-infer --list-styles                        what the model can paint
+  fst-infer photo.jpg --style wave               writes photo_wave.jpg here
+  fst-infer photo.jpg --style-id 2 -o new.png    names the output file
+  fst-infer photo.jpg holiday/ 'raw/*.png' --all-styles -o out/ --size 1080
+
+Written paths go to stdout, all else to stderr. Exit code: 0 all painted, 1 some picture failed,
+2 wrong arguments (nothing was done), 130 interrupted."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = _parser().parse_intermixed_args(argv)
+    try:
+        return _run(args)
+    except KeyboardInterrupt:
+        print("fst-infer: interrupted; what is written stays", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `fst-infer ... | head -1`: nobody reads on, so stop
+        # Python flushes stdout once more at exit, which would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fst-infer",
+        description="Paint pictures with a trained style model.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("inputs", nargs="*", metavar="PICTURE", help="files, folders, 'patterns'; else a sample")
+    add("--style-id", nargs="+", action="extend", type=_style_id, metavar="N", help="style by id")
+    add("--style", nargs="+", action="extend", metavar="NAME", help="style by name")
+    add("--all-styles", action="store_true", help="paint in every style of the model")
+    add("--list-styles", action="store_true", help="show id, name and number of pictures; stop")
+    add("--model", metavar="FILE", help="a .safetensors style model or a .ckpt (newest run)")
+    add("-o", "--output", metavar="PATH", help="folder, or file for one picture (this folder)")
+    add("--overwrite", action="store_true", help="replace files instead of numbering new ones")
+    add("--size", type=_size_px, metavar="PX", help="shrink shorter sides to at most PX pixels")
+    add("--device", type=_device_name, metavar="NAME", help="cpu, cuda, cuda:1, mps (a GPU or cpu)")
+    return parser
+
+
+def _style_id(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a style id; ids are 0, 1, 2..., and pictures go before --style-id"
+        ) from None
+
+
+def _size_px(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < MIN_SIZE_PX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {MIN_SIZE_PX} up")
+    return int(text)
+
+
+def _device_name(text: str) -> str:
+    if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:[0-9]{1,3})?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of cpu, cuda, cuda:1, mps, xpu")
+    return text
+
+
+def _run(args: argparse.Namespace) -> int:
+    problems: list[str] = []
+    photos: dict[Path, Path] = {}
+    styles: dict[int, str] = {}
+    with _noting(problems):
+        stylizer = _open_model(args)
+        if args.list_styles:
+            return _list_styles(stylizer)
+        styles = _choose_styles(stylizer, args, problems)
+    if not args.list_styles:
+        photos = _find_photos(args.inputs, problems)
+        with _noting(problems):
+            _check_output(args, photos, len(photos) * len(styles))
+    if not problems:
+        plan = _plan(photos, styles, args.output)
+        # Without --overwrite a name that is taken is numbered anyway.
+        problems = _input_clashes(plan) if args.overwrite else []
+    for problem in problems:
+        _tell(f"error: {problem}")
+    return 2 if problems else _paint_all(stylizer, plan, args)
+
+
+@contextmanager
+def _noting(problems: list[str]) -> Iterator[None]:
+    """Collects an FstError, so that all problems with the arguments are told at once."""
+    try:
+        yield
+    except FstError as problem:
+        problems.append(str(problem))
+
+
+def _tell(text: str) -> None:
+    from fst.images import printable
+
+    print(f"fst-infer: {printable(text)}", file=sys.stderr)
+
+
+def _open_model(args: argparse.Namespace) -> "Stylizer":
+    from fst.stylize.stylizer import Stylizer
+
+    device = _device(args.device)
+    if args.model is not None:
+        return Stylizer(args.model, device)
+    for path in [*_newest_models(Path("checkpoints")), *[GALLERY] * GALLERY.is_file()]:
+        try:
+            stylizer = Stylizer(path, device)
+        except FstError as problem:
+            _tell(f"skipped {problem}")
+            continue
+        _tell(f"model {path}")
+        return stylizer
+    raise FstError("no style model below checkpoints; train one with fst-train or give --model")
+
+
+def _device(name: str | None) -> str:
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise FstError(f"device {name} cannot be used ({reason}); try --device cpu") from None
+    return name
+
+
+def _newest_models(folder: Path) -> list[Path]:
+    files = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.endswith(".safetensors") and os.path.isfile(os.path.join(parent, name))
+    ]
+    return sorted(files, key=lambda file: (os.path.getmtime(file), file), reverse=True)
+
+
+def _list_styles(stylizer: "Stylizer") -> int:
+    from fst.images import printable
+
+    names = [printable(name) for name in stylizer.style_names]
+    wide = max(len(name) for name in names)
+    for style_id, (name, style) in enumerate(zip(names, stylizer.styles, strict=True)):
+        images = style.get("images")
+        count = len(images) if isinstance(images, list) else 0  # the file may say anything
+        _print_line(f"{style_id:3}  {name:{wide}}  {count} picture{'s' * (count != 1)}")
+    return 0
+
+
+def _choose_styles(
+    stylizer: "Stylizer", args: argparse.Namespace, problems: list[str]
+) -> dict[int, str]:
+    """The styles to paint in, from id to name."""
+    names = stylizer.style_names
+    if args.all_styles:
+        return dict(enumerate(names))
+    wanted = [*(args.style_id or []), *(args.style or [])]
+    if not wanted:
+        if len(names) > 1:
+            _tell(f"style 0 ({names[0]}); --list-styles shows all {len(names)}")
+        return {0: names[0]}
+    chosen = {}
+    for style in wanted:
+        try:
+            style_id = stylizer.style_id(style)
+        except FstError as problem:
+            is_path = isinstance(style, str) and os.path.lexists(style)
+            problems.append(f"{problem}{'; pictures go before --style' * is_path}")
+        else:
+            chosen[style_id] = names[style_id]
+    return chosen
+
+
+def _find_photos(inputs: list[str], problems: list[str]) -> dict[Path, Path]:
+    """The pictures to paint, each with the folder it gets below the output folder."""
+    from fst import images
+
+    if not inputs:
+        if not SAMPLE_PHOTO.is_file():
+            problems.append("no picture given; name files, folders or patterns")
+        return {SAMPLE_PHOTO: Path()}
+    photos: dict[Path, Path] = {}
+    seen: set[Path] = set()
+    for given in inputs:
+        with _noting(problems):
+            for photo in images.find(given):
+                if photo.absolute() not in seen:
+                    seen.add(photo.absolute())
+                    photos[photo] = _folder_below(given, photo)
+    return photos
+
+
+def _folder_below(given: str, photo: Path) -> Path:
+    """A found picture's folder relative to the folder or the fixed part of the pattern given."""
+    path = Path(given if os.path.lexists(given) else os.path.expanduser(given))
+    if path.is_file():
+        return Path()
+    if not path.is_dir():
+        path = Path(*takewhile(lambda part: not set(part) & set("*?["), path.parts))
+    below = photo.relative_to(path).parent
+    return Path() if ".." in below.parts else below
+
+
+def _is_output_file(output: str | None) -> bool:
+    from fst.images import IMAGE_SUFFIXES
+
+    # os.path.splitext, not Path.suffix: "out.png/" is a folder.
+    is_picture = os.path.splitext(output or "")[1].lower() in IMAGE_SUFFIXES
+    return is_picture and not os.path.isdir(output or "")
+
+
+def _check_output(args: argparse.Namespace, photos: dict[Path, Path], count: int) -> None:
+    output = args.output
+    if not output or os.path.isdir(output):
+        return
+    if not _is_output_file(output):
+        if os.path.lexists(output):
+            raise FstError(f"-o {output} is a file; name a folder or a new picture file")
+        return
+    if count > 1:
+        raise FstError(
+            f"-o {output} is one file, but {count} pictures are to be written; name a folder"
+        )
+    if _identity(Path(output)) in {_identity(photo) for photo in photos} - {None}:
+        raise FstError(f"-o {output} is the input picture; name another file")
+    if os.path.lexists(output) and not args.overwrite:
+        raise FstError(f"-o {output} exists; name another file or add --overwrite")
+
+
+def _identity(path: Path) -> FileId | None:
+    """Tells one file from another, whatever names and links lead to it; None where none is."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _plan(photos: dict[Path, Path], styles: dict[int, str], output: str | None) -> Plan:
+    if output and _is_output_file(output):
+        return [(photo, [(style_id, Path(output)) for style_id in styles]) for photo in photos]
+    top = Path(output or "")
+    return [
+        (
+            photo,
+            [
+                (style_id, top / (below if output else "") / _file_name(photo, style_id, name))
+                for style_id, name in styles.items()
+            ],
+        )
+        for photo, below in photos.items()
+    ]
+
+
+def _file_name(photo: Path, style_id: int, style_name: str) -> str:
+    suffix = ".jpg" if photo.suffix.lower() in (".jpg", ".jpeg") else ".png"
+    style = _safe_name(style_name) or f"style{style_id}"
+    room = MAX_NAME_BYTES - len(style.encode())
+    return f"{_clip(photo.stem, room)}_{style}{suffix}"
+
+
+def _safe_name(name: str) -> str:
+    """A style name fit for a file name: it comes from a file that anyone may have written."""
+    safe = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in name)
+    return _clip(safe.strip(". ")[:MAX_STYLE_CHARS], MAX_NAME_BYTES // 2)
+
+
+def _clip(text: str, max_bytes: int) -> str:
+    encoded = text.encode("utf-8", "surrogateescape")
+    return text if len(encoded) <= max_bytes else encoded[:max_bytes].decode("utf-8", "ignore")
+
+
+def _input_clashes(plan: Plan) -> list[str]:
+    """Outputs that would replace an input."""
+    inputs = {_identity(photo) for photo, _ in plan} - {None}
+    return [
+        f"output {path} is an input picture; name another folder with -o"
+        for _, targets in plan
+        for _, path in targets
+        if _identity(path) in inputs
+    ]
+
+
+def _paint_all(stylizer: "Stylizer", plan: Plan, args: argparse.Namespace) -> int:
+    from fst.images import ImageError
+
+    # Kept from --overwrite: the inputs, and what this run wrote under a name that comes twice.
+    protected = {_identity(photo) for photo, _ in plan} - {None}
+    exit_code = 0
+    with _progress_bar(sum(len(targets) for _, targets in plan)) as bar:
+        for photo, targets in plan:
+            left = len(targets)
+            try:
+                for path in _paint_photo(stylizer, photo, targets, args, protected):
+                    left -= 1
+                    _beside(bar, _print_line, str(path))
+            except ImageError as problem:
+                _beside(bar, _tell, str(problem), left)
+                exit_code = 1
+            except FstError as problem:  # nothing can be saved, as on a full disk: no use to go on
+                _beside(bar, _tell, str(problem), left)
+                return 1
+    return exit_code
+
+
+def _paint_photo(
+    stylizer: "Stylizer",
+    photo: Path,
+    targets: list[tuple[int, Path]],
+    args: argparse.Namespace,
+    protected: set[FileId],
+) -> Iterator[Path]:
+    """Reads a picture once and gives the path of each painting when it is written."""
+    from fst import images
+
+    shape: tuple[int, ...] = ()
+    try:
+        content = images.load(photo, args.size)
+        shape = tuple(content.shape[:0:-1])  # width, height
+        if min(shape) < MIN_SIZE_PX:
+            size = "x".join(map(str, shape))
+            raise images.ImageError(
+                f"cannot read {photo}: {size} px is too small; give at least {MIN_SIZE_PX} px a side"
+            )
+        for style_id, path in targets:
+            painting = stylizer.stylize(content, style_id)
+            path = _free_path(path, protected) if args.overwrite else images.unused_path(path)
+            images.save(painting, path, overwrite=args.overwrite)
+            protected |= {_identity(path)} - {None}
+            yield path
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        size = f"{shape[0]}x{shape[1]} px" if shape else "the picture"
+        smaller = max(MIN_SIZE_PX, min(shape, default=2160) // 2)
+        raise images.ImageError(
+            f"{photo}: {size} does not fit in memory; try --size {smaller}"
+        ) from None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # CUDA has a class for it; a CPU says "can't allocate memory" or, inside oneDNN, "bad_alloc".
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "memory" in text or "bad_alloc" in text
+
+
+def _free_path(path: Path, protected: set[FileId]) -> Path:
+    candidate, number = path, 0
+    while _identity(candidate) in protected:
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate
+
+
+def _progress_bar(total: int) -> Any:
+    """A tqdm bar, or None where nobody would see it move."""
+    if total < 2 or not sys.stderr.isatty():
+        return nullcontext()
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit="picture")
+
+
+def _beside(bar: Any, write: Callable[[str], None], text: str, steps: int = 1) -> None:
+    """Writes a line without tearing the bar, then moves the bar."""
+    if bar is None:
+        return write(text)
+    with bar.external_write_mode():
+        write(text)
+    bar.update(steps)
+
+
+def _print_line(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except UnicodeEncodeError:  # a file name that is no text: its bytes, for the next in the pipe
+        sys.stdout.buffer.write(os.fsencode(text) + b"\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

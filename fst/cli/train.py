@@ -1,0 +1,284 @@
+"""fst-train: one network, many styles.
+
+`main` parses (fst/cli/train_arguments.py), checks everything that can be checked before work
+begins, and hands over to pytorch-lightning.
+"""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from fst.cli.train_arguments import parse
+from fst.errors import FstError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run fst-train; returns the exit code: 0 done, 1 failed on the way, 2 wrong arguments."""
+    try:
+        settings, trainer_settings = parse(sys.argv[1:] if argv is None else argv)
+        run = prepare(settings, trainer_settings)
+    except FstError as error:
+        print(f"fst-train: {error}", file=sys.stderr)
+        return 2
+    try:
+        train(settings, *run)
+    except FstError as error:
+        print(f"fst-train: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
+    """Check paths and numbers, and make module, data, callbacks and trainer.
+
+    Raises:
+        FstError: Lists all that is wrong.
+    """
+    problems: list[str] = []
+
+    def attempt(make, *args, **kwargs):
+        try:
+            return make(*args, **kwargs)
+        except FstError as error:
+            problems.append(str(error))
+            return None
+
+    styles = attempt(_styles, settings)
+    attempt(_check_loss_network, settings)
+    attempt(_check_sizes, settings)
+    data = attempt(_data, settings, len(styles or [0]))
+    folder = attempt(_run_folder, settings)
+    if styles:
+        attempt(_check_resume, settings, styles)
+    if problems:
+        raise FstError("\nfst-train: ".join(problems))
+    module = _module(settings, styles)
+    trainer, saver = _trainer(settings, trainer_settings, folder)
+    return module, data, trainer, saver
+
+
+def train(settings: Any, module, data, trainer, saver) -> None:
+    """Fit, measure the last state if the run did not, write the model, and say what to do next."""
+    from fst.training.review import write_hyperparameters
+
+    if trainer.is_global_zero:
+        _announce(settings, module, data, trainer)
+        settings.save(saver.folder)
+    trainer.fit(module, datamodule=data, ckpt_path=settings.resume)
+    if trainer.interrupted:
+        return
+    if module.measured_step != trainer.global_step:
+        trainer.validate(module, datamodule=data, verbose=False)
+    if trainer.is_global_zero:
+        saver.save_model(module)
+        write_hyperparameters(trainer, module)
+        _conclude(saver.folder, module, data)
+
+
+def _styles(settings: Any) -> list:
+    from fst.styles import read_styles
+
+    return read_styles(settings.styles or [])
+
+
+def _check_loss_network(settings: Any) -> None:
+    """A weights file must be readable before anything else starts; downloads come later."""
+    from fst.losses.perceptual import PerceptualLoss
+    from fst.losses.style import STYLE_LOSSES
+    from fst.networks.vgg import CONVS_PER_STAGE, load_loss_network
+
+    name = settings.loss_weights or settings.loss_network
+    if settings.style_loss not in STYLE_LOSSES:
+        known = ", ".join(STYLE_LOSSES)
+        raise FstError(f"--style-loss {settings.style_loss}: unknown, choose among {known}")
+    if name not in CONVS_PER_STAGE:
+        layers = {k: getattr(settings, k) for k in ("content_layer", "style_layers")}
+        PerceptualLoss(load_loss_network(name), **layers)
+
+
+def _check_sizes(settings: Any) -> None:
+    if settings.size < 32:
+        raise FstError(f"--size {settings.size}: crops must be at least 32 px")
+    if settings.style_size < 32:
+        raise FstError(f"--style-size {settings.style_size}: must be at least 32 px")
+
+
+def _data(settings: Any, num_styles: int):
+    from fst.content.datamodule import ContentDataModule
+
+    if not settings.content:
+        raise FstError("--content: give a folder of photos to train on, for example --content photos/")
+    try:
+        return ContentDataModule(
+            settings.content,
+            size_px=settings.size,
+            batch_size=settings.batch_size,
+            num_styles=num_styles,
+            seed=settings.seed,
+            held_out=settings.held_out,
+            num_workers=settings.num_workers,
+        )
+    except FstError as error:
+        raise FstError(f"--content: {error}") from None
+
+
+def _run_folder(settings: Any) -> Path:
+    """The folder of the run; it can be written and holds no other run."""
+    from fst.stylize.style_model import write_atomically
+    from fst.training.checkpoint import CHECKPOINT_NAME
+
+    if settings.output:
+        folder = Path(settings.output)
+    elif settings.resume:
+        folder = Path(settings.resume).parent
+    else:
+        root, number = Path("checkpoints"), 1
+        while (root / f"run-{number}").exists():
+            number += 1
+        folder = root / f"run-{number}"
+    if not settings.resume and (folder / CHECKPOINT_NAME).exists():
+        raise FstError(
+            f"{folder} holds a run already: continue it with --resume {folder / CHECKPOINT_NAME}, "
+            "or choose another -o"
+        )
+    write_atomically(folder / ".write_test", b"")
+    (folder / ".write_test").unlink()
+    return folder
+
+
+def _check_resume(settings: Any, styles: list) -> None:
+    if not settings.resume:
+        return
+    from fst.training.checkpoint import read_checkpoint
+
+    stored = read_checkpoint(settings.resume)
+    before = [style["name"] for style in stored["style_model"]["styles"]]
+    now = [style.name for style in styles]
+    if before != now:
+        raise FstError(
+            f"--resume: {settings.resume} was trained for {', '.join(before)}, "
+            f"now --styles are {', '.join(now)}: leave --styles out, or start a new run"
+        )
+    architecture = stored["style_model"]["architecture"]
+    for name, value in (("width", settings.width), ("num_blocks", settings.num_blocks)):
+        if architecture[name] != value:
+            raise FstError(
+                f"--resume: the run has {name} {architecture[name]}, not {value}: "
+                f"leave the flag out, or start a new run"
+            )
+    if stored["global_step"] >= settings.steps:
+        raise FstError(
+            f"--resume: {settings.resume} has done its {stored['global_step']} steps: "
+            "give more with --steps"
+        )
+
+
+def _module(settings: Any, styles: list):
+    from fst.training.module import StyleTransferModule
+
+    return StyleTransferModule(
+        [style.as_dict() for style in styles],
+        width=settings.width,
+        num_blocks=settings.num_blocks,
+        loss_network=settings.loss_weights or settings.loss_network,
+        content_layer=settings.content_layer,
+        style_layers=settings.style_layers,
+        content_weight=settings.content_weight,
+        style_weight=settings.style_weight,
+        tv_weight=settings.tv_weight,
+        classic_weights=settings.classic_weights,
+        style_loss=settings.style_loss,
+        style_size_px=settings.style_size,
+        learning_rate=settings.lr,
+        seed=settings.seed,
+    )
+
+
+def _trainer(settings: Any, trainer_settings: dict[str, Any], folder: Path) -> tuple:
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import LearningRateMonitor
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    from fst.training.checkpoint import AtomicCheckpointIO, RunSaver
+    from fst.training.precision import best_precision
+    from fst.training.review import ReviewGrid, RunLog, RunProgress
+
+    _quieten()
+    saver = RunSaver(folder, settings.save_every or max(1, settings.steps // 20))
+    given = {key: value for key, value in trainer_settings.items() if value is not None}
+    review_every = settings.review_every or max(1, settings.steps // 10)
+    callbacks = [RunLog(), ReviewGrid(), LearningRateMonitor(), saver]
+    if given.get("enable_progress_bar", True):
+        callbacks.append(RunProgress(settings.batch_size))
+    ours = {
+        "max_steps": settings.steps,
+        "max_epochs": -1,  # the run is one long epoch, see fst/content/datamodule.py
+        "precision": best_precision(given.get("accelerator", "auto")),
+        "val_check_interval": review_every * given.get("accumulate_grad_batches", 1),
+        "check_val_every_n_epoch": None,
+        "log_every_n_steps": max(1, min(20, settings.steps // 20)),
+        "logger": TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False),
+    }
+    fixed = {
+        "use_distributed_sampler": False,
+        "enable_checkpointing": False,  # RunSaver does it
+        "num_sanity_val_steps": 0,
+        "enable_model_summary": False,
+    }
+    callbacks += _as_list(given.pop("callbacks", None))
+    plugins = [AtomicCheckpointIO(), *_as_list(given.pop("plugins", None))]
+    try:
+        trainer = pl.Trainer(**(ours | given | fixed), callbacks=callbacks, plugins=plugins)
+    except Exception as error:  # Lightning checks its flags with many kinds of exceptions
+        raise FstError(f"--trainer: {' '.join(str(error).split())}") from None
+    return trainer, saver
+
+
+def _as_list(value: Any) -> list:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _quieten() -> None:
+    """Leave out the parts of Lightning's talk that no user of this command can act on."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # The photos are in memory: worker processes would only cost.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*the `CombinedLoader` length.*")
+    # Both log folders are made by this command.
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+
+
+def _announce(settings: Any, module, data, trainer) -> None:
+    names = ", ".join(style.name for style in module.styles)
+    print(
+        f"{len(module.styles)} styles ({names}), {len(data.photos)} photos and "
+        f"{len(data.held_out)} held out, {settings.steps} steps of {settings.batch_size} x "
+        f"{settings.size} px, {trainer.precision} on {trainer.strategy.root_device}"
+    )
+
+
+def _conclude(folder: Path, module, data) -> None:
+    from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME
+
+    if data.photos.bad_files:
+        print(data.photos.report())
+    print(f"\nheld-out distances   {'style':>8} {'content':>8}")
+    for style in module.styles:
+        style_distance = module.final_metrics[f"held_out_style/{style.name}"]
+        content_distance = module.final_metrics[f"held_out_content/{style.name}"]
+        print(f"  {style.name[:18]:18} {style_distance:8.3f} {content_distance:8.3f}")
+    model = folder / MODEL_NAME
+    print(
+        f"\nwritten: {model} (style model), {folder / CHECKPOINT_NAME} (to resume)\n"
+        f"paint:   fst-infer PHOTO --model {model} --style {module.styles[0].name}\n"
+        f"review:  tensorboard --logdir {folder} --samples_per_plugin images=0"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

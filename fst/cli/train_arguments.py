@@ -1,0 +1,201 @@
+"""The arguments of fst-train: flags, YAML files and Lightning's own, checked together."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse.typing import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+
+from fst.errors import FstError
+
+EPILOG = """every flag of pytorch-lightning's Trainer is accepted as --trainer.NAME
+(--trainer.devices 2, --trainer.precision 32-true, ...); --trainer.help lists them"""
+CONFIG_NAME = "config.yaml"
+# What the command decides itself; --steps and the callbacks take their place.
+TRAINER_SKIP = {
+    "max_steps",
+    "max_epochs",
+    "min_steps",
+    "min_epochs",
+    "max_time",
+    "default_root_dir",
+    "use_distributed_sampler",
+    "enable_checkpointing",
+    "num_sanity_val_steps",
+    "reload_dataloaders_every_n_epochs",
+    "check_val_every_n_epoch",
+    "val_check_interval",
+    "enable_model_summary",
+}
+
+
+def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
+    """Read the arguments.
+
+    Returns:
+        The settings of our flags, with a method `save(folder)` that stores them for a resume, and
+        those of Lightning's Trainer (None where not given), classes instantiated.
+
+    Raises:
+        FstError: Lists every argument that is wrong.
+        SystemExit: After --help, --print_config and the like.
+    """
+    if {"-h", "--help"} & set(argv):
+        _parser(with_trainer=False).parse_args(["--help"])
+    if "--trainer.help" in argv:
+        _trainer_help()
+    parser = _parser()
+    argv = _with_stored_settings(argv)
+    try:
+        config = parser.parse_args(argv)
+    except Exception as error:
+        raise FstError(_all_problems(parser, argv, error)) from None
+    trainer = parser.instantiate_classes(config).trainer
+    return _Stored(parser, config), dict(vars(trainer))
+
+
+class _Stored:
+    """Settings by attribute; knows how to save the whole configuration."""
+
+    def __init__(self, parser: ArgumentParser, config: Namespace) -> None:
+        self._parser, self._config = parser, config
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._config, name)
+
+    def save(self, folder: Path) -> None:
+        """Write config.yaml for `--resume` and for `--config` of another run."""
+        from fst.stylize.style_model import write_atomically
+
+        config = self._config.clone()
+        config.resume = config.output = None  # they belong to one call, not to the run
+        config.pop("config", None)
+        text = self._parser.dump(config, skip_none=True)
+        write_atomically(Path(folder) / CONFIG_NAME, text.encode())
+
+
+def _parser(with_trainer: bool = True) -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="fst-train",
+        description="Train one network to paint in many styles.",
+        epilog=EPILOG,
+        exit_on_error=False,
+        default_env=False,
+        usage="fst-train --styles a.jpg b.jpg --content photos/ [options]",
+    )
+    _add_data(parser)
+    _add_run(parser)
+    _add_loss(parser)
+    if with_trainer:
+        # Importing Lightning takes seconds; --help does without.
+        import pytorch_lightning as pl
+
+        parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, skip=TRAINER_SKIP)
+        nothing = {f"trainer.{name}": None for name in _trainer_names(pl.Trainer)}
+        parser.set_defaults(nothing)
+    return parser
+
+
+def _trainer_names(trainer_class: type) -> list[str]:
+    from inspect import signature
+
+    names = set(signature(trainer_class.__init__).parameters) - {"self"} - TRAINER_SKIP
+    return sorted(names)
+
+
+def _add_data(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--styles", type=str, nargs="+", metavar="FILE", help="a style each; a folder is one")
+    add("--content", type=str, nargs="+", metavar="DIR", help="photos to train on")
+    add("--held-out", type=str, nargs="+", metavar="DIR", help="photos for review only")
+    add("--size", type=PositiveInt, default=256, metavar="PX", help="side of the crops (256)")
+    add("--style-size", type=PositiveInt, default=384, metavar="PX", help="larger: larger strokes")
+    add("--batch-size", type=PositiveInt, default=4, metavar="N", help="images a step (4)")
+    add("--num-workers", type=NonNegativeInt, metavar="N", help="reader processes (by memory)")
+
+
+def _add_run(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--steps", type=PositiveInt, default=4000, metavar="N", help="optimiser steps (4000)")
+    add("--width", type=PositiveFloat, default=0.5, metavar="W", help="1: 32-64-128 channels (0.5)")
+    add("--num-blocks", type=NonNegativeInt, default=5, metavar="N", help="residual blocks (5)")
+    add("--lr", type=PositiveFloat, default=2e-3, metavar="R", help="Adam's peak rate (0.002)")
+    add("--seed", type=NonNegativeInt, default=0, metavar="N", help="of weights and drawing (0)")
+    add("-o", "--output", metavar="DIR", help="folder of the run (checkpoints/run-N)")
+    add("--resume", metavar="CKPT", help="continue a run, with its settings")
+    add("--save-every", type=PositiveInt, metavar="N", help="steps between saves (a 20th)")
+    add("--review-every", type=PositiveInt, metavar="N", help="steps between reviews (a 10th)")
+    add("--config", action=ActionConfigFile, metavar="YAML", help="settings; --print_config makes one")
+
+
+def _add_loss(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--loss-network", default="vgg19", metavar="NAME", help="vgg16 or vgg19 of torchvision")
+    add("--loss-weights", metavar="FILE", help="a VGG file instead (safetensors, state_dict)")
+    add("--content-layer", metavar="LAYER", help="relu3_2 (vgg19), relu3_3 (vgg16)")
+    add("--style-layers", type=str, nargs="+", metavar="LAYER", help="relu1_1 ... relu5_1")
+    add("--style-loss", default="gram", metavar="NAME", help="statistic of style (gram)")
+    add("--content-weight", type=NonNegativeFloat, metavar="W", help="weight of content (1)")
+    add("--style-weight", type=NonNegativeFloat, metavar="W", help="weight of style (5)")
+    add("--tv-weight", type=NonNegativeFloat, metavar="W", help="weight of smoothness")
+    add("--classic-weights", action="store_true", help="Johnson's absolute sums, 1e5/1e10")
+
+
+def _with_stored_settings(argv: list[str]) -> list[str]:
+    """With --resume, put the run's own config.yaml before the other arguments."""
+    for place, argument in enumerate(argv):
+        name, _, value = argument.partition("=")
+        if name == "--resume":
+            path = Path(value or (argv[place + 1] if place + 1 < len(argv) else ""))
+            config = path.parent / CONFIG_NAME
+            if config.is_file() and os.path.isfile(path):
+                return ["--config", str(config), *argv]
+    return argv
+
+
+def _all_problems(parser: ArgumentParser, argv: list[str], first: Exception) -> str:
+    """One line a problem: parse each flag with its values alone and collect what fails."""
+    groups: list[list[str]] = []
+    for argument in argv:
+        if argument.startswith("-") and not _is_number(argument):
+            groups.append([argument])
+        elif groups:
+            groups[-1].append(argument)
+        else:
+            groups.append([argument])
+    problems = []
+    for group in groups:
+        try:
+            parser.parse_args(group)
+        except Exception as error:
+            problems.append(_one_line(error))
+    return "\nfst-train: ".join(dict.fromkeys(problems)) or _one_line(first)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _trainer_help() -> None:
+    import pytorch_lightning as pl
+
+    for name in _trainer_names(pl.Trainer):
+        print(f"--trainer.{name}")
+    print("\nsee the Trainer page of pytorch-lightning's documentation for each")
+    sys.exit(0)

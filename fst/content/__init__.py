@@ -1,0 +1,1 @@
+"""Where training pictures come from: folders of photos and procedural scenes."""

@@ -1,0 +1,1 @@
+"""What makes a picture good: content, style statistics and smoothness."""

@@ -1,0 +1,156 @@
+"""The training objective: content, style and smoothness, each dimensionless."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fst.errors import FstError
+from fst.losses.style import STYLE_LOSSES
+from fst.networks.vgg import LossNetwork
+
+# Content at the third stage keeps shapes and frees textures; styles at every scale
+# (VGG-19: Gatys et al. 2016; VGG-16: Johnson et al. 2016).
+CONTENT_LAYER = {"vgg19": "relu3_2", "vgg16": "relu3_3"}
+STYLE_LAYERS = {
+    "vgg19": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+    "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
+}
+# Weights of content, style and total variation. With relative losses one set serves every style;
+# the classic ones are those of the published Johnson recipes for absolute sums.
+DEFAULT_WEIGHTS = (1.0, 5.0, 0.0)
+CLASSIC_WEIGHTS = (1e5, 1e10, 0.0)
+
+
+class PerceptualLoss:
+    """How far stylised images are from their content in shape and from their style in texture.
+
+    A plain object, not a module: it holds the frozen loss network and the style targets out of
+    reach of checkpoints, optimisers and distributed wrappers.
+
+    All arithmetic on features is in fp32, whatever precision the loss network runs in.
+    """
+
+    def __init__(
+        self,
+        loss_network: LossNetwork,
+        *,
+        content_layer: str | None = None,
+        style_layers: Sequence[str] | None = None,
+        weights: tuple[float, float, float] | None = None,
+        style_loss: str = "gram",
+        classic: bool = False,
+    ) -> None:
+        """Choose layers and weights.
+
+        Args:
+            loss_network: Frozen features.
+            content_layer: Layer that measures content; by default the third stage's second.
+            style_layers: Layers that measure style; by default one of each stage.
+            weights: Of content, style and total variation; by default those of the mode.
+            style_loss: Name in `STYLE_LOSSES`.
+            classic: Absolute sums and their weights (Johnson et al. 2016), not relative ones.
+
+        Raises:
+            FstError: The network lacks a layer, or the style loss is unknown.
+        """
+        if style_loss not in STYLE_LOSSES:
+            raise FstError(
+                f"style loss {style_loss!r} is unknown: choose among {', '.join(STYLE_LOSSES)}"
+            )
+        self.loss_network = loss_network
+        self.content_layer = content_layer or CONTENT_LAYER[loss_network.topology]
+        self.style_layers = tuple(style_layers or STYLE_LAYERS[loss_network.topology])
+        self.classic = classic
+        self.weights = weights or (CLASSIC_WEIGHTS if classic else DEFAULT_WEIGHTS)
+        self.style_loss = STYLE_LOSSES["classic" if classic else style_loss]
+        self.targets: dict[str, Tensor] = {}  # layer -> (S, ...)
+        loss_network.require([self.content_layer, *self.style_layers])
+
+    @torch.no_grad()
+    def set_styles(self, styles: Sequence[Sequence[Tensor]]) -> None:
+        """Compute the targets, once.
+
+        Args:
+            styles: For each style id the pictures of that style, each (3, H, W) in [0, 1], on the
+                device of the loss network and at the size whose strokes are wanted.
+        """
+        targets: dict[str, list[Tensor]] = {layer: [] for layer in self.style_layers}
+        for images in styles:
+            features = [self.loss_network(image[None], self.style_layers) for image in images]
+            for layer in self.style_layers:
+                targets[layer].append(self.style_loss.target([f[layer] for f in features]))
+        self.targets = {layer: torch.stack(rows) for layer, rows in targets.items()}
+
+    def to(self, device: torch.device) -> "PerceptualLoss":
+        """Move the loss network and the targets."""
+        self.loss_network.to(device)
+        self.targets = {layer: target.to(device) for layer, target in self.targets.items()}
+        return self
+
+    def __call__(self, stylized: Tensor, content: Tensor, style_index: Tensor) -> dict[str, Tensor]:
+        """Loss terms of a batch.
+
+        content = ||F(y) - F(x)||^2 / ||F(x)||^2, style = mean over layers of the style distance,
+        tv = mean squared difference of neighbouring pixels;
+        total = w_content content + w_style style + w_tv tv, averaged over the batch.
+
+        Args:
+            stylized: y, (B, 3, H, W) in [0, 1]; gradients flow here.
+            content: x, the same shape.
+            style_index: (B,) style ids, int64.
+
+        Returns:
+            "total", "content", "style" and "tv" as scalars with gradient; "style_per_image" (B,)
+            and "style/<layer>" scalars, detached, for logs.
+        """
+        with torch.no_grad():
+            target = self.loss_network(content, [self.content_layer])[self.content_layer].float()
+        layers = {self.content_layer, *self.style_layers}
+        features = self.loss_network(stylized, layers)
+        content_loss = self._content(features[self.content_layer].float(), target).mean()
+        by_layer = torch.stack(
+            [
+                self.style_loss.distance(features[layer], self.targets[layer][style_index])
+                for layer in self.style_layers
+            ]
+        )  # (L, B)
+        # The classic recipes add the layers up.
+        per_image = by_layer.sum(0) if self.classic else by_layer.mean(0)
+        tv = total_variation(stylized.float())
+        w_content, w_style, w_tv = self.weights
+        terms = {
+            "total": w_content * content_loss + w_style * per_image.mean() + w_tv * tv,
+            "content": content_loss,
+            "style": per_image.mean(),
+            "tv": tv,
+            "style_per_image": per_image.detach(),
+        }
+        for layer, distances in zip(self.style_layers, by_layer.detach(), strict=True):
+            terms[f"style/{layer}"] = distances.mean()
+        return terms
+
+    def _content(self, features: Tensor, target: Tensor) -> Tensor:
+        if self.classic:
+            return (features - target).square().mean((1, 2, 3))
+        return content_distance(features, target)
+
+
+def content_distance(features: Tensor, target: Tensor) -> Tensor:
+    """Relative squared distance of features: ||F(y) - F(x)||^2 / ||F(x)||^2, (B,).
+
+    Gatys et al. 2016, eq. 1. Differs from the paper: relative to the content's features. A
+    one-colour photo may have none at all, hence the small floor.
+    """
+    squares = (features - target).square().sum((1, 2, 3))
+    return squares / target.square().sum((1, 2, 3)).clamp_min(1e-6 * target[0].numel())
+
+
+def total_variation(images: Tensor) -> Tensor:
+    """Mean squared difference of neighbouring pixels of (B, 3, H, W), summed over both directions.
+
+    Johnson et al. 2016, section 3.2. Differs from the paper: a mean, so that size drops out.
+    """
+    rows = (images[:, :, 1:] - images[:, :, :-1]).square().mean()
+    columns = (images[:, :, :, 1:] - images[:, :, :, :-1]).square().mean()
+    return rows + columns

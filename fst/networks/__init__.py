@@ -1,0 +1,1 @@
+"""The networks: the transformer network that paints and the loss network that judges."""

@@ -1,0 +1,167 @@
+"""The transformer network: paints a content image in any of its styles in one pass."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fst.networks.conditional import ConditionalInstanceNorm2d
+
+MIN_SIZE_PX = 16  # below this the quarter-resolution trunk is too small to reflect
+STRIDE = 4  # two halvings: sizes are padded up to a multiple of this and cropped back
+
+
+class TransformerNet(nn.Module):
+    """Feed-forward stylisation network with conditional instance norm after every convolution.
+
+    The shape of Johnson et al. 2016 ("Perceptual Losses for Real-Time Style Transfer and
+    Super-Resolution"), the conditioning of Dumoulin et al. 2017:
+
+        conv 9x9 -> 32, 3x3/2 -> 64, 3x3/2 -> 128, residual blocks, x2 -> 64, x2 -> 32, 9x9 -> 3
+
+    reflect padding, nearest-neighbour upsampling, sigmoid. Differs from Dumoulin et al.: the
+    upsampling convolutions are computed at low resolution (see `UpsampleConv`).
+
+    Example:
+        >>> network = TransformerNet(num_styles=3, width=0.25, num_blocks=1)
+        >>> photo = torch.rand(1, 3, 37, 50)
+        >>> network(photo, network.one_hot(torch.tensor([2]))).shape
+        torch.Size([1, 3, 37, 50])
+    """
+
+    def __init__(self, num_styles: int, width: float = 1.0, num_blocks: int = 5) -> None:
+        """Make the network.
+
+        Args:
+            num_styles: S, how many styles the tables hold, at least 1.
+            width: Scales the channel counts 32-64-128; rounded, at least 1 channel.
+            num_blocks: Residual blocks at quarter resolution.
+        """
+        super().__init__()
+        self.num_styles, self.width, self.num_blocks = num_styles, width, num_blocks
+        c1, c2, c3 = (max(1, round(width * channels)) for channels in (32, 64, 128))
+        self.conv_in = ConditionedConv(num_styles, 3, c1, 9)
+        self.down1 = ConditionedConv(num_styles, c1, c2, 3, stride=2)
+        self.down2 = ConditionedConv(num_styles, c2, c3, 3, stride=2)
+        self.blocks = nn.ModuleList(ResidualBlock(num_styles, c3) for _ in range(num_blocks))
+        self.up1 = UpsampleConv(num_styles, c3, c2)
+        self.up2 = UpsampleConv(num_styles, c2, c1)
+        self.conv_out = ConditionedConv(num_styles, c1, 3, 9)
+
+    def forward(self, content: Tensor, style_weights: Tensor) -> Tensor:
+        """Paint the content images.
+
+        Args:
+            content: (B, 3, H, W) in [0, 1], H and W at least 16 px.
+            style_weights: (B, S) one row per image, one-hot or a blend, or a map (B, S, h, w).
+
+        Returns:
+            (B, 3, H, W) in [0, 1], of the size of `content`.
+
+        Raises:
+            ValueError: A side is below 16 px or the weights do not fit the number of styles.
+        """
+        self._check(content, style_weights)
+        height, width = content.shape[-2:]
+        pad_bottom, pad_right = -height % STRIDE, -width % STRIDE
+        x = F.pad(content, (0, pad_right, 0, pad_bottom), mode="reflect")
+        if style_weights.dim() == 4:  # the maps follow the picture: full size, then the same padding
+            style_weights = F.interpolate(style_weights, (height, width), mode="bilinear")
+            style_weights = F.pad(style_weights, (0, pad_right, 0, pad_bottom), mode="replicate")
+        x = F.relu(self.conv_in(x, style_weights))  # (B, c1, H, W)
+        x = F.relu(self.down1(x, style_weights))  # (B, c2, H/2, W/2)
+        x = F.relu(self.down2(x, style_weights))  # (B, c3, H/4, W/4)
+        for block in self.blocks:
+            x = block(x, style_weights)
+        x = F.relu(self.up1(x, style_weights))  # (B, c2, H/2, W/2)
+        x = F.relu(self.up2(x, style_weights))  # (B, c1, H, W)
+        x = torch.sigmoid(self.conv_out(x, style_weights).float())  # (B, 3, H, W)
+        return x[:, :, :height, :width]
+
+    def one_hot(self, style_index: Tensor) -> Tensor:
+        """Style weights (B, S) that pick the style ids `style_index` (B,)."""
+        return F.one_hot(style_index, self.num_styles).float()
+
+    def _check(self, content: Tensor, style_weights: Tensor) -> None:
+        if content.dim() != 4 or content.shape[1] != 3:
+            raise ValueError(f"content must be (B, 3, H, W), got {tuple(content.shape)}")
+        if min(content.shape[-2:]) < MIN_SIZE_PX:
+            raise ValueError(
+                f"an image of {content.shape[-1]}x{content.shape[-2]} px is too small: "
+                f"both sides must be at least {MIN_SIZE_PX} px"
+            )
+        expected = (content.shape[0], self.num_styles)
+        if style_weights.dim() not in (2, 4) or tuple(style_weights.shape[:2]) != expected:
+            raise ValueError(
+                f"style_weights must be {expected} or {(*expected, 'h', 'w')}, "
+                f"got {tuple(style_weights.shape)}"
+            )
+
+
+class ConditionedConv(nn.Module):
+    """Reflect-padded convolution, then conditional instance norm."""
+
+    def __init__(self, num_styles: int, c_in: int, c_out: int, kernel_size: int, stride: int = 1):
+        super().__init__()
+        # No bias: the norm that follows removes any constant.
+        self.conv = nn.Conv2d(c_in, c_out, kernel_size, stride, bias=False)
+        self.norm = ConditionalInstanceNorm2d(num_styles, c_out)
+        self.padding = (kernel_size // 2,) * 4
+
+    def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
+        return self.norm(self.conv(F.pad(x, self.padding, mode="reflect")), style_weights)
+
+
+class ResidualBlock(nn.Module):
+    """Two conditioned 3x3 convolutions around an identity; no activation after the sum."""
+
+    def __init__(self, num_styles: int, channels: int):
+        super().__init__()
+        self.conv1 = ConditionedConv(num_styles, channels, channels, 3)
+        self.conv2 = ConditionedConv(num_styles, channels, channels, 3)
+
+    def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
+        return x + self.conv2(F.relu(self.conv1(x, style_weights)), style_weights)
+
+
+class UpsampleConv(nn.Module):
+    """Nearest x2 upsampling and a 3x3 convolution, computed as four 2x2 phases at low resolution.
+
+    An output pixel of even row sees the low-resolution rows (i-1, i, i) and one of odd row
+    (i, i, i+1); likewise in columns. Adding up the kernel entries that meet the same pixel gives
+    a 2x2 kernel for each of the four phases: exactly the same function in 4/9 of the arithmetic.
+    Reflect padding of the upsampled map equals replicate padding of the map itself.
+    """
+
+    def __init__(self, num_styles: int, c_in: int, c_out: int):
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, c_out, 3, bias=False)  # holds the 3x3 kernel; see forward
+        self.norm = ConditionalInstanceNorm2d(num_styles, c_out)
+
+    def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        y = F.conv2d(padded, self._phase_kernels())  # (B, 4 C, H+1, W+1)
+        phases = y.unflatten(1, (2, 2, -1))  # (B, row phase, column phase, C, H+1, W+1)
+        rows = [
+            torch.stack(
+                [phases[:, p, q, :, p : p + height, q : q + width] for q in (0, 1)], dim=-1
+            )  # (B, C, H, W, 2)
+            for p in (0, 1)
+        ]
+        y = torch.stack(rows, dim=3).flatten(4, 5).flatten(2, 3)  # (B, C, H, 2, W, 2) -> 2H x 2W
+        return self.norm(y, style_weights)
+
+    def _phase_kernels(self) -> Tensor:
+        """The four 2x2 kernels as one weight (4 C_out, C_in, 2, 2), row phase outermost."""
+        w = self.conv.weight  # (C_out, C_in, 3, 3)
+        even = torch.stack([w[:, :, 0], w[:, :, 1] + w[:, :, 2]], dim=2)  # (C_out, C_in, 2, 3)
+        odd = torch.stack([w[:, :, 0] + w[:, :, 1], w[:, :, 2]], dim=2)
+        kernels = [
+            torch.stack(columns, dim=3)  # (C_out, C_in, 2, 2)
+            for r in (even, odd)
+            for columns in (
+                (r[..., 0], r[..., 1] + r[..., 2]),
+                (r[..., 0] + r[..., 1], r[..., 2]),
+            )
+        ]
+        return torch.cat(kernels)

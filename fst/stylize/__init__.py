@@ -1,0 +1,1 @@
+"""Using trained styles; imports neither Lightning nor the loss networks."""

@@ -1,0 +1,166 @@
+"""The style model file: transformer weights in safetensors with JSON metadata.
+
+Layout: tensors under the names of `TransformerNet.state_dict()`, and one metadata entry "fst":
+
+    {"format": 1, "fst_version": "...",
+     "architecture": {"num_styles": 2, "width": 0.5, "num_blocks": 5},
+     "styles": [{"name": "wave", "images": ["wave.jpg"]}, ...],      in order of id
+     "training": {...}}                                              settings and final figures
+
+A Lightning checkpoint holds the same under "style_model" and is read too, weights only.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fst.errors import FstError
+from fst.networks.transformer import TransformerNet
+
+FORMAT = 1
+# Bounds on what a file may ask for before memory is taken for it.
+MAX_STYLES, MAX_WIDTH, MAX_BLOCKS = 100_000, 16.0, 64
+
+
+def describe(
+    network: TransformerNet, styles: Sequence[dict[str, Any]], training: dict[str, Any]
+) -> dict[str, Any]:
+    """The metadata of a style model, as plain values."""
+    from fst import __version__
+
+    return {
+        "format": FORMAT,
+        "fst_version": __version__,
+        "architecture": {
+            "num_styles": network.num_styles,
+            "width": network.width,
+            "num_blocks": network.num_blocks,
+        },
+        "styles": list(styles),
+        "training": training,
+    }
+
+
+def save_style_model(path: str | Path, network: TransformerNet, metadata: dict[str, Any]) -> Path:
+    """Write a style model; an interrupted write leaves the previous file whole.
+
+    Args:
+        path: Where to, ending in .safetensors.
+        network: Its weights are stored as they are.
+        metadata: From `describe`.
+
+    Raises:
+        FstError: The folder cannot be written, or a weight is not finite.
+    """
+    from safetensors.torch import save
+
+    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if bad:
+        raise FstError(f"{path}: not written, {bad[0]} holds NaN or infinite weights")
+    write_atomically(path, save(tensors, metadata={"fst": json.dumps(metadata)}))
+    return Path(path)
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part.
+
+    Raises:
+        FstError: The folder cannot be made or written, or the disk is full.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # In the target's own folder: os.replace is atomic only within one file system.
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files for the owner alone
+        os.replace(temporary, path)
+    except OSError as error:
+        raise FstError(f"{path}: cannot write it ({error.strerror or error})") from None
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def load_style_model(path: str | Path) -> tuple[TransformerNet, dict[str, Any]]:
+    """Read a style model or the style model inside a training checkpoint.
+
+    Returns:
+        The network in eval mode on the CPU, and the metadata (see the module's text).
+
+    Raises:
+        FstError: The file is missing, broken, of a newer format, or no style model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FstError(f"{path}: no such model; give a .safetensors style model or a .ckpt")
+    try:
+        if path.suffix == ".ckpt":
+            tensors, metadata = _read_checkpoint(path)
+        else:
+            tensors, metadata = _read_safetensors(path)
+        network = _build(metadata)
+        network.load_state_dict(tensors)
+    except FstError as error:
+        raise FstError(f"{path}: {error}") from None
+    except Exception as error:  # broken bytes fail in as many ways as there are readers
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise FstError(f"{path}: not a readable style model ({reason})") from None
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise FstError(f"{path}: holds NaN or infinite weights; take an earlier file")
+    return network.eval().requires_grad_(False), metadata
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        metadata = (file.metadata() or {}).get("fst")
+        if metadata is None:
+            raise FstError("a safetensors file, but not a style model of fst")
+        return {key: file.get_tensor(key).float() for key in file.keys()}, json.loads(metadata)
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(checkpoint, dict) or "style_model" not in checkpoint:
+        raise FstError("a checkpoint, but not one of fst-train")
+    prefix = "network."
+    tensors = {
+        key[len(prefix) :]: value.float()
+        for key, value in checkpoint["state_dict"].items()
+        if key.startswith(prefix)
+    }
+    return tensors, checkpoint["style_model"]
+
+
+def _build(metadata: dict[str, Any]) -> TransformerNet:
+    if metadata.get("format") != FORMAT:
+        raise FstError(
+            f"style model format {metadata.get('format')!r}, this version reads {FORMAT}: "
+            "upgrade fst"
+        )
+    architecture = metadata["architecture"]
+    num_styles, num_blocks = int(architecture["num_styles"]), int(architecture["num_blocks"])
+    width = float(architecture["width"])
+    if not (0 < num_styles <= MAX_STYLES and 0 <= num_blocks <= MAX_BLOCKS):
+        raise FstError(f"an architecture out of bounds: {architecture}")
+    if not 0 < width <= MAX_WIDTH:
+        raise FstError(f"a width out of bounds: {width}")
+    names = [style["name"] for style in metadata["styles"]]
+    if len(names) != num_styles or not all(isinstance(name, str) for name in names):
+        raise FstError(f"{num_styles} styles but {len(names)} names")
+    return TransformerNet(num_styles, width, num_blocks)

@@ -1,0 +1,102 @@
+"""Paint images with a trained style model."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fst import images
+from fst.errors import FstError
+from fst.networks.transformer import MIN_SIZE_PX
+from fst.stylize.style_model import load_style_model
+
+
+class Stylizer:
+    """A trained network, ready to paint.
+
+    Example:
+        >>> from fst import Stylizer
+        >>> stylizer = Stylizer("checkpoints/run/model.safetensors")  # doctest: +SKIP
+        >>> painting = stylizer.stylize("photo.jpg", style="wave")  # doctest: +SKIP
+        >>> stylizer.save(painting, "painting.png")  # doctest: +SKIP
+    """
+
+    def __init__(self, model: str | Path, device: str | torch.device = "cpu") -> None:
+        """Load a style model.
+
+        Args:
+            model: A .safetensors style model, or a .ckpt of fst-train.
+            device: Where to compute, such as "cpu" or "cuda".
+
+        Raises:
+            FstError: The file cannot be read, or the device is not there.
+        """
+        network, self.metadata = load_style_model(model)
+        try:
+            # channels_last: the CPU's and the tensor cores' convolutions are faster in it.
+            self.network = network.to(device).to(memory_format=torch.channels_last)
+        except (RuntimeError, AssertionError) as error:
+            raise FstError(f"device {device}: {str(error).splitlines()[0]}") from None
+        self.device = torch.device(device)
+
+    @property
+    def style_names(self) -> list[str]:
+        """Names of the styles, in order of id."""
+        return [style["name"] for style in self.metadata["styles"]]
+
+    @property
+    def styles(self) -> list[dict[str, Any]]:
+        """What the model says of each style, in order of id: name and images."""
+        return list(self.metadata["styles"])
+
+    def style_id(self, style: int | str) -> int:
+        """The id of a style given by id or by name.
+
+        Raises:
+            FstError: There is no such style; names those that come near.
+        """
+        names = self.style_names
+        if isinstance(style, int):
+            if 0 <= style < len(names):
+                return style
+            raise FstError(
+                f"style id {style} is out of range: the model has {len(names)} styles, "
+                f"0 ({names[0]}) to {len(names) - 1} ({names[-1]})"
+            )
+        if style in names:
+            return names.index(style)
+        near = difflib.get_close_matches(style, names, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names[:10])}"
+        raise FstError(f"the model has no style {style!r}: {hint}")
+
+    @torch.inference_mode()
+    def stylize(self, image: Tensor | str | Path, style: int | str = 0) -> Tensor:
+        """Paint one image.
+
+        Args:
+            image: (3, H, W) RGB in [0, 1], or a file.
+            style: Id or name.
+
+        Returns:
+            (3, H, W) in [0, 1] on the CPU, fp32, of the size of `image`.
+
+        Raises:
+            FstError: The file cannot be read, the image is too small, or there is no such style.
+        """
+        index = torch.tensor([self.style_id(style)], device=self.device)
+        content = image if isinstance(image, Tensor) else images.load(image)
+        if content.dim() != 3 or content.shape[0] != 3 or min(content.shape[1:]) < MIN_SIZE_PX:
+            raise FstError(
+                f"an image of shape {tuple(content.shape)}: expected (3, H, W) "
+                f"of at least {MIN_SIZE_PX} px a side"
+            )
+        batch = content[None].to(self.device, torch.float32)
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        return self.network(batch, self.network.one_hot(index))[0].contiguous().cpu()
+
+    @staticmethod
+    def save(image: Tensor, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write a painted image (3, H, W); see `fst.images.save`."""
+        return images.save(image, path, overwrite=overwrite)

@@ -1,0 +1,96 @@
+"""What a run leaves on disk, written so that a kill never costs more than the last interval."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning.callbacks import Callback
+
+from fst.errors import FstError
+from fst.stylize.style_model import save_style_model, write_atomically
+
+CHECKPOINT_NAME, MODEL_NAME = "last.ckpt", "model.safetensors"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints replace the previous file in one step, and are read with weights only.
+
+    Lightning's own writer stages in $TMPDIR; across file systems its last move is a copy, which a
+    kill or a full disk leaves half done over the good file.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path, storage_options=None) -> None:
+        """Write `checkpoint` to `path`.
+
+        Raises:
+            FstError: The folder cannot be written, or the disk is full.
+        """
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_atomically(path, buffer.getbuffer())
+
+    def load_checkpoint(self, path, map_location=None, weights_only=None) -> dict[str, Any]:
+        """Read a checkpoint; pickled code in it is refused.
+
+        Raises:
+            FstError: The file is missing or broken.
+        """
+        return read_checkpoint(path, map_location)
+
+
+def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint of fst-train, weights only.
+
+    Raises:
+        FstError: The file is missing, broken, or not written by fst-train.
+    """
+    if not Path(path).is_file():
+        raise FstError(f"{path}: no such checkpoint; runs write {CHECKPOINT_NAME}")
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # a damaged zip or pickle fails in many ways
+        reason = " ".join(str(error).split())[:120]
+        raise FstError(f"{path}: not a readable checkpoint ({reason})") from None
+    if not isinstance(checkpoint, Mapping) or "style_model" not in checkpoint:
+        raise FstError(f"{path}: a checkpoint, but not one of fst-train")
+    return dict(checkpoint)
+
+
+class RunSaver(Callback):
+    """Writes `last.ckpt` and `model.safetensors` every so many steps and at the end of the run."""
+
+    def __init__(self, folder: str | Path, every_steps: int) -> None:
+        self.folder, self.every_steps = Path(folder), every_steps
+        self._saved_step = -1
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        """Save when a step that is due has just been taken."""
+        step = trainer.global_step
+        if step % self.every_steps == 0 and step != self._saved_step:
+            self.save(trainer, module)
+
+    def on_exception(self, trainer, module, exception: BaseException) -> None:
+        """Keep what an interrupted run has learned (Ctrl-C)."""
+        if isinstance(exception, KeyboardInterrupt) and trainer.global_step != self._saved_step:
+            self.save(trainer, module)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Save the last step, if it was not."""
+        if trainer.global_step != self._saved_step:
+            self.save(trainer, module)
+
+    def save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Write both files as the run stands."""
+        self._saved_step = trainer.global_step
+        trainer.save_checkpoint(self.folder / CHECKPOINT_NAME)  # every process takes part
+        if trainer.is_global_zero:
+            self.save_model(module)
+
+    def save_model(self, module: pl.LightningModule) -> None:
+        """Write the style model alone."""
+        metadata = module.style_model_metadata()
+        save_style_model(self.folder / MODEL_NAME, module.network, metadata)

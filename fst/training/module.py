@@ -1,0 +1,217 @@
+"""The LightningModule: one network, many styles, a perceptual loss."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from fst.errors import FstError
+from fst.losses.perceptual import CLASSIC_WEIGHTS, DEFAULT_WEIGHTS, PerceptualLoss
+from fst.metrics import STYLE_LAYERS, STYLE_SIZES_PX, ContentDistance, StyleDistance, style_grams
+from fst.networks.transformer import TransformerNet
+from fst.networks.vgg import load_loss_network
+from fst.styles import Style, load_pictures
+from fst.stylize.style_model import describe
+
+WARMUP_STEPS = 50  # Adam's first steps at full rate throw the output layer into saturation
+
+
+class StyleTransferModule(pl.LightningModule):
+    """Trains a `TransformerNet` on photos for a list of styles.
+
+    A batch is (photos (B, 3, H, W) uint8, style ids (B,)), as `ContentDataModule` makes it.
+
+    Example:
+        >>> from fst import StyleTransferModule
+        >>> module = StyleTransferModule(
+        ...     [{"name": "wave", "images": ["wave.jpg"]}], width=0.25, num_blocks=1
+        ... )
+        >>> module(torch.rand(1, 3, 32, 32), torch.tensor([0])).shape
+        torch.Size([1, 3, 32, 32])
+    """
+
+    def __init__(
+        self,
+        styles: Sequence[dict[str, Any]],
+        width: float = 0.5,
+        num_blocks: int = 5,
+        loss_network: str = "vgg19",
+        content_layer: str | None = None,
+        style_layers: Sequence[str] | None = None,
+        content_weight: float | None = None,
+        style_weight: float | None = None,
+        tv_weight: float | None = None,
+        classic_weights: bool = False,
+        style_loss: str = "gram",
+        style_size_px: int = 384,
+        shift_px: int = 3,
+        learning_rate: float = 2e-3,
+        seed: int = 0,
+    ) -> None:
+        """Make the network; the loss network and the style pictures are read in `setup`.
+
+        Args:
+            styles: For each style id {"name": ..., "images": [files]} (`Style.as_dict`).
+            width: Scales the channels of the network, see `TransformerNet`.
+            num_blocks: Residual blocks of the network.
+            loss_network: "vgg16", "vgg19" or a weights file, see `load_loss_network`.
+            content_layer: See `PerceptualLoss`; so `style_layers` and `style_loss`.
+            style_layers: Layers of the style loss.
+            content_weight: Weight of the content loss; None takes the default of the mode.
+            style_weight: Weight of the style loss, likewise.
+            tv_weight: Weight of total variation, likewise.
+            classic_weights: Absolute sums with Johnson's weights.
+            style_loss: Statistic that describes style.
+            style_size_px: Shorter side of the style pictures: larger gives larger strokes.
+            shift_px: The images are moved by up to this many pixels before the loss network, at
+                random, so that the network cannot paint to its pooling grid.
+            learning_rate: Adam's peak rate; cosine decay to zero over the run.
+            seed: Of the initial weights and the shifts.
+        """
+        super().__init__()
+        styles = [dict(style) for style in styles]
+        self.save_hyperparameters()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = TransformerNet(len(styles), width, num_blocks)
+        self.network = network.to(memory_format=torch.channels_last)
+        self.styles = [Style(style["name"], tuple(style["images"])) for style in styles]
+        self.perceptual: PerceptualLoss | None = None
+        self.metrics: nn.ModuleDict | None = None
+        self.final_metrics: dict[str, float] = {}
+        self.measured_step = -1  # the step of final_metrics
+
+    def forward(self, photos: Tensor, style_index: Tensor) -> Tensor:
+        """Paint photos (B, 3, H, W) in [0, 1], each in the style of its id (B,)."""
+        photos = photos.contiguous(memory_format=torch.channels_last)
+        return self.network(photos, self.network.one_hot(style_index))
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the loss network and the style pictures, and compute the targets.
+
+        Raises:
+            FstError: Weights or a style picture cannot be read, or a layer is missing.
+        """
+        if self.perceptual is not None:
+            return
+        settings = self.hparams
+        # Lightning moves the module after this hook; self.device still says "cpu".
+        device = self.trainer.strategy.root_device
+        loss_network = load_loss_network(settings.loss_network).to(device)
+        loss_network.to(memory_format=torch.channels_last)
+        self.perceptual = PerceptualLoss(
+            loss_network,
+            content_layer=settings.content_layer,
+            style_layers=settings.style_layers,
+            weights=self._weights(),
+            style_loss=settings.style_loss,
+            classic=settings.classic_weights,
+        )
+        self.perceptual.set_styles(self._pictures(settings.style_size_px, device))
+        with torch.no_grad():
+            grams = [style_grams(loss_network, self._pictures(px, device)) for px in STYLE_SIZES_PX]
+        self.metrics = nn.ModuleDict(
+            {"style": StyleDistance(grams), "content": ContentDistance(len(self.styles))}
+        )
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Loss of one batch; logged by the callbacks of `fst.training.review`.
+
+        Raises:
+            FstError: The loss is not finite.
+        """
+        photos, style_index = batch
+        photos = (photos.float() / 255).contiguous(memory_format=torch.channels_last)
+        stylized = self(photos, style_index)
+        terms = self.perceptual(*self._shifted(stylized, photos), style_index)
+        if not torch.isfinite(terms["total"]):
+            names = sorted({self.styles[i].name for i in style_index.tolist()})
+            raise FstError(
+                f"the loss is {terms['total'].item()} at step {self.global_step} (styles "
+                f"{', '.join(names)}): resume from the last checkpoint with a lower --lr"
+            )
+        for name in ("content", "style"):
+            self.log(f"{name}", terms[name], prog_bar=True, logger=False)
+        layers = {k: v for k, v in terms.items() if k.startswith("style/")}
+        self.log_dict(
+            {f"train/{name}": terms[name] for name in ("total", "content", "style", "tv")}
+            | {f"train_layer/{name.removeprefix('style/')}": v for name, v in layers.items()}
+        )
+        return {"loss": terms["total"], "style_per_image": terms["style_per_image"]}
+
+    def validation_step(self, photos: Tensor, batch_idx: int) -> None:
+        """Measure one held-out photo in every style."""
+        photos = (photos.float() / 255).contiguous(memory_format=torch.channels_last)
+        content = self.perceptual.loss_network(photos, STYLE_LAYERS)
+        for style_id in range(len(self.styles)):
+            style_index = torch.full((len(photos),), style_id, device=self.device)
+            features = self.perceptual.loss_network(self(photos, style_index), STYLE_LAYERS)
+            self.metrics["style"].update(features, style_index)
+            self.metrics["content"].update(features, content, style_index)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the held-out distances per style and their means."""
+        self.final_metrics, self.measured_step = {}, self.trainer.global_step
+        for kind, metric in self.metrics.items():
+            values = metric.compute()
+            metric.reset()
+            for style, value in zip(self.styles, values.tolist(), strict=True):
+                self.final_metrics[f"held_out_{kind}/{style.name}"] = value
+            self.final_metrics[f"held_out/{kind}"] = values.mean().item()
+        self.log_dict(self.final_metrics, rank_zero_only=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam without weight decay (it would move absent styles), cosine decay over the run."""
+        optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=self.hparams.learning_rate, fused=True
+        )
+        total = max(1, self.trainer.max_steps)
+
+        def rate(step: int) -> float:
+            return min(1, (step + 1) / WARMUP_STEPS) * (1 + math.cos(math.pi * step / total)) / 2
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what a style model needs, so that `fst-infer` reads the checkpoint as well."""
+        checkpoint["style_model"] = self.style_model_metadata()
+
+    def style_model_metadata(self) -> dict[str, Any]:
+        """Metadata of the style model as it stands: styles, settings, figures."""
+        settings = {k: v for k, v in self.hparams.items() if k != "styles"}
+        training = {"step": self.global_step, "settings": settings, "metrics": self.final_metrics}
+        # File names only: where they lay on this machine is nobody else's business.
+        styles = [
+            {"name": style.name, "images": [Path(image).name for image in style.images]}
+            for style in self.styles
+        ]
+        settings["loss_network"] = Path(settings["loss_network"]).name
+        return describe(self.network, styles, training)
+
+    def _weights(self) -> tuple[float, float, float] | None:
+        defaults = CLASSIC_WEIGHTS if self.hparams.classic_weights else DEFAULT_WEIGHTS
+        names = ("content_weight", "style_weight", "tv_weight")
+        given = (self.hparams[name] for name in names)
+        return tuple(d if g is None else g for g, d in zip(given, defaults, strict=True))
+
+    def _pictures(self, size_px: int, device: torch.device) -> list[list[Tensor]]:
+        return [
+            [picture.to(device) for picture in pictures]
+            for pictures in load_pictures(self.styles, size_px)
+        ]
+
+    def _shifted(self, stylized: Tensor, photos: Tensor) -> tuple[Tensor, Tensor]:
+        """Both images without their first rows and columns, as many as this step draws."""
+        if not self.hparams.shift_px:
+            return stylized, photos
+        generator = torch.Generator().manual_seed(self.hparams.seed * 1_000_003 + self.global_step)
+        top, left = torch.randint(self.hparams.shift_px + 1, (2,), generator=generator).tolist()
+        return stylized[:, :, top:, left:], photos[:, :, top:, left:]

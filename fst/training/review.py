@@ -1,0 +1,133 @@
+"""What a run shows: the progress bar, and TensorBoard's pictures, curves and tables."""
+
+import json
+import time
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from fst.styles import load_pictures
+
+GRID_CONTENTS = 4  # rows of the grid; with 8 styles of 256 px it takes TensorBoard 2 s to encode
+GRID_STYLES = 16  # columns at most: wider grids are unreadable
+
+
+def tensorboard_of(trainer: pl.Trainer):
+    """The TensorBoard writer of a run, or None on other ranks and with other loggers."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+            return logger.experiment
+    return None
+
+
+class ReviewGrid(Callback):
+    """After each validation, an image grid: style pictures on top, then held-out photos x styles."""
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Paint the grid and write it under "review/styles"."""
+        writer = tensorboard_of(trainer)
+        if writer is None or trainer.sanity_checking:
+            return
+        crops = trainer.datamodule.val_dataloader().dataset
+        photos = torch.stack([crops[i] for i in range(min(GRID_CONTENTS, len(crops)))])
+        grid = review_grid(module, photos.to(module.device).float() / 255)
+        writer.add_image("review/styles", grid, trainer.global_step)
+
+
+@torch.no_grad()
+def review_grid(module: pl.LightningModule, photos: Tensor) -> Tensor:
+    """Style pictures as header row, then one row a photo: the photo and its paintings.
+
+    Args:
+        module: A `StyleTransferModule`.
+        photos: (N, 3, s, s) in [0, 1].
+
+    Returns:
+        (3, H, W) in [0, 1] on the CPU.
+    """
+    size = photos.shape[-1]
+    count = min(GRID_STYLES, len(module.styles))
+    pictures = [style[0] for style in load_pictures(module.styles[:count], size)]
+    cells = [torch.ones(3, size, size), *(_square(picture, size) for picture in pictures)]
+    for photo in photos:
+        cells.append(photo.cpu())
+        for style_id in range(count):
+            index = torch.tensor([style_id], device=photo.device)
+            cells.append(module(photo[None], index)[0].float().cpu())
+    return make_grid(torch.stack(cells), nrow=count + 1, padding=4, pad_value=1.0)
+
+
+def _square(picture: Tensor, size_px: int) -> Tensor:
+    """Centre square of (3, H, W), white where the picture is smaller."""
+    cell = torch.ones(3, size_px, size_px)
+    top, left = (max(0, (side - size_px) // 2) for side in picture.shape[1:])
+    part = picture[:, top : top + size_px, left : left + size_px]
+    cell[:, : part.shape[1], : part.shape[2]] = part
+    return cell
+
+
+class RunLog(Callback):
+    """Throughput, per-style losses, settings, and the final figures of a run."""
+
+    def __init__(self) -> None:
+        self._last_time, self._images_since = 0.0, 0
+        self._sums: dict[int, list[float]] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Write the settings as text and start the clock."""
+        self._last_time = time.monotonic()
+        writer = tensorboard_of(trainer)
+        if writer is not None:
+            settings = json.dumps(dict(module.hparams), indent=2, default=str)
+            writer.add_text("settings", f"```json\n{settings}\n```", trainer.global_step)
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        """Collect the losses of each style; every `log_every_n_steps` write their means."""
+        style_index = batch[1]
+        self._images_since += len(style_index) * trainer.world_size
+        for style_id, loss in zip(style_index.tolist(), outputs["style_per_image"], strict=True):
+            self._sums.setdefault(style_id, []).append(loss)
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            self._write(trainer, module)
+
+    def _write(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        now = time.monotonic()
+        values = {"throughput/images_per_s": self._images_since / max(1e-9, now - self._last_time)}
+        for style_id, losses in self._sums.items():
+            name = module.styles[style_id].name
+            values[f"train_style/{name}"] = torch.stack(losses).mean().item()
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step)
+        self._last_time, self._images_since, self._sums = now, 0, {}
+
+
+def write_hyperparameters(trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    """Write the settings with the final held-out figures (TensorBoard's HParams)."""
+    figures = {k: v for k, v in module.final_metrics.items() if k.startswith("held_out/")}
+    settings = {k: v for k, v in module.hparams.items() if isinstance(v, int | float | str)}
+    settings["styles"] = ", ".join(style.name for style in module.styles)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(settings, figures)
+            logger.save()
+
+
+class RunProgress(TQDMProgressBar):
+    """Lightning's bar with losses, images/s and time left."""
+
+    def __init__(self, batch_size: int, refresh_rate: int = 1) -> None:
+        super().__init__(refresh_rate=refresh_rate)
+        self.batch_size = batch_size
+
+    def get_metrics(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict:
+        """Losses to three places and images/s; without the version number."""
+        metrics = super().get_metrics(trainer, module)
+        metrics.pop("v_num", None)
+        rate = self.train_progress_bar.format_dict.get("rate") if self.is_enabled else None
+        if rate:
+            metrics["images/s"] = f"{rate * self.batch_size * trainer.world_size:.1f}"
+        return metrics
