@@ -100,24 +100,27 @@ def _device_name(text: str) -> str:
 
 def _run(args: argparse.Namespace) -> int:
     problems: list[str] = []
+    device = "cpu"  # the model is looked at, and told about, even where the device is wrong
     photos: dict[Path, Path] = {}
     styles: dict[int, str] = {}
     with _noting(problems):
-        stylizer = _open_model(args)
-        if args.list_styles:
-            return _list_styles(stylizer)
-        styles = _choose_styles(stylizer, args, problems)
+        device = _device(args.device)
+    with _noting(problems):
+        stylizer = _open_model(args.model, device)
+        if not args.list_styles:
+            styles = _choose_styles(stylizer, args, problems)
     if not args.list_styles:
         photos = _find_photos(args.inputs, problems)
         with _noting(problems):
             _check_output(args, photos, len(photos) * len(styles))
-    if not problems:
-        plan = _plan(photos, styles, args.output)
-        # Without --overwrite a name that is taken is numbered anyway.
-        problems = _input_clashes(plan) if args.overwrite else []
-    for problem in problems:
+    plan = _plan(photos, styles, args.output)
+    if args.overwrite:  # without it a name that is taken is numbered
+        problems += _input_clashes(plan)
+    for problem in dict.fromkeys(problems):
         _tell(f"error: {problem}")
-    return 2 if problems else _paint_all(stylizer, plan, args)
+    if problems:
+        return 2
+    return _list_styles(stylizer) if args.list_styles else _paint_all(stylizer, plan, args)
 
 
 @contextmanager
@@ -135,12 +138,11 @@ def _tell(text: str) -> None:
     print(f"fst-infer: {printable(text)}", file=sys.stderr)
 
 
-def _open_model(args: argparse.Namespace) -> "Stylizer":
+def _open_model(model: str | None, device: str) -> "Stylizer":
     from fst.stylize.stylizer import Stylizer
 
-    device = _device(args.device)
-    if args.model is not None:
-        return Stylizer(args.model, device)
+    if model is not None:
+        return Stylizer(model, device)
     for path in [*_newest_models(Path("checkpoints")), *[GALLERY] * GALLERY.is_file()]:
         try:
             stylizer = Stylizer(path, device)
@@ -262,7 +264,7 @@ def _check_output(args: argparse.Namespace, photos: dict[Path, Path], count: int
             f"-o {output} is one file, but {count} pictures are to be written; name a folder"
         )
     if _identity(Path(output)) in {_identity(photo) for photo in photos} - {None}:
-        raise FstError(f"-o {output} is the input picture; name another file")
+        raise FstError(f"-o {output} is an input picture; name another file")
     if os.path.lexists(output) and not args.overwrite:
         raise FstError(f"-o {output} exists; name another file or add --overwrite")
 

@@ -113,7 +113,7 @@ def load_style_model(path: str | Path) -> tuple[TransformerNet, dict[str, Any]]:
         else:
             tensors, metadata = _read_safetensors(path)
         network = _build(metadata)
-        network.load_state_dict(tensors)
+        network.load_state_dict(tensors, assign=True)
     except FstError as error:
         raise FstError(f"{path}: {error}") from None
     except Exception as error:  # broken bytes fail in as many ways as there are readers
@@ -163,4 +163,6 @@ def _build(metadata: dict[str, Any]) -> TransformerNet:
     names = [style["name"] for style in metadata["styles"]]
     if len(names) != num_styles or not all(isinstance(name, str) for name in names):
         raise FstError(f"{num_styles} styles but {len(names)} names")
-    return TransformerNet(num_styles, width, num_blocks)
+    # Without memory: sizes are held against the file's tensors before any is taken for them.
+    with torch.device("meta"):
+        return TransformerNet(num_styles, width, num_blocks)

@@ -1,0 +1,37 @@
+# Everything happens in .venv, made on first use. PYTHON chooses the interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint format clean
+.DEFAULT_GOAL := help
+
+help:  ## show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.installed  ## train two sample styles offline, then paint a sample photo (minutes)
+	$(BIN)/fst-train -o checkpoints/demo --steps $(or $(STEPS),600) \
+		--styles datasets/samples/styles/stained_glass.jpg datasets/samples/styles/woodblock_waves.jpg
+	$(BIN)/fst-infer datasets/samples/content/landscape.jpg --all-styles \
+		--model checkpoints/demo/model.safetensors -o checkpoints/demo/paintings
+
+test: $(VENV)/.installed  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed  ## check style
+	$(BIN)/pip install -q "ruff>=0.9"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed  ## mend style
+	$(BIN)/pip install -q "ruff>=0.9"
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.installed: setup.cfg setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -e ".[test]"
+	touch $@
