@@ -1,15 +1,13 @@
 """Files to RGB tensors and back; the only place that decodes or encodes pictures.
 
-Reading: `find` names the files, `decode` gives upright 8-bit sRGB, `load` gives a tensor.
-Writing: `save`, atomically; `unused_path` gives a name that is still free.
+Reading: `decode` gives upright 8-bit sRGB, `load` gives a tensor. Writing: `save`, atomically.
+`find` and `unused_path` of `fst.picture_files` can be called from here too.
 """
 
-import fnmatch
 import io
 import os
 import stat
 import uuid
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,16 +22,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from fst.errors import FstError
 
-_FORMATS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".bmp": "BMP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
-IMAGE_SUFFIXES = tuple(_FORMATS)
+# Most callers know these as images.find and so on.
+from fst.picture_files import FORMATS, IMAGE_SUFFIXES, find, printable, unused_path  # noqa: F401
 
 # 300 megapixels are 0.9 GB as bytes and 3.6 GB as float32: above any camera, below most bombs.
 # WebP ends at PIL's own 178 megapixels, which its reader checks itself.
@@ -76,12 +66,6 @@ class ImageError(FstError):
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason or message
-
-
-def printable(text: object) -> str:
-    """Text fit for one line of a message: line breaks and other unprintables are escaped."""
-    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
-    return "".join(shown)
 
 
 def decode(path: str | Path, shorter_side_px: int | None = None) -> Image.Image:
@@ -172,7 +156,7 @@ def _reason(error: Exception) -> str:
 def _orientation(picture: Image.Image) -> int:
     try:
         return int(picture.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - broken EXIF around good pixels
+    except Exception:  # broken EXIF around good pixels
         return 1
 
 
@@ -203,7 +187,7 @@ def _convert_profile(picture: Image.Image, icc: bytes) -> Image.Image | None:
     try:
         source, target = ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(picture, source, target, outputMode="RGB")
-    except Exception:  # noqa: BLE001 - littlecms and PIL raise many kinds
+    except Exception:  # littlecms and PIL raise many kinds
         return None
 
 
@@ -310,8 +294,8 @@ def save(
         ValueError: if the tensor is not (3,H,W) or not floating.
     """
     path, name = Path(path), printable(path)
-    if path.suffix.lower() not in _FORMATS:
-        raise FstError(f"cannot write {name}: its suffix must be one of {' '.join(_FORMATS)}")
+    if path.suffix.lower() not in FORMATS:
+        raise FstError(f"cannot write {name}: its suffix must be one of {' '.join(FORMATS)}")
     if not 1 <= quality <= 100:
         raise FstError(f"cannot write {name}: quality was {quality}; expected 1 to 100")
     if not torch.isfinite(image).all():
@@ -339,8 +323,8 @@ def _write(picture: Image.Image, path: Path, overwrite: bool, quality: int) -> N
     temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
     try:
         with open(temporary, "xb") as file:
-            options = {"subsampling": "4:4:4"} if _FORMATS[path.suffix.lower()] == "JPEG" else {}
-            picture.save(file, _FORMATS[path.suffix.lower()], quality=quality, **options)
+            options = {"subsampling": "4:4:4"} if FORMATS[path.suffix.lower()] == "JPEG" else {}
+            picture.save(file, FORMATS[path.suffix.lower()], quality=quality, **options)
         if overwrite:
             os.replace(temporary, path)
         else:
@@ -365,109 +349,3 @@ def _publish_new(temporary: Path, path: Path) -> None:
         except OSError:
             path.unlink()
             raise
-
-
-def unused_path(path: str | Path) -> Path:
-    """The path itself if nothing is there, otherwise name-1.png, name-2.png and so on."""
-    path = candidate = Path(path)
-    number = 0
-    while os.path.lexists(candidate):
-        number += 1
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return candidate
-
-
-def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
-    """Expand files, folders and patterns to a list of picture files.
-
-    A file is returned whatever its suffix. A folder gives all files below it with one of
-    IMAGE_SUFFIXES, sorted; what starts with a dot is skipped. A pattern (`*`, `?`, `[...]`, and
-    `**` for any depth) gives such files and folders' contents, sorted; a path that exists
-    literally is not read as a pattern. Duplicates are removed, the first one stays.
-
-    Raises:
-        FstError: naming every path that is missing or gives no picture, in one line.
-    """
-    found: dict[Path, Path] = {}
-    problems = []
-    for given in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
-        try:
-            for file in _expand(os.fspath(given)):
-                found.setdefault(file.absolute(), file)
-        except FstError as problem:
-            problems.append(str(problem))
-    if problems:
-        raise FstError("; ".join(problems))
-    return list(found.values())
-
-
-def _expand(given: str) -> list[Path]:
-    if not given:
-        raise FstError("an empty path was given; name a picture, a folder or a pattern")
-    path = Path(given if os.path.lexists(given) else os.path.expanduser(given))
-    if os.path.isfile(path):
-        return [path]
-    if os.path.isdir(path):
-        files = _pictures_under(path)
-        problem = f"no picture ({' '.join(IMAGE_SUFFIXES)}) in folder"
-    elif not os.path.lexists(path) and any(c in given for c in "*?["):
-        matches = _match(Path(path.anchor), path.parts[1 if path.anchor else 0 :])
-        files = [file for match in matches for file in _pictures_under(match)]
-        problem = "no picture matches"
-    else:
-        raise FstError(f"no such file or folder: {printable(given)}")
-    if not files:
-        raise FstError(f"{problem}: {printable(given)}")
-    return sorted(files)
-
-
-def _is_picture_name(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-
-
-def _pictures_under(path: Path) -> list[Path]:
-    """A picture file itself, or all those in a folder."""
-    if not os.path.isdir(path):
-        return [path] if _is_picture_name(path.name) and os.path.isfile(path) else []
-    return [
-        folder / name
-        for folder, names in _walk(path)
-        for name in names
-        if _is_picture_name(name) and os.path.isfile(folder / name)
-    ]
-
-
-def _walk(top: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder from `top` down with its file names; links are followed, each target once."""
-    real = Path(os.path.realpath(top))
-    seen = {str(real), *map(str, real.parents)}  # a link to a parent would leave the folder
-    for folder, subfolders, names in os.walk(top, followlinks=True):
-        yield Path(folder), names
-        targets = {name: os.path.realpath(os.path.join(folder, name)) for name in subfolders}
-        subfolders.clear()
-        for name, target in sorted(targets.items()):
-            if not name.startswith(".") and target not in seen:
-                seen.add(target)
-                subfolders.append(name)
-
-
-def _match(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
-    """Paths below `folder` that match the pattern, one part a level.
-
-    Own code because glob.glob hangs on two links to a parent and pathlib matches hidden files.
-    """
-    if not parts:
-        yield folder
-        return
-    part, deeper = parts[0], parts[1:]
-    if part == "**":
-        for subfolder, _ in _walk(folder):
-            for match in _match(subfolder, deeper or ("*",)):
-                if not (os.path.islink(match) and os.path.isdir(match)):  # walked already
-                    yield match
-    elif os.path.lexists(folder / part):
-        yield from _match(folder / part, deeper)
-    elif os.path.isdir(folder):
-        for name in os.listdir(folder):
-            if fnmatch.fnmatch(name, part) and (part.startswith(".") or not name.startswith(".")):
-                yield from _match(folder / name, deeper)

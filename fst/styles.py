@@ -42,11 +42,14 @@ def read_styles(paths: Sequence[str | Path]) -> list[Style]:
     for path in paths:
         try:
             pictures = images.find([path])
-            for picture in pictures:
-                images.decode(picture, shorter_side_px=16)
         except FstError as error:
             problems.append(str(error))
             continue
+        for picture in pictures:
+            try:
+                images.decode(picture, shorter_side_px=16)
+            except FstError as error:
+                problems.append(str(error))
         groups = [pictures] if Path(path).is_dir() else [[p] for p in pictures]
         for group in groups:
             stem = Path(path).resolve().name if Path(path).is_dir() else group[0].stem
@@ -65,7 +68,8 @@ def load_pictures(styles: Sequence[Style], style_size_px: int) -> list[list[Tens
 
 
 def _free_name(stem: str, taken: set[str]) -> str:
-    base = re.sub(r"[^\w.-]+", "_", stem).strip("._") or "style"
+    # A leading dash would read as an option in `--style NAME`.
+    base = re.sub(r"[^\w.-]+", "_", stem).strip("._-") or "style"
     name, count = base, 1
     while name in taken:
         count += 1

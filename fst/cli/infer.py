@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from fst.errors import FstError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fst.stylize.stylizer import Stylizer
 
 _ASSETS = Path(__file__).resolve().parents[1] / "assets"
@@ -43,9 +45,8 @@ Written paths go to stdout, all else to stderr. Exit code: 0 all painted, 1 some
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    args = _parser().parse_intermixed_args(argv)
     try:
-        return _run(args)
+        return _run(_parser().parse_intermixed_args(argv))
     except KeyboardInterrupt:
         print("fst-infer: interrupted; what is written stays", file=sys.stderr)
         return 130
@@ -162,7 +163,7 @@ def _device(name: str | None) -> str:
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0].partition(". ")[0]
         raise FstError(f"device {name} cannot be used ({reason}); try --device cpu") from None
     return name
 
@@ -264,7 +265,7 @@ def _check_output(args: argparse.Namespace, photos: dict[Path, Path], count: int
             f"-o {output} is one file, but {count} pictures are to be written; name a folder"
         )
     if _identity(Path(output)) in {_identity(photo) for photo in photos} - {None}:
-        raise FstError(f"-o {output} is an input picture; name another file")
+        raise FstError(_clash(Path(output)))
     if os.path.lexists(output) and not args.overwrite:
         raise FstError(f"-o {output} exists; name another file or add --overwrite")
 
@@ -312,15 +313,14 @@ def _clip(text: str, max_bytes: int) -> str:
     return text if len(encoded) <= max_bytes else encoded[:max_bytes].decode("utf-8", "ignore")
 
 
+def _clash(path: Path) -> str:
+    return f"output {path} is an input picture and stays; name another output with -o"
+
+
 def _input_clashes(plan: Plan) -> list[str]:
     """Outputs that would replace an input."""
     inputs = {_identity(photo) for photo, _ in plan} - {None}
-    return [
-        f"output {path} is an input picture; name another folder with -o"
-        for _, targets in plan
-        for _, path in targets
-        if _identity(path) in inputs
-    ]
+    return [_clash(path) for _, targets in plan for _, path in targets if _identity(path) in inputs]
 
 
 def _paint_all(stylizer: "Stylizer", plan: Plan, args: argparse.Namespace) -> int:
@@ -355,15 +355,10 @@ def _paint_photo(
     """Reads a picture once and gives the path of each painting when it is written."""
     from fst import images
 
-    shape: tuple[int, ...] = ()
+    content = None
     try:
         content = images.load(photo, args.size)
-        shape = tuple(content.shape[:0:-1])  # width, height
-        if min(shape) < MIN_SIZE_PX:
-            size = "x".join(map(str, shape))
-            raise images.ImageError(
-                f"cannot read {photo}: {size} px is too small; give at least {MIN_SIZE_PX} px a side"
-            )
+        _check_size(photo, content)
         for style_id, path in targets:
             painting = stylizer.stylize(content, style_id)
             path = _free_path(path, protected) if args.overwrite else images.unused_path(path)
@@ -371,19 +366,30 @@ def _paint_photo(
             protected |= {_identity(path)} - {None}
             yield path
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        # CUDA and MPS say the first, a CPU one of the others.
+        told = re.search("out of memory|allocate memory|enough memory|bad_alloc", str(error))
+        if not told and not isinstance(error, MemoryError):
             raise
-        size = f"{shape[0]}x{shape[1]} px" if shape else "the picture"
-        smaller = max(MIN_SIZE_PX, min(shape, default=2160) // 2)
-        raise images.ImageError(
-            f"{photo}: {size} does not fit in memory; try --size {smaller}"
-        ) from None
+        raise _too_large(photo, content) from None
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    # CUDA has a class for it; a CPU says "can't allocate memory" or, inside oneDNN, "bad_alloc".
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "memory" in text or "bad_alloc" in text
+def _check_size(photo: Path, content: "Tensor") -> None:
+    from fst.images import ImageError
+
+    height, width = content.shape[1:]
+    if min(height, width) < MIN_SIZE_PX:
+        reason = f"{width}x{height} px is below {MIN_SIZE_PX} px a side"
+        raise ImageError(f"cannot read {photo}: {reason}; give a larger picture", reason)
+
+
+def _too_large(photo: Path, content: "Tensor | None") -> FstError:
+    from fst.images import ImageError
+
+    if content is None:  # it ended while decoding
+        return ImageError(f"{photo}: does not fit in memory; try --size 1080")
+    height, width = content.shape[1:]
+    smaller = max(MIN_SIZE_PX, min(height, width) // 2)
+    return ImageError(f"{photo}: {width}x{height} px do not fit in memory; try --size {smaller}")
 
 
 def _free_path(path: Path, protected: set[FileId]) -> Path:

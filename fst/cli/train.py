@@ -50,19 +50,21 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
     attempt(_check_sizes, settings)
     data = attempt(_data, settings, len(styles or [0]))
     folder = attempt(_run_folder, settings)
-    if styles:
-        attempt(_check_resume, settings, styles)
+    attempt(_check_resume, settings, styles)
     if problems:
         raise FstError("\nfst-train: ".join(problems))
     module = _module(settings, styles)
     trainer, saver = _trainer(settings, trainer_settings, folder)
+    _check_writable(folder)  # last: a refused command leaves no folder behind
     return module, data, trainer, saver
 
 
 def train(settings: Any, module, data, trainer, saver) -> None:
     """Fit, measure the last state if the run did not, write the model, and say what to do next."""
+    from fst.training.allocator import keep_freed_memory
     from fst.training.review import write_hyperparameters
 
+    keep_freed_memory()
     if trainer.is_global_zero:
         _announce(settings, module, data, trainer)
         settings.save(saver.folder)
@@ -108,11 +110,9 @@ def _check_sizes(settings: Any) -> None:
 def _data(settings: Any, num_styles: int):
     from fst.content.datamodule import ContentDataModule
 
-    if not settings.content:
-        raise FstError("--content: give a folder of photos to train on, for example --content photos/")
     try:
         return ContentDataModule(
-            settings.content,
+            settings.content or None,
             size_px=settings.size,
             batch_size=settings.batch_size,
             num_styles=num_styles,
@@ -125,8 +125,7 @@ def _data(settings: Any, num_styles: int):
 
 
 def _run_folder(settings: Any) -> Path:
-    """The folder of the run; it can be written and holds no other run."""
-    from fst.stylize.style_model import write_atomically
+    """The folder of the run; it holds no other run."""
     from fst.training.checkpoint import CHECKPOINT_NAME
 
     if settings.output:
@@ -143,20 +142,25 @@ def _run_folder(settings: Any) -> Path:
             f"{folder} holds a run already: continue it with --resume {folder / CHECKPOINT_NAME}, "
             "or choose another -o"
         )
-    write_atomically(folder / ".write_test", b"")
-    (folder / ".write_test").unlink()
     return folder
 
 
-def _check_resume(settings: Any, styles: list) -> None:
+def _check_writable(folder: Path) -> None:
+    from fst.stylize.style_model import write_atomically
+
+    write_atomically(folder / ".write_test", b"")
+    (folder / ".write_test").unlink()
+
+
+def _check_resume(settings: Any, styles: list | None) -> None:
     if not settings.resume:
         return
     from fst.training.checkpoint import read_checkpoint
 
     stored = read_checkpoint(settings.resume)
     before = [style["name"] for style in stored["style_model"]["styles"]]
-    now = [style.name for style in styles]
-    if before != now:
+    now = [style.name for style in styles or []]
+    if styles and before != now:
         raise FstError(
             f"--resume: {settings.resume} was trained for {', '.join(before)}, "
             f"now --styles are {', '.join(now)}: leave --styles out, or start a new run"
@@ -219,7 +223,9 @@ def _trainer(settings: Any, trainer_settings: dict[str, Any], folder: Path) -> t
         "val_check_interval": review_every * given.get("accumulate_grad_batches", 1),
         "check_val_every_n_epoch": None,
         "log_every_n_steps": max(1, min(20, settings.steps // 20)),
-        "logger": TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False),
+        "logger": TensorBoardLogger(
+            folder, name="", version="tensorboard", default_hp_metric=False
+        ),
     }
     fixed = {
         "use_distributed_sampler": False,
@@ -249,12 +255,16 @@ def _quieten() -> None:
     # The photos are in memory: worker processes would only cost.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*the `CombinedLoader` length.*")
+    # Lightning 2.6 with torch 2.13.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
     # Both log folders are made by this command.
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
 
 
 def _announce(settings: Any, module, data, trainer) -> None:
     names = ", ".join(style.name for style in module.styles)
+    if not settings.content:
+        print("no --content given: training on drawn scenes; photos of your own paint better")
     print(
         f"{len(module.styles)} styles ({names}), {len(data.photos)} photos and "
         f"{len(data.held_out)} held out, {settings.steps} steps of {settings.batch_size} x "

@@ -1,5 +1,6 @@
 """The arguments of fst-train: flags, YAML files and Lightning's own, checked together."""
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -48,7 +49,7 @@ def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
         SystemExit: After --help, --print_config and the like.
     """
     if {"-h", "--help"} & set(argv):
-        _parser(with_trainer=False).parse_args(["--help"])
+        _help()
     if "--trainer.help" in argv:
         _trainer_help()
     parser = _parser()
@@ -68,7 +69,12 @@ class _Stored:
         self._parser, self._config = parser, config
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._config, name)
+        value = getattr(self._config, name)
+        # PositiveInt and its like are classes of their own, which weights-only loading refuses.
+        for plain in (int, float):
+            if isinstance(value, plain) and not isinstance(value, bool):
+                return plain(value)
+        return value
 
     def save(self, folder: Path) -> None:
         """Write config.yaml for `--resume` and for `--config` of another run."""
@@ -81,26 +87,39 @@ class _Stored:
         write_atomically(Path(folder) / CONFIG_NAME, text.encode())
 
 
-def _parser(with_trainer: bool = True) -> ArgumentParser:
-    parser = ArgumentParser(
+def _parser() -> ArgumentParser:
+    # Imported here: it takes seconds, and --help does without.
+    import pytorch_lightning as pl
+
+    parser = ArgumentParser(prog="fst-train", exit_on_error=False, default_env=False)
+    parser.add_argument("--config", action=ActionConfigFile)
+    _add_arguments(parser)
+    parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, skip=TRAINER_SKIP)
+    parser.set_defaults({f"trainer.{name}": None for name in _trainer_names(pl.Trainer)})
+    return parser
+
+
+def _help() -> None:
+    """Show our flags alone, on one screen, through the standard library's formatter."""
+    parser = argparse.ArgumentParser(
         prog="fst-train",
+        usage="fst-train --styles a.jpg b.jpg [--content photos/] [options]",
         description="Train one network to paint in many styles.",
         epilog=EPILOG,
-        exit_on_error=False,
-        default_env=False,
-        usage="fst-train --styles a.jpg b.jpg --content photos/ [options]",
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+            prog, max_help_position=30, width=96
+        ),
     )
+    _add_arguments(parser)
+    parser.add_argument("--config", metavar="YAML", help="read settings from a file")
+    parser.add_argument("--print_config", action="store_true", help="print them as such a file")
+    parser.parse_args(["--help"])
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_data(parser)
     _add_run(parser)
     _add_loss(parser)
-    if with_trainer:
-        # Importing Lightning takes seconds; --help does without.
-        import pytorch_lightning as pl
-
-        parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, skip=TRAINER_SKIP)
-        nothing = {f"trainer.{name}": None for name in _trainer_names(pl.Trainer)}
-        parser.set_defaults(nothing)
-    return parser
 
 
 def _trainer_names(trainer_class: type) -> list[str]:
@@ -110,10 +129,10 @@ def _trainer_names(trainer_class: type) -> list[str]:
     return sorted(names)
 
 
-def _add_data(parser: ArgumentParser) -> None:
+def _add_data(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--styles", type=str, nargs="+", metavar="FILE", help="a style each; a folder is one")
-    add("--content", type=str, nargs="+", metavar="DIR", help="photos to train on")
+    add("--content", type=str, nargs="+", metavar="DIR", help="photos to train on (drawn scenes)")
     add("--held-out", type=str, nargs="+", metavar="DIR", help="photos for review only")
     add("--size", type=PositiveInt, default=256, metavar="PX", help="side of the crops (256)")
     add("--style-size", type=PositiveInt, default=384, metavar="PX", help="larger: larger strokes")
@@ -121,23 +140,22 @@ def _add_data(parser: ArgumentParser) -> None:
     add("--num-workers", type=NonNegativeInt, metavar="N", help="reader processes (by memory)")
 
 
-def _add_run(parser: ArgumentParser) -> None:
+def _add_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--steps", type=PositiveInt, default=4000, metavar="N", help="optimiser steps (4000)")
     add("--width", type=PositiveFloat, default=0.5, metavar="W", help="1: 32-64-128 channels (0.5)")
     add("--num-blocks", type=NonNegativeInt, default=5, metavar="N", help="residual blocks (5)")
-    add("--lr", type=PositiveFloat, default=2e-3, metavar="R", help="Adam's peak rate (0.002)")
+    add("--lr", type=PositiveFloat, default=1e-3, metavar="R", help="Adam's peak rate (0.001)")
     add("--seed", type=NonNegativeInt, default=0, metavar="N", help="of weights and drawing (0)")
     add("-o", "--output", metavar="DIR", help="folder of the run (checkpoints/run-N)")
     add("--resume", metavar="CKPT", help="continue a run, with its settings")
     add("--save-every", type=PositiveInt, metavar="N", help="steps between saves (a 20th)")
     add("--review-every", type=PositiveInt, metavar="N", help="steps between reviews (a 10th)")
-    add("--config", action=ActionConfigFile, metavar="YAML", help="settings; --print_config makes one")
 
 
-def _add_loss(parser: ArgumentParser) -> None:
+def _add_loss(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--loss-network", default="vgg19", metavar="NAME", help="vgg16 or vgg19 of torchvision")
+    add("--loss-network", default="vgg19-lite", metavar="NAME", help="or vgg16, vgg19 (downloaded)")
     add("--loss-weights", metavar="FILE", help="a VGG file instead (safetensors, state_dict)")
     add("--content-layer", metavar="LAYER", help="relu3_2 (vgg19), relu3_3 (vgg16)")
     add("--style-layers", type=str, nargs="+", metavar="LAYER", help="relu1_1 ... relu5_1")

@@ -18,10 +18,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fst import images
 from fst.content.photos import PhotoFolder
+from fst.content.scenes import Scenes
 
 # Photos are read a little larger than the crops, so that crops differ in both directions.
 READ_PER_CROP = 1.125
 MAX_HELD_OUT = 8
+# Drawn at the start of a run; each gives many different crops.
+NUM_SCENES = 300
 
 
 class ContentDataModule(pl.LightningDataModule):
@@ -29,7 +32,7 @@ class ContentDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        content: Sequence[str | Path],
+        content: Sequence[str | Path] | None = None,
         size_px: int = 256,
         batch_size: int = 4,
         num_styles: int = 1,
@@ -40,7 +43,7 @@ class ContentDataModule(pl.LightningDataModule):
         """Find the photos; nothing is decoded before `setup`.
 
         Args:
-            content: Folders, files or patterns of photos.
+            content: Folders, files or patterns of photos; None trains on drawn scenes.
             size_px: Side of the square crops.
             batch_size: Images per step and process.
             num_styles: S, styles to draw from.
@@ -52,16 +55,16 @@ class ContentDataModule(pl.LightningDataModule):
             FstError: A path is missing or holds no photo.
         """
         super().__init__()
-        files = images.find(content)
-        if held_out:
-            self.held_out_files = images.find(held_out)
-            reserved = {path.resolve() for path in self.held_out_files}
-            rest = [path for path in files if path.resolve() not in reserved]
-        else:
-            self.held_out_files, rest = _split(files, seed)
         read_px = round(size_px * READ_PER_CROP)
-        self.photos = PhotoFolder(rest or files, read_px)
-        self.held_out = PhotoFolder(self.held_out_files, size_px)
+        if content is None:
+            self.photos = Scenes(NUM_SCENES, read_px, seed)
+            self.held_out = (
+                PhotoFolder(held_out, size_px) if held_out else Scenes(4, size_px, seed + 1)
+            )
+        else:
+            files, reserved = _split(images.find(content), held_out, seed)
+            self.photos = PhotoFolder(files, read_px)
+            self.held_out = PhotoFolder(reserved, size_px)
         self.size_px, self.batch_size, self.num_styles = size_px, batch_size, num_styles
         self.seed, self.num_workers = seed, num_workers
         self._batches_done = 0
@@ -109,15 +112,21 @@ class ContentDataModule(pl.LightningDataModule):
         self._batches_done = int(state_dict["batches_done"])
 
 
-def _split(files: list[Path], seed: int) -> tuple[list[Path], list[Path]]:
-    """Photos held out, and the rest; of fewer than ten photos none is spared, all are shown."""
+def _split(
+    files: list[Path], held_out: Sequence[str | Path] | None, seed: int
+) -> tuple[list[Path], list[Path]]:
+    """Photos to train on and photos held out; of fewer than ten none is spared, all are shown."""
+    if held_out:
+        reserved = images.find(held_out)
+        taken = {path.resolve() for path in reserved}
+        return [path for path in files if path.resolve() not in taken] or files, reserved
     count = min(MAX_HELD_OUT, len(files) // 10)
     if not count:
-        return files[:4], files
+        return files, files[:4]
     order = np.random.default_rng(seed).permutation(len(files))
     chosen = set(order[:count].tolist())
     rest = [path for index, path in enumerate(files) if index not in chosen]
-    return [files[index] for index in sorted(chosen)], rest
+    return rest, [files[index] for index in sorted(chosen)]
 
 
 class StepSampler(Sampler[list[int]]):
@@ -141,7 +150,7 @@ class StepSampler(Sampler[list[int]]):
 class TrainingImages(Dataset):
     """Position to (crop (3, s, s) uint8, style id): a pure function of seed and position."""
 
-    def __init__(self, photos: PhotoFolder, size_px: int, num_styles: int, seed: int) -> None:
+    def __init__(self, photos: Dataset, size_px: int, num_styles: int, seed: int) -> None:
         self.photos, self.size_px = photos, size_px
         self.num_styles, self.seed = num_styles, seed
 
@@ -168,7 +177,7 @@ def _shuffled(seed: int, purpose: int, epoch: int, count: int) -> np.ndarray:
 class CentreCrops(Dataset):
     """The centre squares (3, s, s) of photos, uint8."""
 
-    def __init__(self, photos: PhotoFolder, size_px: int) -> None:
+    def __init__(self, photos: Dataset, size_px: int) -> None:
         self.photos, self.size_px = photos, size_px
 
     def __len__(self) -> int:

@@ -49,12 +49,18 @@ class ConditionalInstanceNorm2d(nn.Module):
         # Batch norm of a batch of one IS instance norm. On a CPU its fused kernel keeps
         # channels_last, reads bf16 with fp32 statistics, and halves the time of the network
         # against the written-out form; F.instance_norm would copy to NCHW and back.
-        return torch.cat(
+        painted = torch.cat(
             [
                 F.batch_norm(image[None], None, None, g, b, training=True, eps=self.eps)
                 for image, g, b in zip(x, gamma, beta, strict=True)
             ]
         )
+        if painted.requires_grad:
+            # The kernel's backward pass reads a slice of an NCHW gradient as if it were in the
+            # channels_last layout of its input (torch 2.13), and returns garbage.
+            layout = _layout(x)
+            painted.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))
+        return painted
 
     def _spatial(self, x: Tensor, style_weights: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
@@ -71,3 +77,9 @@ class ConditionalInstanceNorm2d(nn.Module):
         variance, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)
         scale = gamma * torch.rsqrt(variance + self.eps)  # (B, C, 1 or H, 1 or W)
         return torch.addcmul(beta - mean * scale, wide, scale).to(x.dtype)
+
+
+def _layout(x: Tensor) -> torch.memory_format:
+    # A map of one channel or one pixel is in both layouts; then either is right.
+    is_last = x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if is_last else torch.contiguous_format

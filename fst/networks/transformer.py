@@ -64,7 +64,7 @@ class TransformerNet(nn.Module):
         height, width = content.shape[-2:]
         pad_bottom, pad_right = -height % STRIDE, -width % STRIDE
         x = F.pad(content, (0, pad_right, 0, pad_bottom), mode="reflect")
-        if style_weights.dim() == 4:  # the maps follow the picture: full size, then the same padding
+        if style_weights.dim() == 4:  # the maps follow the picture: its size, then its padding
             style_weights = F.interpolate(style_weights, (height, width), mode="bilinear")
             style_weights = F.pad(style_weights, (0, pad_right, 0, pad_bottom), mode="replicate")
         x = F.relu(self.conv_in(x, style_weights))  # (B, c1, H, W)

@@ -12,6 +12,9 @@ from fst.errors import FstError
 
 # Convolutions per stage of the two topologies (Simonyan & Zisserman 2015, table 1, D and E).
 CONVS_PER_STAGE = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+# Ours, distilled by scripts/distill_loss_network.py, a quarter of VGG-19's channels.
+SHIPPED = {"vgg19-lite": Path(__file__).parent.parent / "assets" / "vgg19_lite.safetensors"}
+LOSS_NETWORKS = (*SHIPPED, *CONVS_PER_STAGE)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -135,11 +138,12 @@ class LossNetwork(nn.Module):
 
 
 def load_loss_network(name_or_file: str | Path) -> LossNetwork:
-    """Make a loss network from torchvision's pretrained weights or from a file.
+    """Make a loss network: the shipped one, torchvision's pretrained ones, or a file.
 
     Args:
-        name_or_file: "vgg16" or "vgg19" (torchvision's ImageNet weights out of the hub cache, or
-            downloaded there with the hash checked), or a file: a safetensors or a torch state_dict
+        name_or_file: "vgg19-lite" (shipped with the package, nothing to download); "vgg16" or
+            "vgg19" (torchvision's ImageNet weights out of the hub cache, or downloaded there with
+            the hash checked); or a file: a safetensors or a torch state_dict
             with torchvision's names. A safetensors file may say `topology`, `padding` and
             `pooling` in its metadata.
 
@@ -148,7 +152,7 @@ def load_loss_network(name_or_file: str | Path) -> LossNetwork:
     """
     if str(name_or_file) in CONVS_PER_STAGE:
         return LossNetwork(_pretrained(str(name_or_file)), topology=str(name_or_file))
-    state_dict, metadata = _read_weights(Path(name_or_file))
+    state_dict, metadata = _read_weights(SHIPPED.get(str(name_or_file), Path(name_or_file)))
     try:
         return LossNetwork(
             state_dict,
@@ -207,21 +211,23 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """State dict and metadata of a safetensors or torch file."""
     if not path.is_file():
         raise FstError(
-            f"{path}: no such loss network; give {', '.join(CONVS_PER_STAGE)} or a weights file"
+            f"{path}: no such loss network; give {', '.join(LOSS_NETWORKS)} or a weights file"
         )
     try:
         if path.suffix == ".safetensors":
             from safetensors import safe_open
 
             with safe_open(path, framework="pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+                keys = file.keys()  # the file itself cannot be iterated over
+                return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
         state_dict = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each format raises its own kinds for broken bytes
         reason = " ".join(str(error).split())[:120]
         raise FstError(f"{path}: not a readable weights file ({reason})") from None
     if not isinstance(state_dict, dict):
         raise FstError(f"{path}: expected a state_dict, found {type(state_dict).__name__}")
-    return {k: v for k, v in state_dict.items() if isinstance(v, Tensor)}, {}
+    named = {k: v for k, v in state_dict.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    return named, {}
 
 
 def _guess_topology(state_dict: dict[str, Tensor]) -> str:

@@ -12,7 +12,9 @@ A Lightning checkpoint holds the same under "style_model" and is read too, weigh
 
 import json
 import os
+import pickle
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -108,7 +110,7 @@ def load_style_model(path: str | Path) -> tuple[TransformerNet, dict[str, Any]]:
     if not path.is_file():
         raise FstError(f"{path}: no such model; give a .safetensors style model or a .ckpt")
     try:
-        if path.suffix == ".ckpt":
+        if path.suffix.lower() == ".ckpt":
             tensors, metadata = _read_checkpoint(path)
         else:
             tensors, metadata = _read_safetensors(path)
@@ -131,11 +133,17 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         metadata = (file.metadata() or {}).get("fst")
         if metadata is None:
             raise FstError("a safetensors file, but not a style model of fst")
-        return {key: file.get_tensor(key).float() for key in file.keys()}, json.loads(metadata)
+        names = list(file.keys())  # the file object itself cannot be iterated
+        return {name: file.get_tensor(name).float() for name in names}, json.loads(metadata)
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that torch did not write
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # torch's own text advises to run whatever the file holds
+        raise FstError("no checkpoint, or one that holds more than plain values") from None
     if not isinstance(checkpoint, dict) or "style_model" not in checkpoint:
         raise FstError("a checkpoint, but not one of fst-train")
     prefix = "network."

@@ -1,6 +1,7 @@
 """What a run leaves on disk, written so that a kill never costs more than the last interval."""
 
 import io
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         raise FstError(f"{path}: no such checkpoint; runs write {CHECKPOINT_NAME}")
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError:  # torch's own text advises to run whatever the file holds
+        raise FstError(f"{path}: damaged, or holds more than tensors and plain values") from None
     except Exception as error:  # a damaged zip or pickle fails in many ways
         reason = " ".join(str(error).split())[:120]
         raise FstError(f"{path}: not a readable checkpoint ({reason})") from None
@@ -76,6 +79,11 @@ class RunSaver(Callback):
     def on_exception(self, trainer, module, exception: BaseException) -> None:
         """Keep what an interrupted run has learned (Ctrl-C)."""
         if isinstance(exception, KeyboardInterrupt) and trainer.global_step != self._saved_step:
+            # A batch under way has not been learned: the resumed run has to draw it again.
+            progress = trainer.fit_loop.epoch_loop.batch_progress
+            done = trainer.global_step * trainer.accumulate_grad_batches
+            for counts in (progress.total, progress.current):
+                counts.ready = counts.started = counts.processed = counts.completed = done
             self.save(trainer, module)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -84,7 +92,18 @@ class RunSaver(Callback):
             self.save(trainer, module)
 
     def save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write both files as the run stands."""
+        """Write both files as the run stands.
+
+        Raises:
+            FstError: A weight is not finite; the files of the last save stay.
+        """
+        parameters = module.network.named_parameters()
+        bad = [name for name, tensor in parameters if not tensor.isfinite().all()]
+        if bad:  # a finite loss can have a gradient that is not
+            raise FstError(
+                f"{bad[0]} is not finite after step {trainer.global_step}: resume from the last "
+                "checkpoint with a lower --lr"
+            )
         self._saved_step = trainer.global_step
         trainer.save_checkpoint(self.folder / CHECKPOINT_NAME)  # every process takes part
         if trainer.is_global_zero:

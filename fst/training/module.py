@@ -39,7 +39,7 @@ class StyleTransferModule(pl.LightningModule):
         styles: Sequence[dict[str, Any]],
         width: float = 0.5,
         num_blocks: int = 5,
-        loss_network: str = "vgg19",
+        loss_network: str = "vgg19-lite",
         content_layer: str | None = None,
         style_layers: Sequence[str] | None = None,
         content_weight: float | None = None,
@@ -49,7 +49,7 @@ class StyleTransferModule(pl.LightningModule):
         style_loss: str = "gram",
         style_size_px: int = 384,
         shift_px: int = 3,
-        learning_rate: float = 2e-3,
+        learning_rate: float = 1e-3,
         seed: int = 0,
     ) -> None:
         """Make the network; the loss network and the style pictures are read in `setup`.
@@ -58,7 +58,7 @@ class StyleTransferModule(pl.LightningModule):
             styles: For each style id {"name": ..., "images": [files]} (`Style.as_dict`).
             width: Scales the channels of the network, see `TransformerNet`.
             num_blocks: Residual blocks of the network.
-            loss_network: "vgg16", "vgg19" or a weights file, see `load_loss_network`.
+            loss_network: "vgg19-lite", "vgg16", "vgg19" or a weights file, see `load_loss_network`.
             content_layer: See `PerceptualLoss`; so `style_layers` and `style_loss`.
             style_layers: Layers of the style loss.
             content_weight: Weight of the content loss; None takes the default of the mode.
@@ -210,8 +210,10 @@ class StyleTransferModule(pl.LightningModule):
 
     def _shifted(self, stylized: Tensor, photos: Tensor) -> tuple[Tensor, Tensor]:
         """Both images without their first rows and columns, as many as this step draws."""
-        if not self.hparams.shift_px:
+        # Deep layers need crops of 32 px: the smallest ones are not shifted.
+        room = min(self.hparams.shift_px, min(photos.shape[2:]) - 32)
+        if room <= 0:
             return stylized, photos
         generator = torch.Generator().manual_seed(self.hparams.seed * 1_000_003 + self.global_step)
-        top, left = torch.randint(self.hparams.shift_px + 1, (2,), generator=generator).tolist()
+        top, left = torch.randint(room + 1, (2,), generator=generator).tolist()
         return stylized[:, :, top:, left:], photos[:, :, top:, left:]

@@ -6,6 +6,7 @@ import time
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from torchvision.utils import make_grid
@@ -25,7 +26,7 @@ def tensorboard_of(trainer: pl.Trainer):
 
 
 class ReviewGrid(Callback):
-    """After each validation, an image grid: style pictures on top, then held-out photos x styles."""
+    """After each validation, a grid: style pictures on top, then held-out photos x styles."""
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Paint the grid and write it under "review/styles"."""
@@ -112,22 +113,40 @@ def write_hyperparameters(trainer: pl.Trainer, module: pl.LightningModule) -> No
     settings["styles"] = ", ".join(style.name for style in module.styles)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(settings, figures)
+            # Without the step the final figures would stand at the start of their curves.
+            logger.log_hyperparams(settings, figures, step=trainer.global_step)
             logger.save()
 
 
 class RunProgress(TQDMProgressBar):
-    """Lightning's bar with losses, images/s and time left."""
+    """Lightning's bar with losses, images/s and time left; reviews do not draw one of their own."""
 
     def __init__(self, batch_size: int, refresh_rate: int = 1) -> None:
         super().__init__(refresh_rate=refresh_rate)
         self.batch_size = batch_size
 
+    def init_train_tqdm(self) -> Tqdm:
+        """The bar of the run: it has one epoch, so that word is left out."""
+        bar = super().init_train_tqdm()
+        bar.bar_format = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+        return bar
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """A silent bar."""
+        return Tqdm(disable=True)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        """Name the bar."""
+        super().on_train_epoch_start(trainer, *_)
+        self.train_progress_bar.set_description("training")
+
     def get_metrics(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict:
         """Losses to three places and images/s; without the version number."""
         metrics = super().get_metrics(trainer, module)
         metrics.pop("v_num", None)
-        rate = self.train_progress_bar.format_dict.get("rate") if self.is_enabled else None
-        if rate:
-            metrics["images/s"] = f"{rate * self.batch_size * trainer.world_size:.1f}"
+        bar = self.train_progress_bar.format_dict
+        steps, seconds = bar["n"] - bar["initial"], bar["elapsed"]
+        if steps and seconds:
+            rate = steps * self.batch_size * trainer.world_size / seconds
+            metrics["images/s"] = f"{rate:.1f}"
         return metrics

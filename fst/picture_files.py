@@ -1,0 +1,132 @@
+"""Names of picture files: `find` those given, `unused_path` for a new one; decodes nothing."""
+
+import fnmatch
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from fst.errors import FstError
+
+# Suffix to format, for finding and for writing; reading goes by the content.
+FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+IMAGE_SUFFIXES = tuple(FORMATS)
+
+
+def printable(text: object) -> str:
+    """Text fit for one line of a message: line breaks and other unprintables are escaped."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    return "".join(shown)
+
+
+def unused_path(path: str | Path) -> Path:
+    """The path itself if nothing is there, otherwise name-1.png, name-2.png and so on."""
+    path = candidate = Path(path)
+    number = 0
+    while os.path.lexists(candidate):
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate
+
+
+def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    """Expand files, folders and patterns to a list of picture files.
+
+    A file is returned whatever its suffix. A folder gives all files below it with one of
+    IMAGE_SUFFIXES, sorted; what starts with a dot is skipped. A pattern (`*`, `?`, `[...]`, and
+    `**` for any depth) gives such files and folders' contents, sorted; a path that exists
+    literally is not read as a pattern. Duplicates are removed, the first one stays.
+
+    Raises:
+        FstError: naming every path that is missing or gives no picture, in one line.
+    """
+    found: dict[Path, Path] = {}
+    problems = []
+    for given in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
+        try:
+            for file in _expand(os.fspath(given)):
+                found.setdefault(file.absolute(), file)
+        except FstError as problem:
+            problems.append(str(problem))
+    if problems:
+        raise FstError("; ".join(problems))
+    return list(found.values())
+
+
+def _expand(given: str) -> list[Path]:
+    if not given:
+        raise FstError("an empty path was given; name a picture, a folder or a pattern")
+    path = Path(given if os.path.lexists(given) else os.path.expanduser(given))
+    if os.path.isfile(path):
+        return [path]
+    if os.path.isdir(path):
+        files = _pictures_under(path)
+        problem = f"no picture ({' '.join(IMAGE_SUFFIXES)}) in folder"
+    elif not os.path.lexists(path) and any(c in given for c in "*?["):
+        matches = _match(Path(path.anchor), path.parts[1 if path.anchor else 0 :])
+        files = [file for match in matches for file in _pictures_under(match)]
+        problem = "no picture matches"
+    else:
+        raise FstError(f"no such file or folder: {printable(given)}")
+    if not files:
+        raise FstError(f"{problem}: {printable(given)}")
+    return sorted(files)
+
+
+def _is_picture_name(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _pictures_under(path: Path) -> list[Path]:
+    """A picture file itself, or all those in a folder."""
+    if not os.path.isdir(path):
+        return [path] if _is_picture_name(path.name) and os.path.isfile(path) else []
+    return [
+        folder / name
+        for folder, names in _walk(path)
+        for name in names
+        if _is_picture_name(name) and os.path.isfile(folder / name)
+    ]
+
+
+def _walk(top: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder from `top` down with its file names; links are followed, each target once."""
+    real = Path(os.path.realpath(top))
+    seen = {str(real), *map(str, real.parents)}  # a link to a parent would leave the folder
+    for folder, subfolders, names in os.walk(top, followlinks=True):
+        yield Path(folder), names
+        targets = {name: os.path.realpath(os.path.join(folder, name)) for name in subfolders}
+        subfolders.clear()
+        for name, target in sorted(targets.items()):
+            if not name.startswith(".") and target not in seen:
+                seen.add(target)
+                subfolders.append(name)
+
+
+def _match(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
+    """Paths below `folder` that match the pattern, one part a level.
+
+    Own code because glob.glob hangs on two links to a parent and pathlib matches hidden files.
+    """
+    if not parts:
+        yield folder
+        return
+    part, deeper = parts[0], parts[1:]
+    if part == "**":
+        for subfolder, _ in _walk(folder):
+            for match in _match(subfolder, deeper or ("*",)):
+                if not (os.path.islink(match) and os.path.isdir(match)):  # walked already
+                    yield match
+    elif os.path.lexists(folder / part):
+        yield from _match(folder / part, deeper)
+    elif os.path.isdir(folder):
+        for name in os.listdir(folder):
+            if fnmatch.fnmatch(name, part) and (part.startswith(".") or not name.startswith(".")):
+                yield from _match(folder / name, deeper)

@@ -1,0 +1,112 @@
+"""Tests of scripts/benchmark.py; none asserts a speed."""
+
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fst.networks.transformer import TransformerNet
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
+SPEC = importlib.util.spec_from_file_location("benchmark", SCRIPT)
+benchmark = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(benchmark)
+
+
+@pytest.fixture(autouse=True)
+def _keep_global_state():
+    threads, random_state = torch.get_num_threads(), torch.get_rng_state()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_rng_state(random_state)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 48), (36, 44)])
+@pytest.mark.parametrize("width", [0.125, 0.5])
+def test_baseline_equals_transformer_network_at_equal_weights(size, width):
+    torch.manual_seed(0)
+    network = TransformerNet(1, width, num_blocks=2)
+    for name, parameter in network.named_parameters():
+        if name.endswith(("gamma", "beta")):
+            torch.nn.init.normal_(parameter)
+    baseline = benchmark.BaselineNet(width, num_blocks=2, like_ours=True)
+    benchmark.copy_weights(network, baseline)
+    photos = torch.rand(2, 3, *size)
+    with torch.no_grad():
+        expected = network(photos, torch.ones(2, 1))
+        torch.testing.assert_close(baseline(photos), expected, atol=1e-4, rtol=0)
+
+
+def test_plain_baseline_has_the_parameters_of_the_pytorch_example():
+    # Counted by hand: convolutions with biases 1,676,035, norms of all but the last 3,200.
+    assert sum(p.numel() for p in benchmark.BaselineNet().parameters()) == 1_679_235
+
+
+def test_loss_networks_have_the_channels_of_vgg():
+    network = benchmark.random_loss_network("vgg16", "relu4_3")
+    assert network.layers[-1] == "relu4_3"
+    assert network.convs["relu4_3"].weight.shape == (512, 512, 3, 3)
+    lite = benchmark.random_loss_network("vgg19", "relu5_1", 0.25)
+    assert lite.layers[-1] == "relu5_1" and lite.padding == "reflect"
+    assert lite.convs["relu5_1"].weight.shape == (128, 128, 3, 3)
+
+
+def table(text):
+    """Cells of the rows of a Markdown table, by heading."""
+    lines = [re.split(r" *\| *", line)[1:-1] for line in text.splitlines() if line[:1] == "|"]
+    return [dict(zip(lines[0], row, strict=True)) for row in lines[2:]]
+
+
+def test_train_prints_a_ratio_per_row(capsys, tmp_path):
+    options = ["--size", "32", "--width", "0.125", "--repeats", "1", "--batch-size", "2"]
+    assert benchmark.main(["train", *options, "--json", str(tmp_path / "out.json")]) == 0
+    out = capsys.readouterr().out
+    rows = table(out)
+    assert len(rows) == 3 and all(float(row["ratio"]) > 0 for row in rows)
+    assert rows[0]["case"].startswith("baseline") and float(rows[0]["ratio"]) == 1
+    assert benchmark.BASELINE in out and torch.__version__ in out
+    saved = json.loads((tmp_path / "out.json").read_text())
+    assert saved["results"]["train"][1]["case"] == rows[1]["case"]
+
+
+def test_infer_gives_the_same_picture_as_the_baseline(capsys):
+    options = ["--sizes", "32", "64", "--width", "0.125", "--repeats", "1"]
+    assert benchmark.main(["infer", *options]) == 0
+    rows = table(capsys.readouterr().out)
+    assert len(rows) == 6 and all(float(row["ratio"]) > 0 for row in rows)
+    for row in rows:
+        if "bf16" not in row["case"]:
+            assert float(row["max difference"]) < 1e-4
+            assert float(row["share beyond 1/255"]) == 0
+
+
+def test_cases_take_turns():
+    order = []
+    cases = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
+    assert benchmark.interleaved(cases, repeats=3, warmup=1).keys() == {"a", "b"}
+    assert order == ["a", "b"] * 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_peak_memory_sees_a_tensor_that_is_gone():
+    # The peak outlives the tensor, so it is at least that above what there was before.
+    before = benchmark.resident_mib("VmRSS")
+    torch.ones(64 * 2**18).sum()  # 64 MiB
+    assert benchmark.resident_mib("VmHWM") - before > 60
+
+
+def test_a_failing_process_is_a_one_line_error():
+    with pytest.raises(benchmark.FstError, match="no such thing"):
+        benchmark.python(["-c", "raise SystemExit('no such thing')"])
+
+
+@pytest.mark.parametrize("size", ["30", "34", "x"])
+def test_sizes_that_the_baseline_cannot_take_are_refused(size, capsys):
+    with pytest.raises(SystemExit) as stop:
+        benchmark.main(["train", "--size", size])
+    assert stop.value.code == 2
+    assert "multiple of 4" in capsys.readouterr().err or size == "x"

@@ -1,0 +1,205 @@
+"""Tests of scripts/evaluate.py on a random tiny model and a slim random loss network."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from fst import Stylizer, images
+from fst.networks.transformer import TransformerNet
+from fst.stylize.style_model import describe, save_style_model
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "evaluate.py"
+SPEC = importlib.util.spec_from_file_location("evaluate", SCRIPT)
+evaluate = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(evaluate)
+
+STYLES = ["wave", "two_views"]
+SIZE_PX = 40
+
+
+def smooth_picture(path, width, height, seed):
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Photos, style pictures, a model and a loss network."""
+    top = tmp_path_factory.mktemp("evaluate")
+    for i, (width, height) in enumerate([(60, 40), (40, 52), (90, 80)]):
+        smooth_picture(top / "photos" / f"p{i}.png", width, height, i)
+    smooth_picture(top / "styles" / "wave.jpg", 400, 300, 10)  # two different sizes: 256 and 300
+    smooth_picture(top / "styles" / "two_views" / "a.png", 64, 64, 11)
+    smooth_picture(top / "styles" / "two_views" / "b.png", 50, 64, 12)
+    torch.manual_seed(0)
+    network = TransformerNet(2, width=0.125, num_blocks=1)
+    for name, parameter in network.named_parameters():
+        if name.endswith("gamma"):
+            torch.nn.init.normal_(parameter)
+    styles = [{"name": name, "images": []} for name in STYLES]
+    save_style_model(top / "model.safetensors", network, describe(network, styles, {}))
+    weights, channels = {}, 3
+    for index, out in ((0, 4), (2, 4), (5, 6), (7, 6), (10, 8)):  # VGG-19 to relu3_1
+        weights[f"features.{index}.weight"] = torch.randn(out, channels, 3, 3) / channels**0.5
+        weights[f"features.{index}.bias"] = 0.1 * torch.randn(out)
+        channels = out
+    save_file(weights, top / "vgg.safetensors", metadata={"topology": "vgg19"})
+    return top
+
+
+def run(folder, *extra, model=True):
+    arguments = ["--photos", folder / "photos", "--size", SIZE_PX, *extra]
+    arguments += ["--loss-weights", folder / "vgg.safetensors"]
+    arguments += ["--styles-dir", folder / "styles"] * ("--styles-dir" not in extra)
+    arguments = [folder / "model.safetensors"] * model + arguments
+    return evaluate.main([str(argument) for argument in arguments])
+
+
+def figures(folder, tmp_path, *extra, model=True):
+    assert run(folder, *extra, "--json", tmp_path / "out.json", model=model) == 0
+    return json.loads((tmp_path / "out.json").read_text())
+
+
+def naive_features(image, weights):
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    x, found = ((image - mean) / std)[None], []
+    for index in (0, 2, 5, 7, 10):
+        if index in (5, 10):
+            x = F.max_pool2d(x, 2)
+        x = F.conv2d(
+            x, weights[f"features.{index}.weight"], weights[f"features.{index}.bias"], 1, 1
+        )
+        x = x.clamp_min(0)
+        if index in (0, 5, 10):  # relu1_1, relu2_1, relu3_1
+            found.append(x[0].double().numpy())
+    return found
+
+
+def naive_gram(features):
+    flat = features.reshape(len(features), -1)
+    return np.array([[np.mean(a * b) for b in flat] for a in flat])
+
+
+def naive_style_distance(features, pictures, weights):
+    by_size = []
+    for size_px in (256, 384, 512):
+        views = [naive_features(images.load(picture, size_px), weights) for picture in pictures]
+        ratios = []
+        for layer in range(3):
+            target = sum(naive_gram(view[layer]) for view in views) / len(views)
+            difference = naive_gram(features[layer]) - target
+            ratios.append(np.sqrt((difference**2).sum() / (target**2).sum()))
+        by_size.append(np.mean(ratios))
+    return min(by_size)
+
+
+def test_figures_equal_a_naive_loop(folder, tmp_path):
+    result = figures(folder, tmp_path, "--every", 2)
+    weights, stylizer = (
+        load_file(folder / "vgg.safetensors"),
+        Stylizer(folder / "model.safetensors"),
+    )
+    shown = {"wave": ["wave.jpg"], "two_views": ["two_views/a.png", "two_views/b.png"]}
+    assert result["photos"] == 2
+    for name, files in shown.items():
+        pictures = [folder / "styles" / file for file in files]
+        style, content, unstylised = [], [], []
+        for photo in ("p0.png", "p2.png"):
+            x = images.load(folder / "photos" / photo, SIZE_PX)
+            f_x = naive_features(x, weights)
+            f_y = naive_features(stylizer.stylize(x, name), weights)
+            style.append(naive_style_distance(f_y, pictures, weights))
+            unstylised.append(naive_style_distance(f_x, pictures, weights))
+            content.append(((f_y[2] - f_x[2]) ** 2).sum() / (f_x[2] ** 2).sum())
+        expected = {"style": style, "content": content, "unstylised_style": unstylised}
+        for key, values in expected.items():
+            assert result["styles"][name][key] == pytest.approx(np.mean(values), rel=1e-4)
+
+
+def test_json_and_table_hold_the_figures_and_how_they_were_made(folder, tmp_path, capsys):
+    result = figures(folder, tmp_path)
+    assert (result["model"], result["photos"]) == ("model.safetensors", 3)
+    assert result["protocol"]["size_px"] == SIZE_PX
+    assert result["protocol"]["loss_weights"] == "vgg.safetensors"
+    assert {"fst", "torch"} <= set(result["versions"])
+    assert str(folder) not in json.dumps(result)
+    lines = capsys.readouterr().out.splitlines()
+    wave, mean = result["styles"]["wave"], result["mean"]["content"]
+    keys = ("style", "content", "unstylised_style")
+    assert lines[2] == f"| wave | {' | '.join(f'{wave[key]:.4f}' for key in keys)} |"
+    assert lines[-1].startswith("| **mean** |")
+    contents = [row["content"] for row in result["styles"].values()]
+    assert mean == pytest.approx(sum(contents) / 2)
+
+
+def test_saved_pictures_give_the_figures_of_the_model(folder, tmp_path):
+    stylizer = Stylizer(folder / "model.safetensors")
+    for photo in (folder / "photos").iterdir():
+        for style in STYLES:
+            painting = stylizer.stylize(images.load(photo, SIZE_PX), style)
+            images.save(painting, tmp_path / "painted" / f"{photo.stem}_{style}.png")
+    saved = figures(folder, tmp_path, "--pictures", tmp_path / "painted", model=False)
+    direct = figures(folder, tmp_path)
+    assert saved["styles"].keys() == direct["styles"].keys()
+    for name, row in direct["styles"].items():
+        assert saved["styles"][name] == pytest.approx(row, rel=0.01)
+
+
+def test_pictures_of_another_size_are_refused(folder, tmp_path, capsys):
+    for photo in ("p0", "p1", "p2"):
+        smooth_picture(tmp_path / "painted" / f"{photo}_wave.png", 30, 20, 0)
+    assert run(folder, "--pictures", tmp_path / "painted", model=False) == 2
+    assert "30x20 px, expected 60x40" in capsys.readouterr().err
+    (tmp_path / "painted" / "p1_wave.png").unlink()
+    assert run(folder, "--pictures", tmp_path / "painted", model=False) == 2
+    assert "lacks p1_wave" in capsys.readouterr().err
+
+
+def test_missing_style_picture_is_named_on_one_line(folder, tmp_path, capsys):
+    assert run(folder, "--styles-dir", tmp_path) == 2
+    captured = capsys.readouterr().err
+    assert "'wave'" in captured and "'two_views'" in captured and captured.count("\n") == 1
+
+
+def test_a_style_picture_can_be_given_by_hand_and_one_style_alone_be_measured(folder, tmp_path):
+    wave = folder / "styles" / "wave.jpg"
+    options = ("--only", "wave", "--style", f"wave={wave}", "--styles-dir", tmp_path)
+    alone = figures(folder, tmp_path, *options)
+    assert list(alone["styles"]) == ["wave"]
+    assert alone["styles"]["wave"] == pytest.approx(figures(folder, tmp_path)["styles"]["wave"])
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (("--pictures", "painted"), "either a MODEL or --pictures"),
+        (("--only", "wive"), "did you mean wave"),
+        (("--style", "blue=blue.jpg"), "--style blue: no such style"),
+        (("--grid", "grid.txt"), "its suffix must be"),
+        (("--device", "cuda:99"), "cuda:99"),
+    ],
+)
+def test_mistakes_end_with_code_2_and_one_line(folder, capsys, extra, message):
+    assert run(folder, *extra) == 2
+    captured = capsys.readouterr().err
+    assert message in captured and captured.count("\n") == 1
+
+
+def test_grid_has_a_header_row_and_a_row_per_photo(folder, tmp_path):
+    assert run(folder, "--grid", tmp_path / "grid.png", "--grid-photos", 2) == 0
+    grid = images.load(tmp_path / "grid.png")
+    cell = SIZE_PX + 4
+    assert tuple(grid.shape) == (3, 3 * cell + 4, 3 * cell + 4)
+    assert (grid[:, 4:SIZE_PX, 4:SIZE_PX] == 1).all()  # the empty corner
+    photo = images.load(folder / "photos" / "p0.png")[:, :, 10:50]  # its centre square
+    shown = grid[:, cell + 4 : cell + 4 + SIZE_PX, 4 : 4 + SIZE_PX]
+    assert torch.equal(shown, photo)

@@ -1,0 +1,227 @@
+"""The training module: what it computes, what it stores and what it keeps out of storage."""
+
+import copy
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from fst.errors import FstError
+from fst.images import load
+from fst.training.module import WARMUP_STEPS, StyleTransferModule
+
+
+class Repeated(pl.LightningDataModule):
+    """The same batch again and again."""
+
+    def __init__(self, count=4):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        photos = torch.randint(0, 256, (2, 3, 40, 48), generator=generator, dtype=torch.uint8)
+        self.batches = [(photos, torch.tensor([1, 0]))] * count
+        self.photos = [photos[0]]
+
+    def train_dataloader(self):
+        return DataLoader(self.batches, batch_size=None)
+
+    def val_dataloader(self):
+        return DataLoader(self.photos, batch_size=1)
+
+
+@pytest.fixture
+def make_module(style_files, loss_weights):
+    def make(**settings):
+        styles = [{"name": path.stem, "images": [str(path)]} for path in style_files]
+        defaults = {"width": 0.125, "num_blocks": 1, "loss_network": str(loss_weights)}
+        return StyleTransferModule(styles, **(defaults | settings))
+
+    return make
+
+
+def fit(module, folder, steps=4, **settings):
+    trainer = pl.Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+        **settings,
+    )
+    trainer.fit(module, datamodule=Repeated(steps))
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def fitted(style_files, loss_weights, tmp_path_factory):
+    styles = [{"name": path.stem, "images": [str(path)]} for path in style_files]
+    module = StyleTransferModule(
+        styles, width=0.125, num_blocks=1, loss_network=str(loss_weights), shift_px=0
+    )
+    fit(module, tmp_path_factory.mktemp("fitted"))
+    return module
+
+
+def test_the_loss_network_is_no_part_of_the_module(fitted):
+    assert fitted.perceptual is not None
+    loss_network = {id(p) for p in fitted.perceptual.loss_network.parameters()}
+    assert loss_network
+    assert not loss_network & {id(parameter) for parameter in fitted.parameters()}
+    assert not any(child is fitted.perceptual.loss_network for child in fitted.modules())
+
+
+def test_only_the_network_is_stored_and_trained(fitted):
+    assert all(key.startswith("network.") for key in fitted.state_dict())
+    optimized = fitted.optimizers(use_pl_optimizer=False).param_groups[0]["params"]
+    assert {id(p) for p in optimized} == {id(p) for p in fitted.network.parameters()}
+    assert {id(p) for p in fitted.parameters()} == {id(p) for p in fitted.network.parameters()}
+
+
+def test_the_loss_network_stays_frozen(fitted, loss_weights):
+    from safetensors.torch import load_file
+
+    stored = load_file(loss_weights)["features.0.weight"]
+    parameter = next(fitted.perceptual.loss_network.parameters())
+    assert torch.equal(parameter, stored) and not parameter.requires_grad
+    assert parameter.grad is None and not fitted.perceptual.loss_network.training
+
+
+def test_hyperparameters_are_plain_values(fitted):
+    def plain(value):
+        if isinstance(value, dict):
+            return all(map(plain, value.values()))
+        if isinstance(value, list | tuple):
+            return all(map(plain, value))
+        return type(value) in (int, float, str, bool, type(None))
+
+    assert plain(dict(fitted.hparams))
+
+
+def test_same_seed_same_weights_whatever_the_global_generator(make_module):
+    torch.manual_seed(1)
+    first = make_module(seed=5)
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    second, third = make_module(seed=5), make_module(seed=6)
+    assert torch.equal(torch.get_rng_state(), state)  # nor is the generator touched
+    weights = [module.network.conv_in.conv.weight for module in (first, second, third)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_forward_paints_each_image_in_its_own_style(make_module):
+    module = make_module().eval()
+    with torch.no_grad():
+        for norm in (m for m in module.modules() if hasattr(m, "gamma")):
+            norm.gamma[1] += 0.5
+        photos = torch.rand(3, 3, 32, 40, generator=torch.Generator().manual_seed(0))
+        painted = module(photos, torch.tensor([0, 1, 0]))
+        assert painted.shape == photos.shape and painted.min() >= 0 and painted.max() <= 1
+        for row, style_id in enumerate([0, 1, 0]):
+            alone = module(photos[row : row + 1], torch.tensor([style_id]))[0]
+            torch.testing.assert_close(painted[row], alone, rtol=0, atol=1e-5)
+        other = module(photos[1:2], torch.tensor([0]))[0]
+    assert (other - painted[1]).abs().max() > 1e-3
+
+
+def test_one_step_is_one_step_of_adam(make_module, tmp_path):
+    """The oracle: the gradient by hand, and Adam's first step, lr * sign(gradient)."""
+    module = make_module(shift_px=0, learning_rate=0.01)
+    before = copy.deepcopy(module.network)
+    fit(module, tmp_path, steps=1)
+    photos, style_index = Repeated().batches[0]
+    photos = photos.float() / 255
+    painted = before(photos, before.one_hot(style_index))
+    module.perceptual(painted, photos, style_index)["total"].backward()
+    rate = 0.01 / WARMUP_STEPS
+    for old, new in zip(before.parameters(), module.network.parameters(), strict=True):
+        moved, gradient = (new - old).detach(), old.grad
+        expected = -rate * gradient / (gradient.abs() + 1e-8)
+        clear = gradient.abs() > 1e-4
+        torch.testing.assert_close(moved[clear], expected[clear], rtol=0, atol=rate / 20)
+
+
+def test_the_rate_warms_up_and_decays_to_zero(make_module):
+    module = make_module(learning_rate=0.5)
+    module.trainer = pl.Trainer(max_steps=1000, accelerator="cpu", logger=False, barebones=True)
+    made = module.configure_optimizers()
+    optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(1000):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates[0] == pytest.approx(0.5 / WARMUP_STEPS)
+    assert max(rates) == pytest.approx(0.5, rel=0.01)
+    assert rates[500] == pytest.approx(0.25, rel=1e-6)  # half way down the cosine
+    assert rates[-1] < 1e-5
+    assert optimizer.param_groups[0]["weight_decay"] == 0
+
+
+def test_an_absent_style_is_not_moved(make_module, tmp_path):
+    """Without weight decay a row of the tables that no image uses keeps its values."""
+    module = make_module()
+    data = Repeated(3)
+    data.batches = [(photos, torch.zeros(2, dtype=torch.long)) for photos, _ in data.batches]
+    trainer = pl.Trainer(
+        max_steps=3,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(module, datamodule=data)
+    gamma, beta = module.network.conv_in.norm.gamma, module.network.conv_in.norm.beta
+    assert torch.equal(gamma[1], torch.ones_like(gamma[1])) and not beta[1].any()
+    assert not torch.equal(gamma[0], torch.ones_like(gamma[0]))
+
+
+def test_targets_are_those_of_the_style_pictures(fitted, style_files):
+    """The Gram matrix of the first layer by a naive loop over the picture's own features."""
+    network = fitted.perceptual.loss_network
+    for style_id, path in enumerate(style_files):
+        features = network(load(path)[None], ["relu1_1"])["relu1_1"][0].flatten(1)  # (C, N)
+        count = features.shape[1]
+        naive = [[float(a @ b) / count for b in features] for a in features]
+        target = fitted.perceptual.targets["relu1_1"][style_id]
+        torch.testing.assert_close(target, torch.tensor(naive), rtol=1e-4, atol=1e-5)
+
+
+def test_held_out_figures_name_every_style(fitted):
+    expected = {
+        f"held_out_{kind}/{s}" for kind in ("style", "content") for s in ("stripes", "cloud")
+    }
+    assert set(fitted.final_metrics) == expected | {"held_out/style", "held_out/content"}
+    styles = [fitted.final_metrics[f"held_out_style/{name}"] for name in ("stripes", "cloud")]
+    assert fitted.final_metrics["held_out/style"] == pytest.approx(sum(styles) / 2)
+
+
+def test_the_shift_is_the_same_for_both_images_and_drawn_by_the_step(make_module):
+    module = make_module(shift_px=3)
+    image = torch.arange(48 * 48.0).view(1, 1, 48, 48)
+    seen = set()
+    for step in range(40):
+        module.trainer = type("Trainer", (), {"global_step": step})()
+        first, second = module._shifted(image, image)
+        again, _ = module._shifted(image, image)
+        assert torch.equal(first, second) and torch.equal(first, again)
+        seen.add((48 - first.shape[2], 48 - first.shape[3]))
+    assert len(seen) > 8 and max(max(pair) for pair in seen) == 3
+
+
+def test_missing_loss_weights_are_named_before_the_first_step(make_module, tmp_path):
+    missing = tmp_path / "vgg.safetensors"
+    with pytest.raises(FstError, match=r"vgg\.safetensors"):
+        fit(make_module(loss_network=str(missing)), tmp_path)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_both_precisions_train_with_finite_weights(make_module, tmp_path, precision):
+    module = make_module()
+    fit(module, tmp_path, precision=precision)
+    assert all(p.isfinite().all() and p.dtype == torch.float32 for p in module.parameters())

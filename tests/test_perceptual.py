@@ -1,0 +1,290 @@
+"""The training objective: hand computed, zero where it must be, fp32 throughout."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.models import vgg
+
+from fst.errors import FstError
+from fst.losses import perceptual
+from fst.losses.perceptual import PerceptualLoss, content_distance, total_variation
+from fst.networks.vgg import LossNetwork
+
+TORCHVISION_CONFIG = {"vgg16": vgg.cfgs["D"], "vgg19": vgg.cfgs["E"]}
+
+
+def loss_network(topology="vgg19", divide_by=16):
+    """A slim VGG with random weights, large enough that deep layers do not die out."""
+    torch.manual_seed(0)
+    config = [c if c == "M" else c // divide_by for c in TORCHVISION_CONFIG[topology]]
+    state = vgg.make_layers(config).state_dict()
+    return LossNetwork({f"features.{key}": value for key, value in state.items()}, topology)
+
+
+def pictures(batch=2, height=40, width=32, seed=1):
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def loss_of(*styles, topology="vgg19", **options):
+    """A loss whose style ids are single pictures."""
+    loss = PerceptualLoss(loss_network(topology), **options)
+    loss.set_styles([[style] for style in styles])
+    return loss
+
+
+STYLES = [*pictures(2, 36, 44, seed=5)]
+
+
+def by_torchvision(state_source, images, index):
+    """The features after the ReLU behind convolution `index`, by torchvision's own layers."""
+    network = vgg.make_layers([c if c == "M" else c // 16 for c in TORCHVISION_CONFIG["vgg16"]])
+    convs = [m for m in network if isinstance(m, nn.Conv2d)]
+    for conv, source in zip(convs, state_source.convs.values(), strict=True):
+        conv.load_state_dict({"weight": source.weight, "bias": source.bias})
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    with torch.no_grad():
+        return network[: index + 2]((images - mean) / std)
+
+
+def test_identical_images_have_zero_content_loss():
+    photo = pictures()
+    assert loss_of(*STYLES)(photo, photo, torch.tensor([0, 1]))["content"].item() == 0
+
+
+@pytest.mark.parametrize("classic", [False, True])
+def test_the_style_picture_itself_has_zero_style_loss(classic):
+    terms = loss_of(*STYLES, classic=classic)(
+        torch.stack(STYLES), pictures(2, 36, 44), torch.tensor([0, 1])
+    )
+    # The target was computed one picture at a time, which may round the convolutions differently.
+    assert terms["style"].item() == pytest.approx(0, abs=1e-10)
+    assert terms["content"].item() > 0
+
+
+def test_terms_are_the_formulas_in_numpy():
+    network, (photo, stylized) = loss_network(), (pictures(), pictures(seed=2))
+    layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    loss = PerceptualLoss(network, weights=(2.0, 3.0, 0.5))
+    loss.set_styles([[style] for style in STYLES])
+    index = torch.tensor([1, 0])
+
+    def flat(images, layer):  # one (C, N) matrix for each image
+        return [f.flatten(1).double().numpy() for f in network(images, [layer])[layer]]
+
+    def gram(matrix):
+        return matrix @ matrix.T / matrix.shape[1]
+
+    content = np.mean(
+        [
+            np.square(y - x).sum() / np.square(x).sum()
+            for y, x in zip(flat(stylized, "relu3_2"), flat(photo, "relu3_2"), strict=True)
+        ]
+    )
+    style = {
+        layer: np.array(
+            [
+                np.square(gram(y) - a).sum() / np.square(a).sum()
+                for y, s in zip(flat(stylized, layer), index, strict=True)
+                for a in [gram(flat(STYLES[s][None], layer)[0])]
+            ]
+        )
+        for layer in layers
+    }
+    per_image = np.mean(list(style.values()), axis=0)
+    y = stylized.double().numpy()
+    tv = np.square(np.diff(y, axis=2)).mean() + np.square(np.diff(y, axis=3)).mean()
+
+    terms = {k: v.double().numpy() for k, v in loss(stylized, photo, index).items()}
+    np.testing.assert_allclose(terms["content"], content, rtol=1e-5)
+    np.testing.assert_allclose(terms["style_per_image"], per_image, rtol=1e-4)
+    np.testing.assert_allclose(terms["style"], per_image.mean(), rtol=1e-4)
+    np.testing.assert_allclose(terms["tv"], tv, rtol=1e-5)
+    total = 2 * content + 3 * per_image.mean() + 0.5 * tv
+    np.testing.assert_allclose(terms["total"], total, rtol=1e-4)
+    for layer in layers:
+        np.testing.assert_allclose(terms[f"style/{layer}"], style[layer].mean(), rtol=1e-4)
+
+
+def test_classic_mode_is_the_recipe_of_the_pytorch_examples():
+    # github.com/pytorch/examples, fast_neural_style: MSE of features, Gram / (C H W), MSE summed
+    # over layers, weights 1e5 and 1e10. The content layer of that recipe is relu2_2.
+    loss = loss_of(*STYLES, topology="vgg16", classic=True, content_layer="relu2_2")
+    photo, stylized, index = pictures(), pictures(seed=2), torch.tensor([1, 0])
+
+    def gram_of_the_recipe(features):
+        b, c, h, w = features.shape
+        flat = features.view(b, c, h * w)
+        return flat.bmm(flat.transpose(1, 2)) / (c * h * w)
+
+    network = loss.loss_network
+    content = 1e5 * F.mse_loss(
+        by_torchvision(network, stylized, 7), by_torchvision(network, photo, 7)
+    )
+    style = 0.0
+    for conv in (2, 7, 14, 21):  # relu1_2, relu2_2, relu3_3, relu4_3
+        gram = gram_of_the_recipe(by_torchvision(network, stylized, conv))
+        target = gram_of_the_recipe(by_torchvision(network, torch.stack(STYLES), conv))[index]
+        style = style + 1e10 * F.mse_loss(gram, target)
+    terms = loss(stylized, photo, index)
+    torch.testing.assert_close(1e5 * terms["content"], content, rtol=1e-4, atol=0)
+    torch.testing.assert_close(1e10 * terms["style"], style, rtol=1e-3, atol=0)
+    torch.testing.assert_close(terms["total"], content + style, rtol=1e-3, atol=0)
+
+
+def test_a_mixed_batch_equals_single_images():
+    loss, index = loss_of(*STYLES), torch.tensor([1, 0, 1])
+    photo, stylized = pictures(3), pictures(3, seed=2)
+    together = loss(stylized, photo, index)
+    alone = [loss(stylized[i : i + 1], photo[i : i + 1], index[i : i + 1]) for i in range(3)]
+    for name in ("content", "style", "tv", "total", "style/relu3_1"):
+        mean = torch.stack([terms[name] for terms in alone]).mean()
+        torch.testing.assert_close(together[name], mean, rtol=1e-4, atol=1e-6)
+    styles = torch.cat([terms["style_per_image"] for terms in alone])
+    torch.testing.assert_close(together["style_per_image"], styles, rtol=1e-4, atol=1e-6)
+
+
+def test_style_index_picks_the_target():
+    picture = STYLES[0][None]
+    loss = loss_of(*STYLES)
+    own, other = (loss(picture, picture, torch.tensor([i]))["style"].item() for i in (0, 1))
+    assert own < 1e-10 < 1e-4 < other
+
+
+def test_a_style_of_several_pictures_has_the_mean_of_their_targets():
+    network = loss_network()
+    both = PerceptualLoss(network)
+    both.set_styles([[STYLES[0], STYLES[1][:, :20]]])
+    singles = PerceptualLoss(network)
+    singles.set_styles([[STYLES[0]], [STYLES[1][:, :20]]])
+    for layer, target in both.targets.items():
+        assert len(target) == 1
+        torch.testing.assert_close(target[0], singles.targets[layer].mean(0))
+
+
+def test_targets_are_computed_once(monkeypatch):
+    loss, photo = loss_of(*STYLES), pictures()
+    sizes = []
+    monkeypatch.setattr(
+        loss.loss_network,
+        "forward",
+        lambda images, layers: (
+            sizes.append(tuple(images.shape[-2:])),
+            LossNetwork.forward(loss.loss_network, images, layers),
+        )[1],
+    )
+    before = {layer: target.clone() for layer, target in loss.targets.items()}
+    for _ in range(3):
+        loss(pictures(seed=2), photo, torch.tensor([0, 1]))
+    assert sizes == [(40, 32)] * 6  # the stylized and the content images, never the styles
+    assert all(torch.equal(loss.targets[layer], before[layer]) for layer in before)
+
+
+def test_the_content_pass_stops_at_the_content_layer():
+    loss, ran = loss_of(*STYLES), []
+    for name, conv in loss.loss_network.convs.items():
+        conv.register_forward_hook(lambda *_, name=name: ran.append(name))
+    loss(pictures(seed=2), pictures(), torch.tensor([0, 1]))
+    names = list(loss.loss_network.layers)
+    assert ran == names[: names.index("relu3_2") + 1] + names[: names.index("relu5_1") + 1]
+
+
+def test_gradients_reach_the_stylized_images_only():
+    loss = loss_of(*STYLES, weights=(1.0, 1.0, 1.0))
+    photo, stylized = pictures().requires_grad_(), pictures(seed=2).requires_grad_()
+    terms = loss(stylized, photo, torch.tensor([0, 1]))
+    for name in ("content", "style", "tv", "total"):
+        (gradient,) = torch.autograd.grad(terms[name], stylized, retain_graph=True)
+        assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
+    terms["total"].backward()
+    assert photo.grad is None
+    assert all(parameter.grad is None for parameter in loss.loss_network.parameters())
+    logged = [value for name, value in terms.items() if name.startswith(("style/", "style_per"))]
+    assert len(logged) == 6 and not any(value.requires_grad for value in logged)
+
+
+@pytest.mark.parametrize("classic", [False, True])
+def test_terms_are_fp32_under_bf16_autocast(classic):
+    loss = loss_of(*STYLES, classic=classic)
+    arguments = (pictures(seed=2), pictures(), torch.tensor([0, 1]))
+    with torch.autocast("cpu", torch.bfloat16):
+        features = loss.loss_network(arguments[0], ["relu3_1"])["relu3_1"]
+        terms = loss(*arguments)
+    assert features.dtype == torch.bfloat16  # or this test would show nothing
+    exact = loss(*arguments)
+    for name, value in terms.items():
+        assert value.dtype == torch.float32, name
+        torch.testing.assert_close(value, exact[name], rtol=0.05, atol=1e-3)
+
+
+@pytest.mark.parametrize("classic", [False, True])
+def test_a_one_colour_photo_gives_finite_terms_and_gradients(classic):
+    loss = loss_of(torch.zeros(3, 40, 32), *STYLES, classic=classic)
+    stylized = torch.zeros(2, 3, 40, 32, requires_grad=True)
+    terms = loss(stylized, torch.zeros(2, 3, 40, 32), torch.tensor([0, 1]))
+    terms["total"].backward()
+    assert all(torch.isfinite(value).all() for value in terms.values())
+    assert torch.isfinite(stylized.grad).all()
+
+
+def test_the_loss_network_is_in_no_state_dict():
+    owner = nn.Module()
+    owner.layer, owner.loss = nn.Linear(2, 2), loss_of(*STYLES)
+    assert list(owner.state_dict()) == ["layer.weight", "layer.bias"]
+    assert sum(parameter.numel() for parameter in owner.parameters()) == 6
+    owner.train()
+    assert not owner.loss.loss_network.training
+
+
+def test_moving_the_loss_moves_targets_and_network():
+    loss = loss_of(*STYLES).to(torch.device("meta"))
+    assert {target.device.type for target in loss.targets.values()} == {"meta"}
+    assert {p.device.type for p in loss.loss_network.parameters()} == {"meta"}
+
+
+def test_layers_that_the_network_lacks_are_named():
+    state = vgg.make_layers([4, 4, "M", 8]).state_dict()
+    shallow = LossNetwork({f"features.{key}": value for key, value in state.items()})
+    with pytest.raises(FstError, match=r"no layer relu3_2, relu3_1.*relu1_1, relu1_2, relu2_1"):
+        PerceptualLoss(shallow)
+
+
+def test_an_unknown_style_loss_is_refused_with_the_choice():
+    with pytest.raises(FstError, match=r"'odd' is unknown.*gram"):
+        PerceptualLoss(loss_network(), style_loss="odd")
+
+
+def test_default_layers_follow_the_topology():
+    for topology in ("vgg16", "vgg19"):
+        loss = PerceptualLoss(loss_network(topology))
+        assert loss.content_layer == perceptual.CONTENT_LAYER[topology]
+        assert loss.style_layers == perceptual.STYLE_LAYERS[topology]
+
+
+def test_content_distance_by_hand():
+    features = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 1, 2, 2)
+    target = torch.tensor([1.0, 0.0, 3.0, 2.0]).view(1, 1, 2, 2)
+    assert content_distance(features, target).tolist() == pytest.approx([8 / 14])
+
+
+def test_a_common_factor_leaves_the_content_distance_alone():
+    features, target = pictures(), pictures(seed=2)
+    scaled = content_distance(7 * features, 7 * target)
+    torch.testing.assert_close(scaled, content_distance(features, target))
+
+
+def test_total_variation_by_hand():
+    image = torch.tensor([[0.0, 1.0, 1.0], [0.5, 1.0, 0.0]]).expand(1, 3, 2, 3)
+    rows = (0.25 + 0 + 1) / 3
+    columns = (1 + 0 + 0.25 + 1) / 4
+    assert total_variation(image).item() == pytest.approx(rows + columns)
+    assert total_variation(torch.full((1, 3, 4, 4), 0.7)).item() == 0
+
+
+def test_gradients_of_content_distance_and_total_variation():
+    features = pictures(2, 3, 4).double().requires_grad_()
+    target = pictures(2, 3, 4, seed=2).double()
+    assert torch.autograd.gradcheck(lambda f: content_distance(f, target), features)
+    assert torch.autograd.gradcheck(total_variation, features)

@@ -1,0 +1,129 @@
+"""Stylizer: the network's own output, for a picture or a file, by id or by name."""
+
+import pytest
+import torch
+
+from fst import FstError, Stylizer, images
+from fst.networks.transformer import MIN_SIZE_PX, TransformerNet
+from fst.stylize.style_model import describe, save_style_model
+
+NAMES = ["wave", "rain", "starry night"]
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    network = TransformerNet(num_styles=3, width=0.125, num_blocks=1)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def stylizer(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "m.safetensors"
+    styles = [{"name": name, "images": [f"{name}.jpg"]} for name in NAMES]
+    return Stylizer(save_style_model(path, network, describe(network, styles, {})))
+
+
+def _expected(network, image, style_id):
+    weights = torch.zeros(1, 3)
+    weights[0, style_id] = 1
+    with torch.no_grad():
+        return network(image[None], weights)[0]
+
+
+@pytest.mark.parametrize("style_id", [0, 1, 2])
+@pytest.mark.parametrize("size", [(16, 16), (17, 19), (33, 50), (64, 21), (40, 43)])
+def test_a_painting_is_the_networks_output_at_the_size_of_the_image(
+    network, stylizer, size, style_id
+):
+    image = torch.rand(3, *size)
+    painting = stylizer.stylize(image, style_id)
+    assert painting.shape == (3, *size)
+    assert painting.dtype == torch.float32
+    assert painting.device.type == "cpu"
+    # The stylizer computes in channels_last, so the last bits may differ.
+    torch.testing.assert_close(painting, _expected(network, image, style_id), atol=2e-5, rtol=0)
+
+
+def test_styles_differ_and_a_name_is_the_same_as_its_id(stylizer):
+    image = torch.rand(3, 24, 24)
+    paintings = [stylizer.stylize(image, style_id) for style_id in range(3)]
+    assert not torch.allclose(paintings[0], paintings[1], atol=1e-2)
+    assert not torch.allclose(paintings[1], paintings[2], atol=1e-2)
+    for painting, name in zip(paintings, NAMES, strict=True):
+        assert torch.equal(stylizer.stylize(image, name), painting)
+
+
+def test_a_file_is_painted_as_the_image_it_holds(stylizer, tmp_path):
+    path = images.save(torch.rand(3, 20, 30), tmp_path / "photo.png")
+    for given in (path, str(path)):
+        assert torch.equal(stylizer.stylize(given, 1), stylizer.stylize(images.load(path), 1))
+
+
+def test_the_image_given_is_left_as_it_is(stylizer):
+    image = torch.rand(3, 20, 20)
+    before = image.clone()
+    stylizer.stylize(image)
+    assert torch.equal(image, before)
+
+
+def test_half_and_double_precision_images_are_accepted(stylizer):
+    image = torch.rand(3, 20, 20).half()
+    for other in (image, image.double()):
+        assert torch.equal(stylizer.stylize(other), stylizer.stylize(image.float()))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *((20, 20), (1, 20, 20), (4, 20, 20), (20, 20, 3), (1, 3, 20, 20)),
+        *((3, MIN_SIZE_PX - 1, 20), (3, 20, MIN_SIZE_PX - 1), (3, 0, 0)),
+    ],
+)
+def test_an_image_of_wrong_shape_is_refused_by_its_shape(stylizer, shape):
+    with pytest.raises(FstError, match=r"an image of shape \(.*at least 16 px a side") as caught:
+        stylizer.stylize(torch.zeros(shape))
+    assert str(shape) in str(caught.value)
+
+
+def test_an_unreadable_file_is_refused_by_its_name(stylizer, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    with pytest.raises(FstError, match=r"broken\.jpg"):
+        stylizer.stylize(tmp_path / "broken.jpg")
+
+
+@pytest.mark.parametrize("style_id", [-1, 3, 10**6])
+def test_a_style_id_out_of_range_is_refused_with_the_range(stylizer, style_id):
+    message = rf"style id {style_id} .* 3 styles, 0 \(wave\) to 2 \(starry night\)"
+    with pytest.raises(FstError, match=message):
+        stylizer.stylize(torch.zeros(3, 20, 20), style_id)
+
+
+def test_an_unknown_style_name_is_answered_with_near_ones_or_the_list(stylizer):
+    with pytest.raises(FstError, match="no style 'stary nigth': did you mean starry night"):
+        stylizer.style_id("stary nigth")
+    with pytest.raises(FstError, match="no style 'xyz': it has wave, rain, starry night"):
+        stylizer.style_id("xyz")
+
+
+def test_styles_are_told_in_order_of_id(stylizer):
+    assert stylizer.style_names == NAMES
+    assert [style["images"] for style in stylizer.styles] == [[f"{name}.jpg"] for name in NAMES]
+
+
+def test_a_device_that_is_not_there_is_refused(network, tmp_path):
+    metadata = describe(network, [{"name": name} for name in NAMES], {})
+    path = save_style_model(tmp_path / "m.safetensors", network, metadata)
+    with pytest.raises(FstError, match="device cuda:99: "):
+        Stylizer(path, "cuda:99")
+
+
+def test_saving_never_replaces_a_file_unasked(stylizer, tmp_path):
+    path = stylizer.save(torch.zeros(3, 20, 20), tmp_path / "a.png")
+    with pytest.raises(FstError, match="exists"):
+        stylizer.save(torch.ones(3, 20, 20), path)
+    assert images.load(path).max() == 0
+    stylizer.save(torch.ones(3, 20, 20), path, overwrite=True)
+    assert images.load(path).min() == 1

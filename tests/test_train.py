@@ -1,0 +1,420 @@
+"""fst-train from the command line to the painted picture: runs, resumes and ways to fail."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from conftest import smooth_field
+from PIL import Image
+from safetensors.torch import load_file
+
+from fst.cli.train import main
+from fst.training.module import StyleTransferModule
+
+pytest.importorskip("fst.content.datamodule")
+
+PHOTO_SIZE = (61, 50)  # width and height, not multiples of the network's stride
+
+
+def weights_of(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same(left, right):
+    """Nested dicts and lists with equal leaves, tensors to the bit."""
+    if isinstance(left, torch.Tensor):
+        assert torch.equal(left, right)
+    elif isinstance(left, dict):
+        assert left.keys() == right.keys()
+        for key in left:
+            assert_same(left[key], right[key])
+    elif isinstance(left, list | tuple):
+        assert len(left) == len(right)
+        for pair in zip(left, right, strict=True):
+            assert_same(*pair)
+    else:
+        assert left == right
+
+
+def assert_same_end(folder, reference):
+    """Both runs ended with the same weights, optimiser state and schedule."""
+    assert_same(weights_of(folder), weights_of(reference))
+    ends = [torch.load(run / "last.ckpt", weights_only=True) for run in (folder, reference)]
+    assert ends[0]["global_step"] == ends[1]["global_step"] == 12
+    for key in ("state_dict", "optimizer_states", "lr_schedulers"):
+        assert_same(ends[0][key], ends[1][key])
+
+
+def steps_done(folder):
+    return torch.load(folder / "last.ckpt", weights_only=True)["global_step"]
+
+
+@pytest.fixture
+def keep_interrupts():
+    """Lightning ignores SIGINT after an interrupted fit; give it back."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.fixture(scope="module")
+def run(train_argv, tmp_path_factory):
+    """A finished run of 12 steps."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert main(train_argv(folder)) == 0
+    return folder
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    smooth_field(200, PHOTO_SIZE[1], PHOTO_SIZE[0]).save(path)
+    return path
+
+
+@pytest.fixture
+def interrupted_at(monkeypatch):
+    """Makes the training step of a given step raise, once."""
+
+    def arrange(step, exception):
+        genuine = StyleTransferModule.training_step
+
+        def training_step(self, batch, batch_idx):
+            if self.global_step == step:
+                monkeypatch.setattr(StyleTransferModule, "training_step", genuine)
+                raise exception
+            return genuine(self, batch, batch_idx)
+
+        monkeypatch.setattr(StyleTransferModule, "training_step", training_step)
+
+    return arrange
+
+
+# What a run leaves behind
+
+
+def test_a_run_writes_checkpoint_model_and_settings(run):
+    names = {path.name for path in run.iterdir()}
+    assert names == {"last.ckpt", "model.safetensors", "config.yaml", "tensorboard"}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "last.ckpt"])
+def test_both_files_paint_as_the_trained_network_does(run, photo, name):
+    from fst import Stylizer
+
+    stored = torch.load(run / "last.ckpt", weights_only=True)
+    module = StyleTransferModule(**stored["hyper_parameters"])
+    missing = module.load_state_dict(stored["state_dict"])
+    assert not missing.missing_keys and not missing.unexpected_keys
+    pixels = torch.from_numpy(np.array(Image.open(photo))).permute(2, 0, 1).float() / 255
+    for style_id, style in enumerate(["stripes", "cloud"]):
+        with torch.no_grad():
+            expected = module.eval()(pixels[None], torch.tensor([style_id]))[0]
+        painted = Stylizer(run / name).stylize(photo, style)
+        assert painted.shape == (3, *PHOTO_SIZE[::-1])
+        torch.testing.assert_close(painted, expected, rtol=0, atol=1e-6)
+
+
+def test_fst_infer_writes_the_pixels_of_the_trained_network(run, photo, tmp_path):
+    infer = pytest.importorskip("fst.cli.infer")
+    from fst import Stylizer
+
+    output = tmp_path / "painted.png"
+    argv = [photo, "--model", run / "last.ckpt", "--style", "cloud", "-o", output]
+    assert infer.main([str(argument) for argument in argv]) == 0
+    expected = Stylizer(run / "model.safetensors").stylize(photo, "cloud").permute(1, 2, 0)
+    written = np.array(Image.open(output)) / 255
+    assert np.abs(written - expected.numpy()).max() <= 1 / 255
+
+
+def test_styles_paint_differently(run, photo):
+    from fst import Stylizer
+
+    stylizer = Stylizer(run / "model.safetensors")
+    difference = stylizer.stylize(photo, "stripes") - stylizer.stylize(photo, "cloud")
+    assert difference.abs().mean() > 1e-4  # untrained, they are equal
+
+
+def test_the_model_names_no_folder_of_this_machine(run, style_files):
+    content = (run / "model.safetensors").read_bytes()
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")].decode()
+    metadata = json.loads(json.loads(header)["__metadata__"]["fst"])
+    assert [style["images"] for style in metadata["styles"]] == [["stripes.png"], ["cloud.jpg"]]
+    assert str(style_files[0].parent) not in header
+    assert metadata["training"]["step"] == 12
+    assert set(metadata["training"]["metrics"]) >= {"held_out_style/cloud", "held_out/style"}
+
+
+def test_the_same_command_gives_the_same_weights(run, train_argv, tmp_path):
+    assert main(train_argv(tmp_path / "again")) == 0
+    assert_same_end(tmp_path / "again", run)
+
+
+def test_another_seed_gives_other_weights(run, train_argv, tmp_path):
+    assert main(train_argv(tmp_path / "other", "--seed", 1)) == 0
+    first, second = weights_of(run), weights_of(tmp_path / "other")
+    assert not torch.equal(first["conv_in.conv.weight"], second["conv_in.conv.weight"])
+
+
+def test_training_brings_the_paintings_closer_to_the_style(train_argv, tmp_path):
+    """Measured by the held-out distance, which is not the training loss."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    extra = ["--steps", 60, "--save-every", 60, "--review-every", 10, "--width", 0.25]
+    extra += ["--lr", 0.01, "--style-weight", 20]
+    assert main(train_argv(tmp_path / "run", *extra)) == 0
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    for tag in ("held_out/style", "train/style"):
+        values = [e.value for e in sorted(events.Scalars(tag), key=lambda e: e.step)]
+        assert np.mean(values[-2:]) < 0.7 * values[0], tag
+
+
+def test_the_smallest_crops_train(train_argv, tmp_path):
+    """32 px leave two pixels a side at relu5_1: enough to reflect only if none is shifted away."""
+    argv = train_argv(tmp_path / "run", "--size", 32, "--steps", 4)
+    assert main(argv) == 0
+
+
+def test_counts_of_styles_never_differ_by_more_than_one(train_argv, tmp_path, monkeypatch):
+    batches = []
+    genuine = StyleTransferModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        batches.append(batch[1].tolist())
+        return genuine(self, batch, batch_idx)
+
+    monkeypatch.setattr(StyleTransferModule, "training_step", training_step)
+    assert main(train_argv(tmp_path / "run", "--batch-size", 3)) == 0
+    ids = [style_id for batch in batches for style_id in batch]
+    assert len(batches) == 12 and all(len(batch) == 3 for batch in batches)
+    for seen in range(2, len(ids) + 1):
+        counts = Counter(ids[:seen])
+        assert abs(counts[0] - counts[1]) <= 1
+
+
+# Resume
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_that_failed_on_the_way_resumes_exactly(
+    run, train_argv, tmp_path, interrupted_at, workers
+):
+    folder = tmp_path / "run"
+    interrupted_at(7, SystemExit(9))
+    with pytest.raises(SystemExit):
+        main(train_argv(folder, "--num-workers", workers))
+    assert steps_done(folder) == 6  # --save-every 3
+    assert main(["--resume", str(folder / "last.ckpt")]) == 0
+    assert_same_end(folder, run)
+
+
+def test_an_interrupted_run_resumes_exactly_from_the_last_step_done(
+    run, train_argv, tmp_path, interrupted_at, keep_interrupts
+):
+    """Ctrl-C in the middle of a step: the batch under way has not been learned."""
+    folder = tmp_path / "run"
+    interrupted_at(7, KeyboardInterrupt())
+    with pytest.raises(SystemExit) as stop:
+        main(train_argv(folder))
+    assert stop.value.code not in (0, None)
+    assert steps_done(folder) == 7
+    assert main(["--resume", str(folder / "last.ckpt")]) == 0
+    assert_same_end(folder, run)
+
+
+def test_a_resume_mid_accumulation_is_exact(train_argv, tmp_path, interrupted_at, keep_interrupts):
+    accumulate = ["--trainer.accumulate_grad_batches", "2"]
+    assert main(train_argv(tmp_path / "whole", *accumulate)) == 0
+    interrupted_at(7, KeyboardInterrupt())
+    with pytest.raises(SystemExit):
+        main(train_argv(tmp_path / "run", *accumulate))
+    assert main(["--resume", str(tmp_path / "run" / "last.ckpt")]) == 0
+    assert_same_end(tmp_path / "run", tmp_path / "whole")
+
+
+KILLED_RUN = """
+import os, signal, sys
+import torch
+torch.set_num_threads(1)
+from fst.cli.train import main
+from fst.training.module import StyleTransferModule
+
+genuine = StyleTransferModule.training_step
+
+def training_step(self, batch, batch_idx):
+    if self.global_step == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return genuine(self, batch, batch_idx)
+
+if __name__ == "__main__":
+    StyleTransferModule.training_step = training_step
+    main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_process_resumes_exactly_elsewhere(run, train_argv, tmp_path):
+    folder, program = tmp_path / "run", tmp_path / "killed.py"
+    program.write_text(KILLED_RUN)
+    command = [sys.executable, str(program), *train_argv(folder, "--num-workers", 2)]
+    killed = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert steps_done(folder) == 6
+    assert not list(folder.glob(".*"))  # no half-written file
+    moved = tmp_path / "moved"
+    shutil.move(folder, moved)
+    assert main(["--resume", str(moved / "last.ckpt"), "--num-workers", "0"]) == 0
+    assert_same_end(moved, run)
+
+
+def test_a_finished_run_can_be_given_more_steps(run, train_argv, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    assert main(["--resume", str(tmp_path / "run" / "last.ckpt"), "--steps", "14"]) == 0
+    assert steps_done(tmp_path / "run") == 14
+
+
+def fails(argv, capsys, code):
+    """Runs main; returns the lines it wrote to stderr."""
+    assert main([str(argument) for argument in argv]) == code
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    return error.strip().splitlines()
+
+
+def test_a_finished_run_asks_for_more_steps(run, capsys):
+    (line,) = fails(["--resume", run / "last.ckpt"], capsys, 2)
+    assert "--steps" in line and "12" in line
+
+
+def test_other_styles_do_not_resume(run, style_files, capsys):
+    argv = ["--resume", run / "last.ckpt", "--steps", 20, "--styles", style_files[0]]
+    (line,) = fails(argv, capsys, 2)
+    assert "stripes, cloud" in line and "--styles" in line
+
+
+def test_another_width_does_not_resume(run, capsys):
+    (line,) = fails(["--resume", run / "last.ckpt", "--steps", 20, "--width", 0.5], capsys, 2)
+    assert "width" in line and "0.125" in line
+
+
+def test_a_missing_checkpoint_does_not_resume(tmp_path, train_argv, capsys):
+    missing = tmp_path / "none" / "last.ckpt"
+    lines = fails(["--resume", missing], capsys, 2)
+    assert any(str(missing) in line and "no such checkpoint" in line for line in lines)
+    assert not missing.parent.exists()
+
+
+def test_a_truncated_checkpoint_is_refused_by_name(run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "run")
+    broken = tmp_path / "run" / "last.ckpt"
+    broken.write_bytes(broken.read_bytes()[:-1000])
+    (line,) = fails(["--resume", broken, "--steps", 20], capsys, 2)
+    assert str(broken) in line
+
+
+def test_a_new_run_does_not_overwrite_an_old_one(run, train_argv, capsys):
+    before = (run / "last.ckpt").read_bytes()
+    (line,) = fails(train_argv(run), capsys, 2)
+    assert "--resume" in line and str(run) in line
+    assert (run / "last.ckpt").read_bytes() == before
+
+
+# A loss or weights that are not finite
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(run, train_argv, tmp_path, capsys, monkeypatch):
+    from fst.losses.perceptual import PerceptualLoss
+
+    genuine, calls = PerceptualLoss.__call__, []
+
+    def loss(self, *args):
+        calls.append(1)
+        terms = genuine(self, *args)
+        return terms | {"total": terms["total"] * float("nan")} if len(calls) == 6 else terms
+
+    monkeypatch.setattr(PerceptualLoss, "__call__", loss)
+    argv = train_argv(tmp_path / "run", "--batch-size", 1)
+    (line,) = fails(argv, capsys, 1)
+    assert "nan" in line and "step 5" in line
+    assert ("stripes" in line) != ("cloud" in line)  # the one style of the batch
+    stored = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert stored["global_step"] == 3
+    assert all(tensor.isfinite().all() for tensor in stored["state_dict"].values())
+
+
+def test_weights_that_are_not_finite_are_never_stored(train_argv, tmp_path, capsys, monkeypatch):
+    """A finite loss can have a gradient that is not; the step after it may be due for saving."""
+    genuine = StyleTransferModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        outputs = genuine(self, batch, batch_idx)
+        if self.global_step == 5:
+            outputs["loss"].register_hook(lambda gradient: gradient * float("nan"))
+        return outputs
+
+    monkeypatch.setattr(StyleTransferModule, "training_step", training_step)
+    (line,) = fails(train_argv(tmp_path / "run"), capsys, 1)
+    assert "step 6" in line
+    assert steps_done(tmp_path / "run") == 3
+    assert all(t.isfinite().all() for t in weights_of(tmp_path / "run").values())
+
+
+# Photos
+
+
+def broken_folder(folder, count, broken):
+    folder.mkdir()
+    for seed in range(count):
+        smooth_field(seed, 60, 60).save(folder / f"{seed:02}.png")
+    for name in broken:
+        (folder / name).write_bytes((folder / name).read_bytes()[:40])
+    return folder
+
+
+def with_content(argv, folder):
+    place = argv.index("--content") + 1
+    return [*argv[:place], str(folder), *argv[place + 1 :]]
+
+
+def test_a_folder_of_broken_photos_is_one_line(train_argv, tmp_path, capsys):
+    folder = broken_folder(tmp_path / "photos", 4, [f"{seed:02}.png" for seed in range(4)])
+    argv = with_content(train_argv(tmp_path / "run"), folder)
+    code = main(argv)
+    error = capsys.readouterr().err.strip()
+    assert code in (1, 2)
+    assert len(error.splitlines()) == 1 and "photos cannot be read" in error
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_one_broken_photo_of_thirty_is_skipped_and_named(train_argv, tmp_path, capsys, workers):
+    folder = broken_folder(tmp_path / "photos", 30, ["17.png"])
+    argv = with_content(train_argv(tmp_path / "run", "--steps", 3), folder)
+    assert main([*argv, "--num-workers", str(workers)]) == 0
+    assert "17.png" in capsys.readouterr().out
+
+
+def test_photos_of_other_shapes_and_modes_train(train_argv, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    smooth_field(1, 20, 300).save(folder / "panorama.png")
+    smooth_field(2, 50, 50).convert("L").save(folder / "grey.png")
+    smooth_field(3, 50, 50).convert("CMYK").save(folder / "print.jpg")
+    smooth_field(4, 50, 50).convert("RGBA").save(folder / "clear.png")
+    argv = with_content(train_argv(tmp_path / "run", "--steps", 4), folder)
+    assert main(argv) == 0
+
+
+def test_the_command_itself_prints_no_warning(train_argv, tmp_path):
+    program = "import sys; from fst.cli.train import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, *train_argv(tmp_path / "run", "--steps", 3)]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
+    assert done.returncode == 0
+    assert done.stderr.strip() == ""
