@@ -73,3 +73,13 @@ def train_argv(photo_folder, style_files, loss_weights):
         return [str(argument) for argument in [*argv, "-o", output, *extra]]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def run(train_argv, tmp_path_factory):
+    """A finished run of 12 steps."""
+    from fst.cli.train import main
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert main(train_argv(folder)) == 0
+    return folder

@@ -64,14 +64,6 @@ def keep_interrupts():
     signal.signal(signal.SIGINT, handler)
 
 
-@pytest.fixture(scope="module")
-def run(train_argv, tmp_path_factory):
-    """A finished run of 12 steps."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    assert main(train_argv(folder)) == 0
-    return folder
-
-
 @pytest.fixture
 def photo(tmp_path):
     path = tmp_path / "photo.png"

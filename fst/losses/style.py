@@ -49,7 +49,6 @@ def gram_distance(features: Tensor, targets: Tensor) -> Tensor:
 def classic_distance(features: Tensor, targets: Tensor) -> Tensor:
     """Mean squared difference of Gram matrices over C H W (Johnson et al. 2016, eq. 4).
 
-
     Differs from the paper: a mean over the C x C entries, as the widely used implementations do
     and as the weight 1e10 presumes.
     """
