@@ -36,6 +36,7 @@ from fst.losses.perceptual import PerceptualLoss
 from fst.networks.transformer import TransformerNet
 from fst.networks.vgg import LossNetwork, layer_names
 from fst.stylize.style_model import describe, save_style_model, write_atomically
+from fst.training.allocator import keep_freed_memory
 from fst.training.module import StyleTransferModule
 from fst.training.precision import best_precision
 
@@ -360,6 +361,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.manual_seed(0)
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.keep_memory:
+        keep_freed_memory()
     try:
         run_peak(args) if args.command == "peak" else run_commands(args)
     except FstError as error:
@@ -378,6 +381,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--batch-size", type=positive, default=4, metavar="N", help="of training")
     add("--repeats", type=positive, metavar="N", help="runs of which the median is taken")
     add("--threads", type=positive, metavar="N", help="of torch (its own choice)")
+    add("--keep-memory", action="store_true", help="glibc keeps freed blocks, in every case alike")
     add("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -49,7 +49,9 @@ def main() -> None:
             for name, out in channels.items()
         }
     )
-    train(student, maps, teachers, photos, args, lambda: held_out_r2(student, maps, teachers, batches))
+    train(
+        student, maps, teachers, photos, args, lambda: held_out_r2(student, maps, teachers, batches)
+    )
     scores = held_out_r2(student, maps, teachers, batches)
     print("held-out R2:", {name: round(score, 4) for name, score in scores.items()})
     save(student, scores, args)
@@ -79,7 +81,10 @@ def make_student(seed: int) -> LossNetwork:
         out = CHANNELS_PER_STAGE[int(name[4]) - 1]
         weight = torch.empty(out, channels, 3, 3)
         nn.init.kaiming_normal_(weight, nonlinearity="relu")
-        state_dict |= {f"features.{index}.weight": weight, f"features.{index}.bias": torch.zeros(out)}
+        state_dict |= {
+            f"features.{index}.weight": weight,
+            f"features.{index}.bias": torch.zeros(out),
+        }
         channels = out
         if name == "relu5_1":
             break
@@ -144,7 +149,9 @@ def train(student, maps, teachers, photos, args, report) -> None:
         passed = (time.monotonic() - start) / (60 * args.minutes)
         for group in optimizer.param_groups:
             group["lr"] = args.lr * min(1, (step + 1) / 200) * max(1 - passed, 1e-3)
-        images = crop_batch(photos, args.batch_size, args.crop_px, seed=1_000_000 * args.seed + step)
+        images = crop_batch(
+            photos, args.batch_size, args.crop_px, seed=1_000_000 * args.seed + step
+        )
         targets = teacher_features(teachers, images)
         with torch.autocast("cpu", torch.bfloat16):
             loss = sum(relative_errors(student, maps, images, targets).values())

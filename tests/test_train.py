@@ -168,6 +168,14 @@ def test_training_brings_the_paintings_closer_to_the_style(train_argv, tmp_path)
         assert np.mean(values[-2:]) < 0.7 * values[0], tag
 
 
+def test_one_style_trains(train_argv, style_files, tmp_path):
+    argv = train_argv(tmp_path / "run", "--styles", style_files[0])
+    assert main(argv) == 0
+    stored = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["style_model"]
+    assert [style["name"] for style in stored["styles"]] == ["stripes"]
+    assert stored["training"]["metrics"]["held_out_style/stripes"] > 0
+
+
 def test_the_smallest_crops_train(train_argv, tmp_path):
     """32 px leave two pixels a side at relu5_1: enough to reflect only if none is shifted away."""
     argv = train_argv(tmp_path / "run", "--size", 32, "--steps", 4)

@@ -198,7 +198,7 @@ def _pretrained(name: str) -> dict[str, Tensor]:
 
     weights = torchvision.models.get_weight(f"{name.upper()}_Weights.IMAGENET1K_V1")
     try:
-        return weights.get_state_dict(progress=True, check_hash=True)
+        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except Exception as error:  # URLError, timeouts, a wrong hash (RuntimeError), a full disk
         reason = " ".join(str(error).split()) or type(error).__name__
         raise FstError(

@@ -157,7 +157,7 @@ class StyleTransferModule(pl.LightningModule):
         """Log the held-out distances per style and their means."""
         self.final_metrics, self.measured_step = {}, self.trainer.global_step
         for kind, metric in self.metrics.items():
-            values = metric.compute()
+            values = metric.compute().reshape(-1)  # torchmetrics makes (1,) a scalar
             metric.reset()
             for style, value in zip(self.styles, values.tolist(), strict=True):
                 self.final_metrics[f"held_out_{kind}/{style.name}"] = value
