@@ -77,7 +77,7 @@ def test_the_settings_are_there_as_text(log):
 def server(run):
     """TensorBoard on a free port of the loopback address; yields its URL."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(run), "--port", "0"]
-    command += ["--host", "127.0.0.1", "--samples_per_plugin", "images=0"]
+    command += ["--host", "127.0.0.1", "--samples_per_plugin", "images=999"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         for line in process.stderr:
@@ -141,7 +141,12 @@ def test_tensorboard_shows_the_run_in_a_browser(server, tmp_path):
     shot = tmp_path / "tensorboard.png"
     command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1600,1000"]
-    command += ["--virtual-time-budget=20000", f"--screenshot={shot}", f"{server}/#timeseries"]
+    command += [
+        "--virtual-time-budget=60000",
+        "--timeout=25000",
+        f"--screenshot={shot}",
+        f"{server}/#images",
+    ]
     subprocess.run(command, check=True, timeout=180, capture_output=True)
     picture = Image.open(shot).convert("RGB")
     assert picture.size == (1600, 1000)

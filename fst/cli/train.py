@@ -286,7 +286,7 @@ def _conclude(folder: Path, module, data) -> None:
     print(
         f"\nwritten: {model} (style model), {folder / CHECKPOINT_NAME} (to resume)\n"
         f"paint:   fst-infer PHOTO --model {model} --style {module.styles[0].name}\n"
-        f"review:  tensorboard --logdir {folder} --samples_per_plugin images=0"
+        f"review:  tensorboard --logdir {folder} --samples_per_plugin images=999"
     )
 
 

@@ -162,7 +162,11 @@ class StyleTransferModule(pl.LightningModule):
             for style, value in zip(self.styles, values.tolist(), strict=True):
                 self.final_metrics[f"held_out_{kind}/{style.name}"] = value
             self.final_metrics[f"held_out/{kind}"] = values.mean().item()
-        self.log_dict(self.final_metrics, rank_zero_only=True)
+        # For callbacks that watch them; the curves are written here, because Lightning would
+        # put them one step before the picture grid of the same review.
+        self.log_dict(self.final_metrics, logger=False, rank_zero_only=True)
+        for logger in self.trainer.loggers:
+            logger.log_metrics(self.final_metrics, step=self.measured_step)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam without weight decay (it would move absent styles), cosine decay over the run."""
