@@ -243,13 +243,24 @@ def interleaved(cases: dict[str, Case], repeats: int, warmup: int = 2) -> dict[s
 
 def run_train(args: argparse.Namespace) -> Rows:
     """Training steps in images a second."""
-    cases = {name: make() for name, make in train_cases(args).items()}
+    steps = {name: make() for name, make in train_cases(args).items()}
+    baseline = next(iter(steps))
+    # fst-train keeps freed memory and the baseline's script does not; what that alone is worth
+    # stands in a row of its own.
+    cases = {name: partial(with_allocator, step, name != baseline) for name, step in steps.items()}
+    cases[f"{baseline}, freed memory kept"] = partial(with_allocator, steps[baseline], True)
     medians = interleaved(cases, args.repeats)
     first = next(iter(medians.values()))
     return [
         {"case": name, "ms a step": 1e3 * s, "images/s": args.batch_size / s, "ratio": first / s}
         for name, s in medians.items()
     ]
+
+
+def with_allocator(run: Case, keep: bool) -> None:
+    """Run under fst-train's allocator settings or under glibc's own."""
+    keep_freed_memory(keep)
+    run()
 
 
 def run_infer(args: argparse.Namespace) -> Rows:
@@ -361,8 +372,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.manual_seed(0)
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.keep_memory:
-        keep_freed_memory()
     try:
         run_peak(args) if args.command == "peak" else run_commands(args)
     except FstError as error:
@@ -381,7 +390,6 @@ def make_parser() -> argparse.ArgumentParser:
     add("--batch-size", type=positive, default=4, metavar="N", help="of training")
     add("--repeats", type=positive, metavar="N", help="runs of which the median is taken")
     add("--threads", type=positive, metavar="N", help="of torch (its own choice)")
-    add("--keep-memory", action="store_true", help="glibc keeps freed blocks, in every case alike")
     add("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -165,7 +165,7 @@ def test_training_brings_the_paintings_closer_to_the_style(train_argv, tmp_path)
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     for tag in ("held_out/style", "train/style"):
         values = [e.value for e in sorted(events.Scalars(tag), key=lambda e: e.step)]
-        assert np.mean(values[-2:]) < 0.85 * values[0], tag
+        assert np.mean(values[-2:]) < 0.9 * values[0], tag
 
 
 def test_one_style_trains(train_argv, style_files, tmp_path):

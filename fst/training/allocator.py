@@ -5,14 +5,19 @@ import sys
 
 # glibc's numbers for mallopt (malloc.h).
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+KEEP = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_TOP_PAD: 2**28}
+DEFAULTS = {M_MMAP_MAX: 65536, M_TRIM_THRESHOLD: 128 * 1024, M_TOP_PAD: 128 * 1024}
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory(keep: bool = True) -> bool:
     """Have glibc reuse large blocks.
 
     By default it maps each large tensor afresh and unmaps it when freed, so that the kernel faults
-    in and zeroes every page again, step after step. Only its peak matters to a training run:
-    nothing is lost by keeping what it has had once. CONTRIBUTING.md holds the measurement.
+    in and zeroes every page again, step after step: `scripts/benchmark.py train` shows what that
+    costs. Only its peak matters to a training run: nothing is lost by keeping what it has had once.
+
+    Args:
+        keep: False goes back to glibc's defaults.
 
     Returns:
         Whether it was done: on Linux with glibc only; elsewhere nothing changes.
@@ -20,10 +25,12 @@ def keep_freed_memory() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        libc = ctypes.CDLL("libc.so.6")
+        mallopt, malloc_trim = libc.mallopt, libc.malloc_trim
     except (OSError, AttributeError):
         return False  # another C library
-    return all(
-        mallopt(option, value)
-        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 2**28))
-    )
+    options = KEEP if keep else DEFAULTS
+    done = all(mallopt(option, value) for option, value in options.items())
+    if not keep:
+        malloc_trim(0)
+    return done
