@@ -66,7 +66,7 @@ def test_train_prints_a_ratio_per_row(capsys, tmp_path):
     assert benchmark.main(["train", *options, "--json", str(tmp_path / "out.json")]) == 0
     out = capsys.readouterr().out
     rows = table(out)
-    assert len(rows) == 3 and all(float(row["ratio"]) > 0 for row in rows)
+    assert len(rows) == 4 and all(float(row["ratio"]) > 0 for row in rows)
     assert rows[0]["case"].startswith("baseline") and float(rows[0]["ratio"]) == 1
     assert benchmark.BASELINE in out and torch.__version__ in out
     saved = json.loads((tmp_path / "out.json").read_text())
