@@ -257,6 +257,8 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*the `CombinedLoader` length.*")
     # Lightning 2.6 with torch 2.13.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
+    # It is: the sampler starts at the step of the checkpoint (fst/content/datamodule.py).
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     # Both log folders are made by this command.
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
 
