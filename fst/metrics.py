@@ -44,7 +44,7 @@ class _PerStyleMean(Metric):
     def __init__(self, num_styles: int) -> None:
         super().__init__()
         zeros = torch.zeros(num_styles)
-        self.add_state("total", zeros.double(), dist_reduce_fx="sum")
+        self.add_state("total", zeros, dist_reduce_fx="sum")
         self.add_state("count", zeros.long(), dist_reduce_fx="sum")
 
     def _add(self, distances: Tensor, style_index: Tensor) -> None:

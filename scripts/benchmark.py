@@ -31,12 +31,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fst import images
+from fst.allocator import keep_freed_memory
 from fst.errors import FstError
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.transformer import TransformerNet
 from fst.networks.vgg import LossNetwork, layer_names
 from fst.stylize.style_model import describe, save_style_model, write_atomically
-from fst.training.allocator import keep_freed_memory
 from fst.training.module import StyleTransferModule
 from fst.training.precision import best_precision
 
@@ -269,7 +269,12 @@ def run_infer(args: argparse.Namespace) -> Rows:
     rows: Rows = []
     for size_px in args.sizes:
         cases = infer_cases(args.width, size_px)
-        medians = interleaved(cases, args.repeats)
+        # As they are run: fst-infer keeps freed memory, the baseline's script does not.
+        timed = {n: partial(with_allocator, run, n != "baseline") for n, run in cases.items()}
+        timed["baseline, freed memory kept"] = partial(with_allocator, cases["baseline"], True)
+        medians = interleaved(timed, args.repeats)
+        keep_freed_memory(False)
+        cases["baseline, freed memory kept"] = cases["baseline"]
         expected = cases["baseline"]()
         for name, run in cases.items():
             difference = (run() - expected).abs()

@@ -77,7 +77,7 @@ def test_infer_gives_the_same_picture_as_the_baseline(capsys):
     options = ["--sizes", "32", "64", "--width", "0.125", "--repeats", "1"]
     assert benchmark.main(["infer", *options]) == 0
     rows = table(capsys.readouterr().out)
-    assert len(rows) == 6 and all(float(row["ratio"]) > 0 for row in rows)
+    assert len(rows) == 8 and all(float(row["ratio"]) > 0 for row in rows)
     for row in rows:
         if "bf16" not in row["case"]:
             assert float(row["max difference"]) < 1e-4

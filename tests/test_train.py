@@ -175,6 +175,21 @@ def test_one_style_trains(train_argv, style_files, tmp_path):
     assert stored["training"]["metrics"]["held_out_style/stripes"] > 0
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--trainer.gradient_clip_val", 1, "--trainer.precision", "bf16-mixed"),
+        ("--trainer.limit_val_batches", 0),
+        ("--trainer.logger", "false"),
+        ("--trainer.accumulate_grad_batches", 2),
+    ],
+    ids=lambda flags: flags[0],
+)
+def test_trainer_flags_that_change_the_run_work(train_argv, tmp_path, flags):
+    assert main(train_argv(tmp_path / "run", "--steps", 4, *flags)) == 0
+    assert steps_done(tmp_path / "run") == 4
+
+
 def test_the_smallest_crops_train(train_argv, tmp_path):
     """32 px leave two pixels a side at relu5_1: enough to reflect only if none is shifted away."""
     argv = train_argv(tmp_path / "run", "--size", 32, "--steps", 4)

@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--overwrite", action="store_true", help="replace files instead of numbering new ones")
     add("--size", type=_size_px, metavar="PX", help="shrink shorter sides to at most PX pixels")
     add("--device", type=_device_name, metavar="NAME", help="cpu, cuda, cuda:1, mps (a GPU or cpu)")
+    add("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: faster, within 2/255")
     return parser
 
 
@@ -107,7 +108,7 @@ def _run(args: argparse.Namespace) -> int:
     with _noting(problems):
         device = _device(args.device)
     with _noting(problems):
-        stylizer = _open_model(args.model, device)
+        stylizer = _open_model(args.model, device, args.precision)
         if not args.list_styles:
             styles = _choose_styles(stylizer, args, problems)
     if not args.list_styles:
@@ -139,14 +140,16 @@ def _tell(text: str) -> None:
     print(f"fst-infer: {printable(text)}", file=sys.stderr)
 
 
-def _open_model(model: str | None, device: str) -> "Stylizer":
+def _open_model(model: str | None, device: str, precision: str) -> "Stylizer":
+    from fst.allocator import keep_freed_memory
     from fst.stylize.stylizer import Stylizer
 
+    keep_freed_memory()
     if model is not None:
-        return Stylizer(model, device)
+        return Stylizer(model, device, precision)
     for path in [*_newest_models(Path("checkpoints")), *[GALLERY] * GALLERY.is_file()]:
         try:
-            stylizer = Stylizer(path, device)
+            stylizer = Stylizer(path, device, precision)
         except FstError as problem:
             _tell(f"skipped {problem}")
             continue

@@ -5,6 +5,7 @@ begins, and hands over to pytorch-lightning.
 """
 
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 from fst.cli.train_arguments import parse
 from fst.errors import FstError
+
+FOLDER_VARIABLE = "FST_RUN_FOLDER"  # tells the other processes of a run its folder
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,6 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     except FstError as error:
         print(f"fst-train: {error}", file=sys.stderr)
         return 1
+    finally:
+        os.environ.pop(FOLDER_VARIABLE, None)
     return 0
 
 
@@ -61,7 +66,7 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
 
 def train(settings: Any, module, data, trainer, saver) -> None:
     """Fit, measure the last state if the run did not, write the model, and say what to do next."""
-    from fst.training.allocator import keep_freed_memory
+    from fst.allocator import keep_freed_memory
     from fst.training.review import write_hyperparameters
 
     keep_freed_memory()
@@ -92,8 +97,9 @@ def _check_loss_network(settings: Any) -> None:
     from fst.networks.vgg import CONVS_PER_STAGE, load_loss_network
 
     name = settings.loss_weights or settings.loss_network
-    if settings.style_loss not in STYLE_LOSSES:
-        known = ", ".join(STYLE_LOSSES)
+    if settings.style_loss not in STYLE_LOSSES or settings.style_loss == "classic":
+        # "classic" needs its own weights: --classic-weights chooses both.
+        known = ", ".join(name for name in STYLE_LOSSES if name != "classic")
         raise FstError(f"--style-loss {settings.style_loss}: unknown, choose among {known}")
     if name not in CONVS_PER_STAGE:
         layers = {k: getattr(settings, k) for k in ("content_layer", "style_layers")}
@@ -136,7 +142,8 @@ def _run_folder(settings: Any) -> Path:
         root, number = Path("checkpoints"), 1
         while (root / f"run-{number}").exists():
             number += 1
-        folder = root / f"run-{number}"
+        # Lightning starts the other processes of a run by this same command line.
+        folder = Path(os.environ.setdefault(FOLDER_VARIABLE, str(root / f"run-{number}")))
     if not settings.resume and (folder / CHECKPOINT_NAME).exists():
         raise FstError(
             f"{folder} holds a run already: continue it with --resume {folder / CHECKPOINT_NAME}, "
@@ -213,7 +220,9 @@ def _trainer(settings: Any, trainer_settings: dict[str, Any], folder: Path) -> t
     saver = RunSaver(folder, settings.save_every or max(1, settings.steps // 20))
     given = {key: value for key, value in trainer_settings.items() if value is not None}
     review_every = settings.review_every or max(1, settings.steps // 10)
-    callbacks = [RunLog(), ReviewGrid(), LearningRateMonitor(), saver]
+    callbacks = [RunLog(), ReviewGrid(), saver]
+    if given.get("logger", True):
+        callbacks.append(LearningRateMonitor())
     if given.get("enable_progress_bar", True):
         callbacks.append(RunProgress(settings.batch_size))
     ours = {
@@ -259,6 +268,8 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
     # It is: the sampler starts at the step of the checkpoint (fst/content/datamodule.py).
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    # The distances are reduced over processes by the metrics themselves.
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     # Both log folders are made by this command.
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
 
@@ -279,8 +290,9 @@ def _conclude(folder: Path, module, data) -> None:
 
     if data.photos.bad_files:
         print(data.photos.report())
-    print(f"\nheld-out distances   {'style':>8} {'content':>8}")
-    for style in module.styles:
+    if module.final_metrics:  # not with --trainer.limit_val_batches 0
+        print(f"\nheld-out distances   {'style':>8} {'content':>8}")
+    for style in module.styles if module.final_metrics else ():
         style_distance = module.final_metrics[f"held_out_style/{style.name}"]
         content_distance = module.final_metrics[f"held_out_content/{style.name}"]
         print(f"  {style.name[:18]:18} {style_distance:8.3f} {content_distance:8.3f}")

@@ -12,6 +12,8 @@ from fst.errors import FstError
 from fst.networks.transformer import MIN_SIZE_PX
 from fst.stylize.style_model import load_style_model
 
+PRECISIONS = ("fp32", "bf16")
+
 
 class Stylizer:
     """A trained network, ready to paint.
@@ -23,16 +25,23 @@ class Stylizer:
         >>> stylizer.save(painting, "painting.png")  # doctest: +SKIP
     """
 
-    def __init__(self, model: str | Path, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, model: str | Path, device: str | torch.device = "cpu", precision: str = "fp32"
+    ) -> None:
         """Load a style model.
 
         Args:
             model: A .safetensors style model, or a .ckpt of fst-train.
             device: Where to compute, such as "cpu" or "cuda".
+            precision: "fp32", or "bf16" for convolutions in bfloat16: faster where the processor
+                has it, and on trained networks mostly within 2/255 of fp32.
 
         Raises:
-            FstError: The file cannot be read, or the device is not there.
+            FstError: The file cannot be read, the device is not there, or the precision unknown.
         """
+        if precision not in PRECISIONS:
+            raise FstError(f"precision {precision!r} is unknown: use {' or '.join(PRECISIONS)}")
+        self.precision = precision
         network, self.metadata = load_style_model(model)
         try:
             # channels_last: the CPU's and the tensor cores' convolutions are faster in it.
@@ -94,7 +103,10 @@ class Stylizer:
             )
         batch = content[None].to(self.device, torch.float32)
         batch = batch.contiguous(memory_format=torch.channels_last)
-        return self.network(batch, self.network.one_hot(index))[0].contiguous().cpu()
+        bf16 = self.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            painting = self.network(batch, self.network.one_hot(index))[0]
+        return painting.contiguous().cpu()
 
     @staticmethod
     def save(image: Tensor, path: str | Path, *, overwrite: bool = False) -> Path:

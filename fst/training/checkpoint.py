@@ -70,10 +70,15 @@ class RunSaver(Callback):
         self.folder, self.every_steps = Path(folder), every_steps
         self._saved_step = -1
 
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """A resumed run has its first step stored already."""
+        self._saved_step = trainer.global_step
+
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         """Save when a step that is due has just been taken."""
         step = trainer.global_step
-        if step % self.every_steps == 0 and step != self._saved_step:
+        # A step may take several batches; the file is written after the last of them.
+        if step and step % self.every_steps == 0 and step != self._saved_step:
             self.save(trainer, module)
 
     def on_exception(self, trainer, module, exception: BaseException) -> None:

@@ -171,7 +171,10 @@ class StyleTransferModule(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam without weight decay (it would move absent styles), cosine decay over the run."""
         optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=self.hparams.learning_rate, fused=True
+            self.network.parameters(),
+            lr=self.hparams.learning_rate,
+            # Lightning cannot clip the gradients of a fused optimiser in mixed precision.
+            fused=not self.trainer.gradient_clip_val,
         )
         total = max(1, self.trainer.max_steps)
 

@@ -76,6 +76,7 @@ class RunLog(Callback):
 
     def __init__(self) -> None:
         self._last_time, self._images_since = 0.0, 0
+        self._written_step = 0
         self._sums: dict[int, list[float]] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -92,7 +93,9 @@ class RunLog(Callback):
         self._images_since += len(style_index) * trainer.world_size
         for style_id, loss in zip(style_index.tolist(), outputs["style_per_image"], strict=True):
             self._sums.setdefault(style_id, []).append(loss)
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        step, every = trainer.global_step, trainer.log_every_n_steps
+        if every and step % every == 0 and step != self._written_step:  # once, when accumulating
+            self._written_step = step
             self._write(trainer, module)
 
     def _write(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
