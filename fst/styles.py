@@ -62,9 +62,20 @@ def read_styles(paths: Sequence[str | Path]) -> list[Style]:
     return styles
 
 
-def load_pictures(styles: Sequence[Style], style_size_px: int) -> list[list[Tensor]]:
-    """The pictures of each style, (3, H, W) in [0, 1], shorter side at most `style_size_px`."""
-    return [[images.load(path, style_size_px) for path in style.images] for style in styles]
+def load_pictures(
+    styles: Sequence[Style], style_size_px: int | Sequence[int]
+) -> list[list[Tensor]]:
+    """The pictures of each style, (3, H, W) in [0, 1].
+
+    Args:
+        styles: The styles.
+        style_size_px: The most that a picture's shorter side may have, or one number a style.
+    """
+    sizes = [style_size_px] * len(styles) if isinstance(style_size_px, int) else style_size_px
+    return [
+        [images.load(path, size) for path in style.images]
+        for style, size in zip(styles, sizes, strict=True)
+    ]
 
 
 def _free_name(stem: str, taken: set[str]) -> str:

@@ -1,186 +1,280 @@
 """Distil a VGG-19 into vgg19-lite, the small loss network that ships with the package.
 
     python scripts/distill_loss_network.py --shallow VGG19.safetensors --deep TEACHER.safetensors \
-        --photos photos/ paintings/ --held-out val/ -o fst/assets/vgg19_lite.safetensors
+        --photos photos/ --paintings paintings/*.jpg --scenes 150 --held-out-photos val/ \
+        --held-out-paintings unseen/*.jpg --minutes 55 -o fst/assets/vgg19_lite.safetensors
 
-The student has VGG-19's layers with a quarter of its channels. At each distilled layer a 1x1 map
-and a ReLU take its features to the teacher's, and the squared error relative to the variance about
-each channel's mean is minimised. A teacher is any VGG the loss network reader takes; `--shallow`
-teaches relu1_1, 2_1 and 3_1, `--deep` relu4_1 and 5_1. The maps are dropped from the result.
+The student starts from random weights and has VGG-19's layers with fewer channels. At every layer
+a 1x1 map and a ReLU take its features to a teacher's (the hints of Romero et al. 2015, FitNets),
+and the squared error relative to the variance about each channel's mean is minimised. `--shallow`
+teaches the layers it has (torchvision's name or a file, however short), `--deep` those after it.
+
+Batch normalisation behind each convolution, without which the deep layers hardly learn, is folded
+into weights and biases. The maps of relu1_1, 2_1, 3_1, 4_1 and 5_1 stay in the file as
+`to_vgg19.<layer>.weight` and `.bias`, so that `held_out_r2` can be measured again.
 """
 
 import argparse
 import json
+import math
+import os
 import time
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from fst.content.photos import PhotoFolder
+from fst.content.scenes import Scenes
 from fst.networks.vgg import LossNetwork, layer_names, load_loss_network
 
-CHANNELS_PER_STAGE = (16, 32, 64, 128, 128)  # a quarter of VGG-19's
-SHALLOW, DEEP = ("relu1_1", "relu2_1", "relu3_1"), ("relu4_1", "relu5_1")
+# PCA of the real features: 32, 48, 64 and 96 channels hold 0.87, 0.93, 0.96 and 0.99 of relu2_1's
+# variance, 0.68, 0.76, 0.82 and 0.89 of relu3_1's. These widths make a file of 2.3 MB in fp16.
+CHANNELS_PER_STAGE = (32, 64, 96, 128, 128)
+# What each layer should reach. Its error counts in units of the error allowed, 1 - bar.
+BARS = {"relu1_1": 0.97, "relu2_1": 0.92, "relu3_1": 0.70, "relu4_1": 0.85, "relu5_1": 0.75}
+HINT_WEIGHT = 0.5  # of the layers without a bar
+LAYERS = tuple(name for name in layer_names("vgg19") if name <= "relu5_1")
+# Neighbours in a feature map tell the same: this spacing leaves 36x36 places of a 144 px crop.
+STRIDES = (4, 2, 1, 1, 1)
+PHOTO_SIDE_PX = 256  # shorter side
+PAINTING_SIDES_PX = (192, 256, 384, 512)
+HELD_OUT_PAINTING_SIDES_PX = (256, 384)
+SHARES = {"photos": 0.63, "paintings": 0.25, "scenes": 0.12}  # of the training crops
+POOL_CROPS = 1024  # kept with their teachers' features, 2.5 MB each
+STEPS_PER_RENEWAL = 4  # of one batch of the pool, so that a crop is used four times on average
+WARM_UP_STEPS = 200
+FROZEN_NORMS = 0.75  # share of the run after which batch statistics become constants
 
 
 def main() -> None:
-    """Distil, print the held-out figures, write the network."""
+    """Distil, write the network, measure the file, add the figures to it."""
     args = parse_arguments()
+    torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    torch.set_float32_matmul_precision("high")
-    teachers = {SHALLOW: load_loss_network(args.shallow), DEEP: load_loss_network(args.deep)}
-    teachers = {layers: t.to(memory_format=torch.channels_last) for layers, t in teachers.items()}
-    photos = PhotoFolder(args.photos, shorter_side_px=256)
-    photos.preload()
-    held_out = PhotoFolder(args.held_out, shorter_side_px=256)
-    batches = [crop_batch(held_out, 8, 224, seed) for seed in range(8)]
-    student = make_student(args.seed)
-    with torch.no_grad():
-        channels = {
-            name: feature.shape[1]
-            for layers, teacher in teachers.items()
-            for name, feature in teacher(batches[0][:1], layers).items()
-        }
-    maps = nn.ModuleDict(
-        {
-            name: nn.Conv2d(CHANNELS_PER_STAGE[int(name[4]) - 1], out, 1)
-            for name, out in channels.items()
-        }
-    )
-    train(
-        student, maps, teachers, photos, args, lambda: held_out_r2(student, maps, teachers, batches)
-    )
-    scores = held_out_r2(student, maps, teachers, batches)
-    print("held-out R2:", {name: round(score, 4) for name, score in scores.items()})
-    save(student, scores, args)
+    teachers = load_teachers(args)
+    held_out = {
+        "photos": pictures(args.held_out_photos, [PHOTO_SIDE_PX], args.threads),
+        "paintings": pictures(args.held_out_paintings, HELD_OUT_PAINTING_SIDES_PX, args.threads),
+    }
+    sources = training_sources(args)
+    generator = torch.Generator().manual_seed(args.seed)
+    pool = make_pool(sources, teachers, args, generator)
+    student = make_student()
+    maps = make_maps(pool)
+    steps = train(student, maps, pool, sources, teachers, held_out, args, generator)
+    figures = held_out_r2(args.output, teachers, held_out)
+    save(student, maps, {"steps": steps, "held_out_r2": figures}, args)
+    size_mb = Path(args.output).stat().st_size / 1e6
+    print(f"{args.output}: {size_mb:.2f} MB after {steps} steps, held-out R2 {figures}")
 
 
 def parse_arguments() -> argparse.Namespace:
     """Command line of this script."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shallow", required=True, help="teacher of relu1_1 to relu3_1")
-    parser.add_argument("--deep", required=True, help="teacher of relu4_1 and relu5_1")
-    parser.add_argument("--photos", nargs="+", required=True, help="training pictures")
-    parser.add_argument("--held-out", nargs="+", required=True, help="pictures for the figures")
-    parser.add_argument("--minutes", type=float, default=40, help="training time")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--crop-px", type=int, default=128)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--shallow", required=True, help="VGG-19, to any depth")
+    parser.add_argument("--deep", help="teacher of the layers --shallow lacks; not needed by all")
+    parser.add_argument("--photos", nargs="+", required=True, help="training photos")
+    parser.add_argument("--paintings", nargs="+", required=True, help="training paintings")
+    parser.add_argument("--scenes", type=int, default=150, help="drawn training pictures")
+    parser.add_argument("--held-out-photos", nargs="+", required=True, help="for the figures")
+    parser.add_argument("--held-out-paintings", nargs="+", required=True, help="for the figures")
+    parser.add_argument("--minutes", type=float, default=55, help="training time")
+    parser.add_argument("--steps", type=int, help="instead of --minutes: reproducible")
+    parser.add_argument("--batch-size", type=int, default=6)
+    parser.add_argument("--crop-px", type=int, default=144, help="a multiple of 16, at most 192")
+    parser.add_argument("--pool-crops", type=int, default=POOL_CROPS)
+    parser.add_argument("--lr", type=float, default=2e-3, help="peak")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--report-minutes", type=float, default=4, help="between saves")
     parser.add_argument("-o", "--output", default="fst/assets/vgg19_lite.safetensors")
     return parser.parse_args()
 
 
-def make_student(seed: int) -> LossNetwork:
-    """VGG-19's layers up to relu5_1 at a quarter of the channels, He-initialised."""
-    torch.manual_seed(seed)
-    state_dict, channels = {}, 3
-    for name, index in layer_names("vgg19").items():
-        out = CHANNELS_PER_STAGE[int(name[4]) - 1]
-        weight = torch.empty(out, channels, 3, 3)
-        nn.init.kaiming_normal_(weight, nonlinearity="relu")
-        state_dict |= {
-            f"features.{index}.weight": weight,
-            f"features.{index}.bias": torch.zeros(out),
-        }
-        channels = out
-        if name == "relu5_1":
-            break
-    student = LossNetwork(state_dict, topology="vgg19", padding="reflect")
-    return student.requires_grad_(True).to(memory_format=torch.channels_last)
+def load_teachers(args: argparse.Namespace) -> dict[LossNetwork, list[str]]:
+    """The teachers and the layers each of them teaches: --shallow those it has, --deep the rest."""
+    shallow = load_loss_network(args.shallow).to(memory_format=torch.channels_last)
+    teachers = {shallow: [name for name in LAYERS if name in shallow.layers]}
+    rest = [name for name in LAYERS if name not in shallow.layers]
+    if rest:
+        if args.deep is None:
+            raise SystemExit(f"--shallow has no {rest[0]}: give a --deep teacher, too")
+        deep = load_loss_network(args.deep).to(memory_format=torch.channels_last)
+        deep.require(rest)
+        teachers[deep] = rest
+    return teachers
 
 
-def crop_batch(photos: PhotoFolder, count: int, size_px: int, seed: int) -> Tensor:
-    """Random crops, flips and contrasts: (count, 3, size_px, size_px) in [0, 1]."""
-    generator = torch.Generator().manual_seed(seed)
+def pictures(paths: list[str], sides_px: tuple[int, ...] | list[int], threads: int) -> list[Tensor]:
+    """All pictures (3,H,W) uint8 at each of the shorter sides."""
+    folders = [PhotoFolder(paths, side_px, cache_bytes=0) for side_px in sides_px]
+    return [folder[i] for folder in folders for i in range(len(folder))]
+
+
+def training_sources(args: argparse.Namespace) -> dict[str, Dataset | list[Tensor]]:
+    """Pictures to cut crops from, by the names of SHARES."""
+    sources = {
+        "photos": PhotoFolder(args.photos, PHOTO_SIDE_PX),
+        "paintings": pictures(args.paintings, PAINTING_SIDES_PX, args.threads),
+    }
+    sources["photos"].preload(max_workers=args.threads)
+    if args.scenes:
+        sources["scenes"] = Scenes(args.scenes, PHOTO_SIDE_PX, seed=args.seed)
+        sources["scenes"].preload(max_workers=args.threads)
+    return sources
+
+
+def crop_batch(sources: dict, count: int, size_px: int, generator: torch.Generator) -> Tensor:
+    """Random crops and flips, one in four with other colours: (count,3,size,size) uint8."""
+    weights = torch.tensor([SHARES[name] for name in sources])
+    kinds = list(sources.values())
 
     def draw(high: int) -> int:
         return int(torch.randint(high, (), generator=generator))
 
     crops = []
-    for _ in range(count):
-        photo = photos[draw(len(photos))]
-        top, left = draw(photo.shape[1] - size_px + 1), draw(photo.shape[2] - size_px + 1)
-        crop = photo[:, top : top + size_px, left : left + size_px]
-        crops.append(crop.flip(2) if draw(2) else crop)
-    batch = torch.stack(crops).float() / 255
-    return batch.contiguous(memory_format=torch.channels_last)
+    for kind in torch.multinomial(weights, count, replacement=True, generator=generator).tolist():
+        picture = kinds[kind][draw(len(kinds[kind]))]
+        top, left = draw(picture.shape[1] - size_px + 1), draw(picture.shape[2] - size_px + 1)
+        crop = picture[:, top : top + size_px, left : left + size_px]
+        crop = crop.flip(2) if draw(2) else crop
+        if draw(4) == 0:
+            gain, shift = torch.randn(2, 3, 1, 1, generator=generator)
+            crop = (crop * (1 + 0.25 * gain) + 25 * shift).clamp(0, 255).to(torch.uint8)
+        crops.append(crop)
+    return torch.stack(crops).contiguous(memory_format=torch.channels_last)
 
 
-def teacher_features(teachers: dict, images: Tensor) -> dict[str, Tensor]:
-    """The teachers' features of their layers, fp32, without gradients."""
-    features = {}
-    with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16):
-        for layers, teacher in teachers.items():
-            features |= teacher(images, layers)
-    return {name: feature.float() for name, feature in features.items()}
+def compared(features: Tensor, layer: str, frame: int, stride: int = 1) -> Tensor:
+    """The places of a feature map that are compared, `frame` away from its border."""
+    frame = min(frame, min(features.shape[2:]) // 4)
+    inside = [slice(frame, size - frame, stride) for size in features.shape[2:]]
+    return features[:, :, inside[0], inside[1]]
 
 
-def relative_errors(student, maps, images: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
-    """1 - R2 per layer, the variance taken about each channel's mean."""
-    features = student(images, targets)
-    errors = {}
-    for name, target in targets.items():
-        predicted = torch.relu(maps[name](features[name])).float()
-        spread = (target - target.mean((0, 2, 3), keepdim=True)).square().mean()
-        errors[name] = (predicted - target).square().mean() / spread
-    return errors
+def frame_of(teacher: LossNetwork, layer: str) -> int:
+    """Width of the border that a teacher's zero padding reaches, none with the student's reflect.
+
+    One place at relu1_1, two at relu2_1 (two convolutions before its pooling) and so on. The frame
+    alone holds 4 % of the squared differences between a VGG-19 padded with zeros and the same
+    network reflect-padded, on photos of 256 px.
+    """
+    return int(layer[4]) if teacher.padding == "zeros" else 0
 
 
 @torch.no_grad()
-def held_out_r2(student, maps, teachers, batches: list[Tensor]) -> dict[str, float]:
-    """Mean R2 per layer over the held-out batches, in fp32."""
-    totals: dict[str, float] = {}
-    for images in batches:
-        errors = relative_errors(student, maps, images, teacher_features(teachers, images))
-        for name, error in errors.items():
-            totals[name] = totals.get(name, 0.0) + (1 - float(error)) / len(batches)
-    return totals
+def teacher_features(teachers: dict[LossNetwork, list[str]], crops: Tensor) -> dict[str, Tensor]:
+    """Every layer's targets at the compared places, fp16."""
+    targets = {}
+    with torch.autocast("cpu", torch.bfloat16):
+        for teacher, layers in teachers.items():
+            for name, features in teacher(crops / 255, layers).items():
+                stride = STRIDES[int(name[4]) - 1]
+                targets[name] = compared(features, name, frame_of(teacher, name), stride).half()
+    return targets
 
 
-def train(student, maps, teachers, photos, args, report) -> None:
-    """Adam, one-cycle by wall time, so that the schedule ends when the minutes do."""
-    parameters = [*student.parameters(), *maps.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=args.lr)
-    start, step, passed = time.monotonic(), 0, 0.0
-    while passed < 1:
-        passed = (time.monotonic() - start) / (60 * args.minutes)
-        for group in optimizer.param_groups:
-            group["lr"] = args.lr * min(1, (step + 1) / 200) * max(1 - passed, 1e-3)
-        images = crop_batch(
-            photos, args.batch_size, args.crop_px, seed=1_000_000 * args.seed + step
-        )
-        targets = teacher_features(teachers, images)
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = sum(relative_errors(student, maps, images, targets).values())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        step += 1
-        if step % 500 == 0:
-            r2 = {name: round(score, 3) for name, score in report().items()}
-            print(f"step {step}, {100 * passed:.0f} %: loss {loss.item():.3f}, R2 {r2}", flush=True)
-            save(student, r2, args)  # an interrupted run leaves its last state
+def make_pool(sources, teachers, args, generator: torch.Generator) -> dict[str, Tensor]:
+    """`crops` (N,3,H,W) uint8 and, by layer, the teachers' features of them."""
+    pool: dict[str, Tensor] = {}
+    count = args.pool_crops // args.batch_size * args.batch_size
+    for start in range(0, count, args.batch_size):
+        batch = labelled_batch(sources, teachers, args, generator)
+        for name, values in batch.items():
+            if name not in pool:
+                pool[name] = values.new_empty(count, *values.shape[1:]).contiguous(
+                    memory_format=torch.channels_last
+                )
+            pool[name][start : start + args.batch_size] = values
+    return pool
 
 
-def save(student: LossNetwork, scores: dict[str, float], args: argparse.Namespace) -> None:
-    """Write fp16 weights under torchvision's names, with how they were made."""
-    indices = layer_names("vgg19")
-    tensors = {}
+def labelled_batch(sources, teachers, args, generator: torch.Generator) -> dict[str, Tensor]:
+    """Fresh crops with the teachers' features of them."""
+    crops = crop_batch(sources, args.batch_size, args.crop_px, generator)
+    return {"crops": crops, **teacher_features(teachers, crops)}
+
+
+def make_student() -> LossNetwork:
+    """VGG-19's layers up to relu5_1, He-initialised, with batch normalisation in between."""
+    state_dict, channels = {}, 3
+    for name in LAYERS:
+        index, out = layer_names("vgg19")[name], CHANNELS_PER_STAGE[int(name[4]) - 1]
+        weight = nn.init.kaiming_normal_(torch.empty(out, channels, 3, 3), nonlinearity="relu")
+        state_dict[f"features.{index}.weight"] = weight
+        state_dict[f"features.{index}.bias"] = torch.zeros(out)
+        channels = out
+    student = LossNetwork(state_dict, topology="vgg19", padding="reflect").requires_grad_(True)
     for name, conv in student.convs.items():
-        tensors[f"features.{indices[name]}.weight"] = conv.weight.detach().half().contiguous()
-        tensors[f"features.{indices[name]}.bias"] = conv.bias.detach().half()
-    metadata = {
-        "topology": "vgg19",
-        "padding": "reflect",
-        "pooling": "max",
-        "held_out_r2": json.dumps({name: round(float(s), 4) for name, s in scores.items()}),
-        "made_by": f"scripts/distill_loss_network.py --seed {args.seed} --minutes {args.minutes}",
-    }
-    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, args.output, metadata=metadata)
+        conv.bias.requires_grad_(False)  # the normalisation has one
+        student.convs[name] = nn.Sequential(conv, nn.BatchNorm2d(len(conv.weight), momentum=0.03))
+    student.convs.train()
+    return student.to(memory_format=torch.channels_last)
+
+
+def make_maps(pool: dict[str, Tensor]) -> nn.ModuleDict:
+    """1x1 convolutions from the student's channels to the teachers', by layer."""
+    channels = {name: CHANNELS_PER_STAGE[int(name[4]) - 1] for name in LAYERS}
+    return nn.ModuleDict(
+        {name: nn.Conv2d(channels[name], pool[name].shape[1], 1) for name in LAYERS}
+    )
+
+
+def train(student, maps, pool, sources, teachers, held_out, args, generator) -> int:
+    """Adam with a warm-up and a half cosine by steps or by wall time; returns the steps done."""
+    parameters = [p for net in (student, maps) for p in net.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, betas=(0.9, 0.99))
+    spreads = {name: spread(pool[name]) for name in LAYERS}
+    few = {kind: some[::4] for kind, some in held_out.items()}
+    start, reported, step, passed = time.monotonic(), time.monotonic(), 0, 0.0
+    while passed < 1:
+        for group in optimizer.param_groups:
+            warm_up = min(1, (step + 1) / WARM_UP_STEPS)
+            group["lr"] = args.lr * warm_up * (0.5 + 0.5 * math.cos(math.pi * passed))
+        if step % STEPS_PER_RENEWAL == 0:
+            renew(pool, labelled_batch(sources, teachers, args, generator), generator)
+        if passed > FROZEN_NORMS:
+            student.convs.eval()
+        errors = update(student, maps, pool, spreads, optimizer, args.batch_size, generator)
+        step, now = step + 1, time.monotonic()
+        passed = step / args.steps if args.steps else (now - start) / (60 * args.minutes)
+        if now - reported > 60 * args.report_minutes or passed >= 1:
+            reported = now
+            save(student, maps, {"steps": step}, args)
+            r2 = held_out_r2(args.output, teachers, few)
+            print(f"step {step}, {100 * passed:.0f} %: errors {errors}, R2 {r2}", flush=True)
+    return step
+
+
+def spread(features: Tensor) -> float:
+    """Mean squared deviation of features (B,C,H,W) about each channel's mean."""
+    some = features[:256].float()
+    return float(some.var((0, 2, 3), correction=0).mean())
+
+
+def renew(pool: dict[str, Tensor], batch: dict[str, Tensor], generator: torch.Generator) -> None:
+    """Overwrite random places of the pool with a batch."""
+    places = torch.randperm(len(pool["crops"]), generator=generator)[: len(batch["crops"])]
+    for name, values in batch.items():
+        pool[name][places] = values
+
+
+def update(student, maps, pool, spreads, optimizer, batch_size, generator) -> dict[str, float]:
+    """One step on crops of the pool; returns the error, 1 - R2, of the layers with a bar."""
+    places = torch.randint(len(pool["crops"]), (batch_size,), generator=generator)
+    crops = pool["crops"][places].contiguous(memory_format=torch.channels_last) / 255
+    errors = {}
+    with torch.autocast("cpu", torch.bfloat16):
+        for name, features in student(crops, LAYERS).items():
+            target = pool[name][places].float()
+            stride = STRIDES[int(name[4]) - 1]
+            rest = -(-features.shape[2] // stride) - target.shape[2]
+            raise NotImplementedError(rest)
+    return errors
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ def test_the_loss_network_is_no_part_of_the_module(fitted):
 
 def test_only_the_network_is_stored_and_trained(fitted):
     assert all(key.startswith("network.") for key in fitted.state_dict())
-    optimized = fitted.optimizers(use_pl_optimizer=False).param_groups[0]["params"]
+    groups = fitted.optimizers(use_pl_optimizer=False).param_groups
+    optimized = [parameter for group in groups for parameter in group["params"]]
     assert {id(p) for p in optimized} == {id(p) for p in fitted.network.parameters()}
     assert {id(p) for p in fitted.parameters()} == {id(p) for p in fitted.network.parameters()}
 

@@ -288,3 +288,11 @@ def test_gradients_of_content_distance_and_total_variation():
     target = pictures(2, 3, 4, seed=2).double()
     assert torch.autograd.gradcheck(lambda f: content_distance(f, target), features)
     assert torch.autograd.gradcheck(total_variation, features)
+
+
+def test_each_style_has_its_own_weight():
+    photo, index = pictures(), torch.tensor([1, 0])
+    plain = loss_of(*STYLES)(photo, photo, index)
+    terms = loss_of(*STYLES, weights=(0.0, [2.0, 3.0], 0.0))(photo, photo, index)
+    expected = (plain["style_per_image"] * torch.tensor([3.0, 2.0])).mean()
+    torch.testing.assert_close(terms["total"], expected)

@@ -14,6 +14,9 @@ from typing import Any
 from fst.cli.train_arguments import parse
 from fst.errors import FstError
 
+# In a run that begins from a trained network, how much faster the styles' rows learn than the
+# convolutions.
+ROWS_RATE = 2.0
 FOLDER_VARIABLE = "FST_RUN_FOLDER"  # tells the other processes of a run its folder
 
 
@@ -52,13 +55,17 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
 
     styles = attempt(_styles, settings)
     attempt(_check_loss_network, settings)
-    attempt(_check_sizes, settings)
+    attempt(_check_sizes, settings, len(styles or [0]))
     data = attempt(_data, settings, len(styles or [0]))
     folder = attempt(_run_folder, settings)
     attempt(_check_resume, settings, styles)
     if problems:
         raise FstError("\nfst-train: ".join(problems))
     module = _module(settings, styles)
+    if settings.warm_start and not settings.resume:
+        from fst.training.warm_start import warm_start
+
+        warm_start(module.network, [style.name for style in styles], settings.warm_start)
     trainer, saver = _trainer(settings, trainer_settings, folder)
     _check_writable(folder)  # last: a refused command leaves no folder behind
     return module, data, trainer, saver
@@ -94,23 +101,36 @@ def _check_loss_network(settings: Any) -> None:
     """A weights file must be readable before anything else starts; downloads come later."""
     from fst.losses.perceptual import PerceptualLoss
     from fst.losses.style import STYLE_LOSSES
-    from fst.networks.vgg import CONVS_PER_STAGE, load_loss_network
+    from fst.networks.combined import load_loss_networks
+    from fst.networks.vgg import CONVS_PER_STAGE
 
-    name = settings.loss_weights or settings.loss_network
+    names = settings.loss_weights or [settings.loss_network]
     if settings.style_loss not in STYLE_LOSSES or settings.style_loss == "classic":
         # "classic" needs its own weights: --classic-weights chooses both.
         known = ", ".join(name for name in STYLE_LOSSES if name != "classic")
         raise FstError(f"--style-loss {settings.style_loss}: unknown, choose among {known}")
-    if name not in CONVS_PER_STAGE:
+    if not set(names) & set(CONVS_PER_STAGE):
         layers = {k: getattr(settings, k) for k in ("content_layer", "style_layers")}
-        PerceptualLoss(load_loss_network(name), **layers)
+        PerceptualLoss(load_loss_networks(names), **layers)
 
 
-def _check_sizes(settings: Any) -> None:
+def _check_sizes(settings: Any, num_styles: int) -> None:
     if settings.size < 32:
         raise FstError(f"--size {settings.size}: crops must be at least 32 px")
-    if settings.style_size < 32:
-        raise FstError(f"--style-size {settings.style_size}: must be at least 32 px")
+    if min(settings.style_size) < 32:
+        raise FstError(f"--style-size {min(settings.style_size)}: must be at least 32 px")
+    for flag in ("style_size", "style_weight"):
+        count = len(getattr(settings, flag) or [0])
+        if count not in (1, num_styles):
+            name = flag.replace("_", "-")
+            raise FstError(
+                f"--{name}: {count} numbers for {num_styles} styles; give one, or one a style"
+            )
+
+
+def _one_or_each(values: list | None) -> Any:
+    """A list of one as its value."""
+    return values[0] if values and len(values) == 1 else values
 
 
 def _data(settings: Any, num_styles: int):
@@ -193,16 +213,18 @@ def _module(settings: Any, styles: list):
         [style.as_dict() for style in styles],
         width=settings.width,
         num_blocks=settings.num_blocks,
-        loss_network=settings.loss_weights or settings.loss_network,
+        loss_network=_one_or_each(settings.loss_weights) or settings.loss_network,
         content_layer=settings.content_layer,
         style_layers=settings.style_layers,
         content_weight=settings.content_weight,
-        style_weight=settings.style_weight,
+        style_weight=_one_or_each(settings.style_weight),
         tv_weight=settings.tv_weight,
         classic_weights=settings.classic_weights,
         style_loss=settings.style_loss,
-        style_size_px=settings.style_size,
+        style_size_px=_one_or_each(settings.style_size),
         learning_rate=settings.lr,
+        rows_first_steps=settings.rows_first,
+        rows_rate=ROWS_RATE if settings.warm_start else 1.0,
         seed=settings.seed,
     )
 

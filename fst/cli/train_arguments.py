@@ -19,6 +19,9 @@ from fst.errors import FstError
 EPILOG = """every flag of pytorch-lightning's Trainer is accepted as --trainer.NAME
 (--trainer.devices 2, --trainer.precision 32-true, ...); --trainer.help lists them"""
 CONFIG_NAME = "config.yaml"
+SCRATCH_STEPS, WARM_STEPS = 4000, 800
+# Of a run that begins from a trained network, this share trains the styles' rows alone.
+ROWS_FIRST_SHARE = 0.25
 # What the command decides itself; --steps and the callbacks take their place.
 TRAINER_SKIP = {
     "max_steps",
@@ -58,8 +61,31 @@ def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
         config = parser.parse_args(argv)
     except Exception as error:
         raise FstError(_all_problems(parser, argv, error)) from None
+    _choose_start(config)
     trainer = parser.instantiate_classes(config).trainer
     return _Stored(parser, config), dict(vars(trainer))
+
+
+def _choose_start(config: Namespace) -> None:
+    """Fill in what depends on whether the run begins from a trained network or from noise."""
+    from fst.training.warm_start import GALLERY, trunk_size
+
+    if config.from_scratch and config.warm_start:
+        raise FstError("--from-scratch and --warm-start: give one of them")
+    if not (config.from_scratch or config.warm_start):
+        config.warm_start = str(GALLERY)
+        # Another architecture asked for in so many words outweighs a default.
+        asked = (config.width, config.num_blocks)
+        if any(a not in (None, t) for a, t in zip(asked, trunk_size(GALLERY), strict=True)):
+            config.warm_start, config.from_scratch = None, True
+    if None in (config.width, config.num_blocks):
+        start = (0.5, 5) if config.from_scratch else trunk_size(config.warm_start)
+        config.width = start[0] if config.width is None else config.width
+        config.num_blocks = start[1] if config.num_blocks is None else config.num_blocks
+    if config.steps is None:
+        config.steps = SCRATCH_STEPS if config.from_scratch else WARM_STEPS
+    if config.rows_first is None:
+        config.rows_first = 0 if config.from_scratch else round(ROWS_FIRST_SHARE * config.steps)
 
 
 class _Stored:
@@ -70,11 +96,7 @@ class _Stored:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._config, name)
-        # PositiveInt and its like are classes of their own, which weights-only loading refuses.
-        for plain in (int, float):
-            if isinstance(value, plain) and not isinstance(value, bool):
-                return plain(value)
-        return value
+        return [_plain(item) for item in value] if isinstance(value, list) else _plain(value)
 
     def save(self, folder: Path) -> None:
         """Write config.yaml for `--resume` and for `--config` of another run."""
@@ -85,6 +107,14 @@ class _Stored:
         config.pop("config", None)
         text = self._parser.dump(config, skip_none=True)
         write_atomically(Path(folder) / CONFIG_NAME, text.encode())
+
+
+def _plain(value: Any) -> Any:
+    # PositiveInt and its like are classes of their own, which weights-only loading refuses.
+    for plain in (int, float):
+        if isinstance(value, plain) and not isinstance(value, bool):
+            return plain(value)
+    return value
 
 
 def _parser() -> ArgumentParser:
@@ -135,16 +165,22 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     add("--content", type=str, nargs="+", metavar="DIR", help="photos to train on (drawn scenes)")
     add("--held-out", type=str, nargs="+", metavar="DIR", help="photos for review only")
     add("--size", type=PositiveInt, default=256, metavar="PX", help="side of the crops (256)")
-    add("--style-size", type=PositiveInt, default=384, metavar="PX", help="larger: larger strokes")
+    add("--style-size", type=PositiveInt, nargs="+", default=[384], metavar="PX",
+        help="larger: larger strokes; one, or one a style")  # fmt: skip
     add("--batch-size", type=PositiveInt, default=4, metavar="N", help="images a step (4)")
     add("--num-workers", type=NonNegativeInt, metavar="N", help="reader processes (by memory)")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--steps", type=PositiveInt, default=4000, metavar="N", help="optimiser steps (4000)")
-    add("--width", type=PositiveFloat, default=0.5, metavar="W", help="1: 32-64-128 channels (0.5)")
-    add("--num-blocks", type=NonNegativeInt, default=5, metavar="N", help="residual blocks (5)")
+    add("--steps", type=PositiveInt, metavar="N",
+        help=f"optimiser steps ({WARM_STEPS}; from scratch {SCRATCH_STEPS})")  # fmt: skip
+    add("--warm-start", metavar="MODEL", help="begin from this network (the gallery's)")
+    add("--from-scratch", action="store_true", help="begin from noise instead")
+    add("--rows-first", type=NonNegativeInt, metavar="N",
+        help="steps that train the styles' rows alone (a quarter; 0 from scratch)")  # fmt: skip
+    add("--width", type=PositiveFloat, metavar="W", help="1: 32-64-128 channels (0.5)")
+    add("--num-blocks", type=NonNegativeInt, metavar="N", help="residual blocks (5)")
     add("--lr", type=PositiveFloat, default=1e-3, metavar="R", help="Adam's peak rate (0.001)")
     add("--seed", type=NonNegativeInt, default=0, metavar="N", help="of weights and drawing (0)")
     add("-o", "--output", metavar="DIR", help="folder of the run (checkpoints/run-N)")
@@ -156,12 +192,14 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _add_loss(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--loss-network", default="vgg19-lite", metavar="NAME", help="or vgg16, vgg19 (downloaded)")
-    add("--loss-weights", metavar="FILE", help="a VGG file instead (safetensors, state_dict)")
+    add("--loss-weights", type=str, nargs="+", metavar="FILE",
+        help="VGG files instead; the first that has a layer gives it")  # fmt: skip
     add("--content-layer", metavar="LAYER", help="relu3_2 (vgg19), relu3_3 (vgg16)")
     add("--style-layers", type=str, nargs="+", metavar="LAYER", help="relu1_1 ... relu5_1")
     add("--style-loss", default="gram", metavar="NAME", help="statistic of style (gram)")
     add("--content-weight", type=NonNegativeFloat, metavar="W", help="weight of content (1)")
-    add("--style-weight", type=NonNegativeFloat, metavar="W", help="weight of style (5)")
+    add("--style-weight", type=NonNegativeFloat, nargs="+", metavar="W",
+        help="weight of style (5); one, or one a style")  # fmt: skip
     add("--tv-weight", type=NonNegativeFloat, metavar="W", help="weight of smoothness")
     add("--classic-weights", action="store_true", help="Johnson's absolute sums, 1e5/1e10")
 

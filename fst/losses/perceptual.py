@@ -37,7 +37,7 @@ class PerceptualLoss:
         *,
         content_layer: str | None = None,
         style_layers: Sequence[str] | None = None,
-        weights: tuple[float, float, float] | None = None,
+        weights: tuple[float, float | Sequence[float], float] | None = None,
         style_loss: str = "gram",
         classic: bool = False,
     ) -> None:
@@ -47,7 +47,8 @@ class PerceptualLoss:
             loss_network: Frozen features.
             content_layer: Layer that measures content; by default the third stage's second.
             style_layers: Layers that measure style; by default one of each stage.
-            weights: Of content, style and total variation; by default those of the mode.
+            weights: Of content, style and total variation; by default those of the mode. That of
+                style may be a sequence, one for each style id.
             style_loss: Name in `STYLE_LOSSES`.
             classic: Absolute sums and their weights (Johnson et al. 2016), not relative ones.
 
@@ -119,8 +120,10 @@ class PerceptualLoss:
         per_image = by_layer.sum(0) if self.classic else by_layer.mean(0)
         tv = total_variation(stylized.float())
         w_content, w_style, w_tv = self.weights
+        if not isinstance(w_style, int | float):
+            w_style = per_image.new_tensor(w_style)[style_index]  # (B,)
         terms = {
-            "total": w_content * content_loss + w_style * per_image.mean() + w_tv * tv,
+            "total": w_content * content_loss + (w_style * per_image).mean() + w_tv * tv,
             "content": content_loss,
             "style": per_image.mean(),
             "tv": tv,

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from fst.errors import FstError
 from fst.losses.perceptual import CLASSIC_WEIGHTS, DEFAULT_WEIGHTS, PerceptualLoss
 from fst.metrics import STYLE_LAYERS, STYLE_SIZES_PX, ContentDistance, StyleDistance, style_grams
+from fst.networks.combined import load_loss_networks
 from fst.networks.transformer import TransformerNet
-from fst.networks.vgg import load_loss_network
 from fst.styles import Style, load_pictures
 from fst.stylize.style_model import describe
 
@@ -39,17 +39,19 @@ class StyleTransferModule(pl.LightningModule):
         styles: Sequence[dict[str, Any]],
         width: float = 0.5,
         num_blocks: int = 5,
-        loss_network: str = "vgg19-lite",
+        loss_network: str | Sequence[str] = "vgg19-lite",
         content_layer: str | None = None,
         style_layers: Sequence[str] | None = None,
         content_weight: float | None = None,
-        style_weight: float | None = None,
+        style_weight: float | Sequence[float] | None = None,
         tv_weight: float | None = None,
         classic_weights: bool = False,
         style_loss: str = "gram",
-        style_size_px: int = 384,
+        style_size_px: int | Sequence[int] = 384,
         shift_px: int = 3,
         learning_rate: float = 1e-3,
+        rows_first_steps: int = 0,
+        rows_rate: float = 1.0,
         seed: int = 0,
     ) -> None:
         """Make the network; the loss network and the style pictures are read in `setup`.
@@ -58,18 +60,23 @@ class StyleTransferModule(pl.LightningModule):
             styles: For each style id {"name": ..., "images": [files]} (`Style.as_dict`).
             width: Scales the channels of the network, see `TransformerNet`.
             num_blocks: Residual blocks of the network.
-            loss_network: "vgg19-lite", "vgg16", "vgg19" or a weights file, see `load_loss_network`.
+            loss_network: "vgg19-lite", "vgg16", "vgg19" or a weights file, or several, of which
+                the first that has a layer gives it; see `load_loss_networks`.
             content_layer: See `PerceptualLoss`; so `style_layers` and `style_loss`.
             style_layers: Layers of the style loss.
             content_weight: Weight of the content loss; None takes the default of the mode.
-            style_weight: Weight of the style loss, likewise.
+            style_weight: Weight of the style loss, likewise, or one for each style id.
             tv_weight: Weight of total variation, likewise.
             classic_weights: Absolute sums with Johnson's weights.
             style_loss: Statistic that describes style.
-            style_size_px: Shorter side of the style pictures: larger gives larger strokes.
+            style_size_px: Shorter side of the style pictures, or one for each style id: larger
+                gives larger strokes.
             shift_px: The images are moved by up to this many pixels before the loss network, at
                 random, so that the network cannot paint to its pooling grid.
             learning_rate: Adam's peak rate; cosine decay to zero over the run.
+            rows_first_steps: For this long only the rows of the styles learn, not the convolutions
+                that they share; for runs that begin from a trained network.
+            rows_rate: Learning rate of the rows relative to `learning_rate`.
             seed: Of the initial weights and the shifts.
         """
         super().__init__()
@@ -101,7 +108,7 @@ class StyleTransferModule(pl.LightningModule):
         settings = self.hparams
         # Lightning moves the module after this hook; self.device still says "cpu".
         device = self.trainer.strategy.root_device
-        loss_network = load_loss_network(settings.loss_network).to(device)
+        loss_network = load_loss_networks(settings.loss_network).to(device)
         loss_network.to(memory_format=torch.channels_last)
         self.perceptual = PerceptualLoss(
             loss_network,
@@ -170,18 +177,28 @@ class StyleTransferModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam without weight decay (it would move absent styles), cosine decay over the run."""
+        settings = self.hparams
+        named = list(self.network.named_parameters())
+        tables = [parameter for name, parameter in named if ".norm." in name]
+        shared = [parameter for name, parameter in named if ".norm." not in name]
+        rate = settings.learning_rate
         optimizer = torch.optim.Adam(
-            self.network.parameters(),
-            lr=self.hparams.learning_rate,
+            [
+                {"params": tables, "lr": rate * settings.rows_rate},
+                {"params": shared, "lr": rate},
+            ],
             # Lightning cannot clip the gradients of a fused optimiser in mixed precision.
             fused=not self.trainer.gradient_clip_val,
         )
-        total = max(1, self.trainer.max_steps)
+        total, waits = max(1, self.trainer.max_steps), settings.rows_first_steps
 
-        def rate(step: int) -> float:
+        def rows(step: int) -> float:
             return min(1, (step + 1) / WARMUP_STEPS) * (1 + math.cos(math.pi * step / total)) / 2
 
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        def convolutions(step: int) -> float:
+            return rows(step) * min(1, max(0, step - waits) / WARMUP_STEPS) if waits else rows(step)
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, [rows, convolutions])
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
@@ -200,16 +217,18 @@ class StyleTransferModule(pl.LightningModule):
             {"name": style.name, "images": [Path(image).name for image in style.images]}
             for style in self.styles
         ]
-        settings["loss_network"] = Path(settings["loss_network"]).name
+        networks = settings["loss_network"]
+        networks = [networks] if isinstance(networks, str) else networks
+        settings["loss_network"] = " ".join(Path(network).name for network in networks)
         return describe(self.network, styles, training)
 
-    def _weights(self) -> tuple[float, float, float] | None:
+    def _weights(self) -> tuple[float, float | list[float], float]:
         defaults = CLASSIC_WEIGHTS if self.hparams.classic_weights else DEFAULT_WEIGHTS
         names = ("content_weight", "style_weight", "tv_weight")
         given = (self.hparams[name] for name in names)
         return tuple(d if g is None else g for g, d in zip(given, defaults, strict=True))
 
-    def _pictures(self, size_px: int, device: torch.device) -> list[list[Tensor]]:
+    def _pictures(self, size_px: int | Sequence[int], device: torch.device) -> list[list[Tensor]]:
         return [
             [picture.to(device) for picture in pictures]
             for pictures in load_pictures(self.styles, size_px)
