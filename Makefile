@@ -10,8 +10,9 @@ help:  ## show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: $(VENV)/.installed  ## train two sample styles offline, then paint a sample photo (minutes)
-	$(BIN)/fst-train --steps $(or $(STEPS),600) \
-		--styles datasets/samples/styles/stained_glass.jpg datasets/samples/styles/woodblock_waves.jpg
+	$(BIN)/fst-train $(if $(STEPS),--steps $(STEPS)) --styles \
+		datasets/samples/styles/stained_glass.jpg \
+		datasets/samples/styles/woodblock_waves.jpg
 	$(BIN)/fst-infer datasets/samples/content --all-styles -o paintings
 
 test: $(VENV)/.installed  ## run the tests

@@ -57,8 +57,8 @@ def main() -> None:
     torch.manual_seed(args.seed)
     teachers = load_teachers(args)
     held_out = {
-        "photos": pictures(args.held_out_photos, [PHOTO_SIDE_PX], args.threads),
-        "paintings": pictures(args.held_out_paintings, HELD_OUT_PAINTING_SIDES_PX, args.threads),
+        "photos": pictures(args.held_out_photos, (PHOTO_SIDE_PX,)),
+        "paintings": pictures(args.held_out_paintings, HELD_OUT_PAINTING_SIDES_PX),
     }
     sources = training_sources(args)
     generator = torch.Generator().manual_seed(args.seed)
@@ -109,7 +109,7 @@ def load_teachers(args: argparse.Namespace) -> dict[LossNetwork, list[str]]:
     return teachers
 
 
-def pictures(paths: list[str], sides_px: tuple[int, ...] | list[int], threads: int) -> list[Tensor]:
+def pictures(paths: list[str], sides_px: tuple[int, ...]) -> list[Tensor]:
     """All pictures (3,H,W) uint8 at each of the shorter sides."""
     folders = [PhotoFolder(paths, side_px, cache_bytes=0) for side_px in sides_px]
     return [folder[i] for folder in folders for i in range(len(folder))]
@@ -119,7 +119,7 @@ def training_sources(args: argparse.Namespace) -> dict[str, Dataset | list[Tenso
     """Pictures to cut crops from, by the names of SHARES."""
     sources = {
         "photos": PhotoFolder(args.photos, PHOTO_SIDE_PX),
-        "paintings": pictures(args.paintings, PAINTING_SIDES_PX, args.threads),
+        "paintings": pictures(args.paintings, PAINTING_SIDES_PX),
     }
     sources["photos"].preload(max_workers=args.threads)
     if args.scenes:
@@ -149,33 +149,34 @@ def crop_batch(sources: dict, count: int, size_px: int, generator: torch.Generat
     return torch.stack(crops).contiguous(memory_format=torch.channels_last)
 
 
-def compared(features: Tensor, layer: str, frame: int, stride: int = 1) -> Tensor:
-    """The places of a feature map that are compared, `frame` away from its border."""
-    frame = min(frame, min(features.shape[2:]) // 4)
-    inside = [slice(frame, size - frame, stride) for size in features.shape[2:]]
-    return features[:, :, inside[0], inside[1]]
+def frame(teacher: LossNetwork, layer: str) -> int:
+    """Width of the border that a teacher's zero padding reaches; the student pads by reflection.
 
-
-def frame_of(teacher: LossNetwork, layer: str) -> int:
-    """Width of the border that a teacher's zero padding reaches, none with the student's reflect.
-
-    One place at relu1_1, two at relu2_1 (two convolutions before its pooling) and so on. The frame
-    alone holds 4 % of the squared differences between a VGG-19 padded with zeros and the same
-    network reflect-padded, on photos of 256 px.
+    One place at relu1_1, two at relu2_1 (two convolutions before its pooling) and so on. This frame
+    alone holds 4 % of the squared differences between VGG-19 padded with zeros and the same weights
+    padded by reflection, on photos of 256 px: at relu1_1 a perfect student would score 0.960.
     """
     return int(layer[4]) if teacher.padding == "zeros" else 0
 
 
+def inside(features: Tensor, frame: int) -> Tensor:
+    """A feature map (B,C,H,W) without its frame; a quarter of a tiny map is left at least."""
+    edges = [min(frame, size // 4) for size in features.shape[2:]]
+    rows, columns = (slice(e, size - e) for e, size in zip(edges, features.shape[2:], strict=True))
+    return features[:, :, rows, columns]
+
+
 @torch.no_grad()
-def teacher_features(teachers: dict[LossNetwork, list[str]], crops: Tensor) -> dict[str, Tensor]:
-    """Every layer's targets at the compared places, fp16."""
-    targets = {}
+def labelled_batch(sources, teachers, args, generator: torch.Generator) -> dict[str, Tensor]:
+    """Fresh `crops` and, by layer, the teachers' features at the compared places, fp16."""
+    batch = {"crops": crop_batch(sources, args.batch_size, args.crop_px, generator)}
     with torch.autocast("cpu", torch.bfloat16):
         for teacher, layers in teachers.items():
-            for name, features in teacher(crops / 255, layers).items():
+            for name, features in teacher(batch["crops"] / 255, layers).items():
                 stride = STRIDES[int(name[4]) - 1]
-                targets[name] = compared(features, name, frame_of(teacher, name), stride).half()
-    return targets
+                edge = math.ceil(frame(teacher, name) / stride)
+                batch[name] = inside(features[:, :, ::stride, ::stride], edge).half()
+    return batch
 
 
 def make_pool(sources, teachers, args, generator: torch.Generator) -> dict[str, Tensor]:
@@ -191,12 +192,6 @@ def make_pool(sources, teachers, args, generator: torch.Generator) -> dict[str, 
                 )
             pool[name][start : start + args.batch_size] = values
     return pool
-
-
-def labelled_batch(sources, teachers, args, generator: torch.Generator) -> dict[str, Tensor]:
-    """Fresh crops with the teachers' features of them."""
-    crops = crop_batch(sources, args.batch_size, args.crop_px, generator)
-    return {"crops": crops, **teacher_features(teachers, crops)}
 
 
 def make_student() -> LossNetwork:
@@ -218,17 +213,21 @@ def make_student() -> LossNetwork:
 
 def make_maps(pool: dict[str, Tensor]) -> nn.ModuleDict:
     """1x1 convolutions from the student's channels to the teachers', by layer."""
-    channels = {name: CHANNELS_PER_STAGE[int(name[4]) - 1] for name in LAYERS}
-    return nn.ModuleDict(
-        {name: nn.Conv2d(channels[name], pool[name].shape[1], 1) for name in LAYERS}
-    )
+    maps = nn.ModuleDict()
+    for name in LAYERS:
+        stage = int(name[4]) - 1
+        channels = CHANNELS_PER_STAGE[stage], pool[name].shape[1]
+        # A strided map, not a sliced feature map, whose gradient would lose channels_last.
+        maps[name] = nn.Conv2d(*channels, 1, stride=STRIDES[stage])
+    return maps
 
 
 def train(student, maps, pool, sources, teachers, held_out, args, generator) -> int:
     """Adam with a warm-up and a half cosine by steps or by wall time; returns the steps done."""
     parameters = [p for net in (student, maps) for p in net.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, betas=(0.9, 0.99))
-    spreads = {name: spread(pool[name]) for name in LAYERS}
+    spreads = {name: spread(pool[name][:256]) for name in LAYERS}
+    frames = {name: frame(teacher, name) for teacher in teachers for name in teachers[teacher]}
     few = {kind: some[::4] for kind, some in held_out.items()}
     start, reported, step, passed = time.monotonic(), time.monotonic(), 0, 0.0
     while passed < 1:
@@ -237,23 +236,23 @@ def train(student, maps, pool, sources, teachers, held_out, args, generator) -> 
             group["lr"] = args.lr * warm_up * (0.5 + 0.5 * math.cos(math.pi * passed))
         if step % STEPS_PER_RENEWAL == 0:
             renew(pool, labelled_batch(sources, teachers, args, generator), generator)
-        if passed > FROZEN_NORMS:
-            student.convs.eval()
-        errors = update(student, maps, pool, spreads, optimizer, args.batch_size, generator)
+        student.convs.train(passed < FROZEN_NORMS)
+        places = torch.randint(len(pool["crops"]), (args.batch_size,), generator=generator)
+        batch = {name: values[places] for name, values in pool.items()}
+        update(optimizer, parameters, errors(student, maps, batch, frames, spreads))
         step, now = step + 1, time.monotonic()
         passed = step / args.steps if args.steps else (now - start) / (60 * args.minutes)
-        if now - reported > 60 * args.report_minutes or passed >= 1:
+        if now - reported > 60 * args.report_minutes:
             reported = now
             save(student, maps, {"steps": step}, args)
             r2 = held_out_r2(args.output, teachers, few)
-            print(f"step {step}, {100 * passed:.0f} %: errors {errors}, R2 {r2}", flush=True)
+            print(f"step {step}, {100 * passed:.0f} %: {json.dumps(r2)}", flush=True)
     return step
 
 
 def spread(features: Tensor) -> float:
     """Mean squared deviation of features (B,C,H,W) about each channel's mean."""
-    some = features[:256].float()
-    return float(some.var((0, 2, 3), correction=0).mean())
+    return float(features.float().var((0, 2, 3), correction=0).mean())
 
 
 def renew(pool: dict[str, Tensor], batch: dict[str, Tensor], generator: torch.Generator) -> None:
@@ -263,18 +262,93 @@ def renew(pool: dict[str, Tensor], batch: dict[str, Tensor], generator: torch.Ge
         pool[name][places] = values
 
 
-def update(student, maps, pool, spreads, optimizer, batch_size, generator) -> dict[str, float]:
-    """One step on crops of the pool; returns the error, 1 - R2, of the layers with a bar."""
-    places = torch.randint(len(pool["crops"]), (batch_size,), generator=generator)
-    crops = pool["crops"][places].contiguous(memory_format=torch.channels_last) / 255
-    errors = {}
+def errors(student, maps, batch, frames, spreads) -> dict[str, Tensor]:
+    """1 - R2 of a batch by layer, with the pool's variance about each channel's mean."""
+    crops = batch["crops"].contiguous(memory_format=torch.channels_last) / 255
+    found = {}
     with torch.autocast("cpu", torch.bfloat16):
         for name, features in student(crops, LAYERS).items():
-            target = pool[name][places].float()
-            stride = STRIDES[int(name[4]) - 1]
-            rest = -(-features.shape[2] // stride) - target.shape[2]
-            raise NotImplementedError(rest)
-    return errors
+            edge = math.ceil(frames[name] / maps[name].stride[0])
+            predicted = torch.relu(inside(maps[name](features), edge)).float()
+            found[name] = (predicted - batch[name].float()).square().mean() / spreads[name]
+    return found
+
+
+def update(optimizer, parameters: list[Tensor], found: dict[str, Tensor]) -> None:
+    """One step down the weighted errors of all layers."""
+    weights = {name: 1 / (1 - BARS[name]) if name in BARS else HINT_WEIGHT for name in found}
+    loss = sum(weights[name] * error for name, error in found.items())
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(parameters, 10)
+    optimizer.step()
+
+
+def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the one convolution that equals a convolution and its normalisation."""
+    gain = norm.weight / (norm.running_var + norm.eps).sqrt()
+    return conv.weight * gain.view(-1, 1, 1, 1), norm.bias + gain * (conv.bias - norm.running_mean)
+
+
+@torch.no_grad()
+def save(student: LossNetwork, maps: nn.ModuleDict, figures: dict, args) -> None:
+    """Write fp16 weights and maps with how they were made, atomically."""
+    tensors = {}
+    for name, (conv, norm) in student.convs.items():
+        prefix = f"features.{layer_names('vgg19')[name]}"
+        tensors[f"{prefix}.weight"], tensors[f"{prefix}.bias"] = folded(conv, norm)
+    for name in BARS:
+        tensors[f"to_vgg19.{name}.weight"] = maps[name].weight
+        tensors[f"to_vgg19.{name}.bias"] = maps[name].bias
+    tensors = {key: tensor.half().contiguous() for key, tensor in tensors.items()}
+    metadata = {
+        "topology": "vgg19",
+        "padding": "reflect",
+        "pooling": "max",
+        "note": "to_vgg19.<layer>: 1x1 convolutions, before a ReLU, to the teachers' features",
+        "made_by": f"scripts/distill_loss_network.py --seed {args.seed}",
+        "seed": str(args.seed),
+        **{key: json.dumps(value) for key, value in figures.items()},
+    }
+    output = Path(args.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f"{output.name}.part")
+    save_file(tensors, partial, metadata=metadata)
+    os.replace(partial, output)
+
+
+@torch.no_grad()
+def held_out_r2(file: str, teachers, held_out: dict[str, list[Tensor]]) -> dict:
+    """R2 by kind of picture and layer, of the file as anybody would load it.
+
+    R2 = 1 - sum of squared errors / sum of squared deviations about each channel's mean, both over
+    all places of all pictures but the frame that a teacher's zero padding reaches, in fp32.
+    """
+    student = load_loss_network(file).to(memory_format=torch.channels_last)
+    with safe_open(file, framework="pt") as weights:
+        keys = [key for key in weights.keys() if key.startswith("to_vgg19.")]  # noqa: SIM118
+        maps = {key: weights.get_tensor(key).float() for key in keys}
+    return {kind: r2(student, maps, teachers, some) for kind, some in held_out.items()}
+
+
+def r2(student: LossNetwork, maps: dict[str, Tensor], teachers, some: list[Tensor]) -> dict:
+    """R2 by layer, pooled over pictures (3,H,W) uint8."""
+    sums: dict[str, Tensor | int] = dict.fromkeys(BARS, 0)
+    for picture in some:
+        images = (picture[None] / 255).contiguous(memory_format=torch.channels_last)
+        features = student(images, BARS)
+        for teacher, layers in teachers.items():
+            for name, target in teacher(images, [n for n in layers if n in BARS]).items():
+                weight, bias = (maps[f"to_vgg19.{name}.{part}"] for part in ("weight", "bias"))
+                error = torch.relu(nn.functional.conv2d(features[name], weight, bias)) - target
+                terms = (torch.ones_like(target), target, target.square(), error.square())
+                edge = frame(teacher, name)
+                terms = [inside(t, edge).sum((0, 2, 3), dtype=torch.double) for t in terms]
+                sums[name] += torch.stack(terms)  # (4,C)
+    return {
+        name: round(float(1 - errors.sum() / (squares - total**2 / count).sum()), 4)
+        for name, (count, total, squares, errors) in sums.items()
+    }
 
 
 if __name__ == "__main__":

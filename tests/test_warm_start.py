@@ -8,8 +8,9 @@ from fst.cli.train import main
 from fst.cli.train_arguments import SCRATCH_STEPS, WARM_STEPS, parse
 from fst.errors import FstError
 from fst.networks.transformer import TransformerNet
+from fst.shipped import GALLERY
 from fst.stylize.style_model import describe, load_style_model, save_style_model
-from fst.training.warm_start import GALLERY, trunk_size, warm_start
+from fst.training.warm_start import trunk_size, warm_start
 
 
 @pytest.fixture

@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fst.errors import FstError
+from fst.shipped import GALLERY, SAMPLE_PHOTO
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from fst.stylize.stylizer import Stylizer
 
-_ASSETS = Path(__file__).resolve().parents[1] / "assets"
-SAMPLE_PHOTO = _ASSETS / "sample.jpg"
-GALLERY = _ASSETS / "gallery.safetensors"
 MIN_SIZE_PX = 16  # as in networks.transformer, which would import torch
 MAX_STYLE_CHARS = 80
 MAX_NAME_BYTES = 240  # file systems stop at 255; the rest is for the suffix and a number

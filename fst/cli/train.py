@@ -299,7 +299,12 @@ def _quieten() -> None:
 def _announce(settings: Any, module, data, trainer) -> None:
     names = ", ".join(style.name for style in module.styles)
     if not settings.content:
-        print("no --content given: training on drawn scenes; photos of your own paint better")
+        print("no --content given: training on scenes drawn by the program")
+    if settings.warm_start and not settings.resume:
+        start = Path(settings.warm_start).name
+        print(
+            f"beginning from what {start} has learned (--from-scratch begins from random weights)"
+        )
     print(
         f"{len(module.styles)} styles ({names}), {len(data.photos)} photos and "
         f"{len(data.held_out)} held out, {settings.steps} steps of {settings.batch_size} x "

@@ -68,7 +68,8 @@ def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
 
 def _choose_start(config: Namespace) -> None:
     """Fill in what depends on whether the run begins from a trained network or from noise."""
-    from fst.training.warm_start import GALLERY, trunk_size
+    from fst.shipped import GALLERY
+    from fst.training.warm_start import trunk_size
 
     if config.from_scratch and config.warm_start:
         raise FstError("--from-scratch and --warm-start: give one of them")
@@ -175,8 +176,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--steps", type=PositiveInt, metavar="N",
         help=f"optimiser steps ({WARM_STEPS}; from scratch {SCRATCH_STEPS})")  # fmt: skip
-    add("--warm-start", metavar="MODEL", help="begin from this network (the gallery's)")
-    add("--from-scratch", action="store_true", help="begin from noise instead")
+    add("--warm-start", metavar="MODEL", help="style model to begin from (the shipped gallery)")
+    add("--from-scratch", action="store_true", help="begin from random weights instead")
     add("--rows-first", type=NonNegativeInt, metavar="N",
         help="steps that train the styles' rows alone (a quarter; 0 from scratch)")  # fmt: skip
     add("--width", type=PositiveFloat, metavar="W", help="1: 32-64-128 channels (0.5)")

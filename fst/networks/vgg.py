@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fst.errors import FstError
+from fst.shipped import VGG19_LITE
 
 # Convolutions per stage of the two topologies (Simonyan & Zisserman 2015, table 1, D and E).
 CONVS_PER_STAGE = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
-# Ours, distilled by scripts/distill_loss_network.py, a quarter of VGG-19's channels.
-SHIPPED = {"vgg19-lite": Path(__file__).parent.parent / "assets" / "vgg19_lite.safetensors"}
-LOSS_NETWORKS = (*SHIPPED, *CONVS_PER_STAGE)
+LITE = "vgg19-lite"  # ours, distilled from VGG-19
+LOSS_NETWORKS = (LITE, *CONVS_PER_STAGE)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -152,7 +152,9 @@ def load_loss_network(name_or_file: str | Path) -> LossNetwork:
     """
     if str(name_or_file) in CONVS_PER_STAGE:
         return LossNetwork(_pretrained(str(name_or_file)), topology=str(name_or_file))
-    state_dict, metadata = _read_weights(SHIPPED.get(str(name_or_file), Path(name_or_file)))
+    state_dict, metadata = _read_weights(
+        VGG19_LITE if str(name_or_file) == LITE else Path(name_or_file)
+    )
     try:
         return LossNetwork(
             state_dict,

@@ -9,8 +9,6 @@ from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet
 from fst.stylize.style_model import load_style_model
 
-GALLERY = Path(__file__).resolve().parents[1] / "assets" / "gallery.safetensors"
-
 
 def trunk_size(model: str | Path) -> tuple[float, int]:
     """Width and number of residual blocks of a style model.
