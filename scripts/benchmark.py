@@ -35,7 +35,7 @@ from fst.allocator import keep_freed_memory
 from fst.errors import FstError
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.transformer import TransformerNet
-from fst.networks.vgg import LossNetwork, layer_names
+from fst.networks.vgg import LossNetwork, layer_names, load_loss_network
 from fst.stylize.style_model import describe, save_style_model, write_atomically
 from fst.training.module import StyleTransferModule
 from fst.training.precision import best_precision
@@ -46,7 +46,6 @@ STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 CONTENT_LAYER = "relu2_2"
 CONTENT_WEIGHT, STYLE_WEIGHT = 1e5, 1e10
 SHIPPED_WIDTH = 0.5  # the default of fst-train
-LITE_SHARE = 0.25  # of VGG-19's channels, as in the loss network that ships
 
 Case = Callable[[], object]
 Rows = list[dict[str, object]]
@@ -109,12 +108,12 @@ def copy_weights(source: TransformerNet, target: BaselineNet) -> None:
         norm.bias.copy_(module.norm.beta[0])
 
 
-def random_loss_network(topology: str, deepest: str, share: float = 1.0) -> LossNetwork:
-    """A VGG of He-initialised weights with a share of the channels, down to one layer."""
+def random_loss_network(topology: str, deepest: str) -> LossNetwork:
+    """A VGG of He-initialised weights, down to one layer."""
     generator = torch.Generator().manual_seed(0)
     state_dict, channels = {}, 3
     for name, index in layer_names(topology).items():
-        out = round(share * VGG_CHANNELS[int(name[4]) - 1])
+        out = VGG_CHANNELS[int(name[4]) - 1]
         weight = torch.empty(out, channels, 3, 3)
         nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=generator)
         state_dict[f"features.{index}.weight"] = weight
@@ -122,8 +121,7 @@ def random_loss_network(topology: str, deepest: str, share: float = 1.0) -> Loss
         channels = out
         if name == deepest:
             break
-    # The loss network that ships pads by reflection.
-    return LossNetwork(state_dict, topology, padding="zeros" if share == 1 else "reflect")
+    return LossNetwork(state_dict, topology)
 
 
 # ---- one training step -------------------------------------------------------------------------
@@ -186,15 +184,13 @@ def module_step(
 def train_cases(args: argparse.Namespace) -> dict[str, Callable[[], Case]]:
     """The trainings compared; the baseline first."""
     ours = f"fst, width {args.width:g}, VGG-16"
-    shipped = f"fst as shipped, width {SHIPPED_WIDTH:g}, quarter VGG-19"
+    shipped = f"fst as shipped, width {SHIPPED_WIDTH:g}, vgg19-lite"
     return {
         f"baseline, width {args.width:g}, VGG-16": lambda: baseline_step(args),
         ours: lambda: module_step(
             args, args.width, random_loss_network("vgg16", "relu4_3"), CONTENT_LAYER
         ),
-        shipped: lambda: module_step(
-            args, SHIPPED_WIDTH, random_loss_network("vgg19", "relu5_1", LITE_SHARE), None
-        ),
+        shipped: lambda: module_step(args, SHIPPED_WIDTH, load_loss_network("vgg19-lite"), None),
     }
 
 

@@ -16,7 +16,7 @@ from fst.errors import FstError
 
 # In a run that begins from a trained network, how much faster the styles' rows learn than the
 # convolutions.
-ROWS_RATE = 2.0
+ROWS_RATE = 10.0
 FOLDER_VARIABLE = "FST_RUN_FOLDER"  # tells the other processes of a run its folder
 
 

@@ -1,0 +1,98 @@
+"""The scripts that compare loss networks, train the gallery and paint the README's picture."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import smooth_field
+from PIL import Image
+
+from fst import images
+from fst.losses.perceptual import PerceptualLoss
+from fst.networks.vgg import load_loss_network
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture(scope="module")
+def script():
+    """Loads a script of the project by name."""
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    sys.path.insert(0, str(SCRIPTS))  # as when a script runs: scripts import their neighbours
+    yield load
+    sys.path.remove(str(SCRIPTS))
+
+
+def test_optimised_pixels_come_near_the_style(script, style_files, loss_weights):
+    loss = PerceptualLoss(load_loss_network(loss_weights), weights=(0.0, 1.0, 0.0))
+    loss.set_styles([[images.load(style_files[0])]])
+    photo = images.to_tensor(smooth_field(4, 48, 48))
+    index = torch.tensor([0])
+    painting = script("compare_loss_networks").optimise(loss, photo, 0, steps=40)
+    before, after = (loss(x[None], photo[None], index)["style"] for x in (photo, painting))
+    assert after < 0.2 * before
+    assert painting.min() >= 0 and painting.max() <= 1
+
+
+def test_networks_are_compared_by_a_judge(
+    script, tmp_path, photo_folder, style_files, loss_weights, capsys
+):
+    argv = [loss_weights, loss_weights, "--judge", loss_weights, "--photos", photo_folder]
+    argv += ["--every", 6, "--styles-dir", style_files[0].parent, "--only", "stripes", "cloud"]
+    argv += ["--size", 40, "--style-size", 48, "--steps", 3, "-o", tmp_path / "compared"]
+    assert script("compare_loss_networks").main([str(a) for a in argv]) == 0
+    out = capsys.readouterr().out
+    assert "| stripes |" in out and "| **mean** |" in out
+    assert len(list((tmp_path / "compared").rglob("*_cloud.png"))) == 2  # one a photo
+
+
+def test_a_missing_network_is_one_clear_line(script, photo_folder, style_files, capsys):
+    argv = ["none.pt", "--judge", "none.pt", "--photos", photo_folder]
+    argv += ["--styles-dir", style_files[0].parent]
+    assert script("compare_loss_networks").main([str(a) for a in argv]) == 2
+    assert capsys.readouterr().err.startswith("compare_loss_networks: none.pt")
+
+
+def test_the_ratios_of_a_comparison_are_those_of_the_figures(script):
+    def figures(style):
+        return {"wave": {"style": style, "content": 0.5}}
+
+    table = script("compare_loss_networks").markdown({"a": figures(0.3), "b": figures(0.2)})
+    assert table.splitlines()[2] == "| wave | 0.300 | 0.500 | 0.200 | 0.500 | 1.500 |"
+
+
+def test_the_gallery_is_trained_with_a_weight_and_a_size_for_each_style(script, monkeypatch):
+    train_gallery = script("train_gallery")
+    seen = []
+    monkeypatch.setattr(train_gallery, "fst_train", lambda argv: seen.extend(argv) or 0)
+    argv = "train_gallery --paintings p --photos c --held-out v --shallow a --deep b --steps 7"
+    monkeypatch.setattr(sys, "argv", argv.split())
+    assert train_gallery.main() == 0
+
+    def values(flag):
+        rest = seen[seen.index(flag) + 1 :]
+        return rest[: next(i for i, a in enumerate([*rest, "--"]) if a.startswith("--"))]
+
+    count = len(train_gallery.STYLES)
+    assert [len(values(f"--style{end}")) for end in ("s", "-weight", "-size")] == [count] * 3
+    assert values("--loss-weights") == ["a", "b"] and values("--steps") == ["7"]
+
+
+def test_the_sheet_holds_every_photo_in_every_style(
+    script, run, photo_folder, tmp_path, monkeypatch
+):
+    target = tmp_path / "sheet.png"
+    argv = ["paint_samples", "--model", run / "model.safetensors", "--columns", 3, "--cell", 60]
+    argv += ["--photos", photo_folder / "photo00.png", photo_folder / "photo01.png", "-o", target]
+    monkeypatch.setattr(sys, "argv", [str(a) for a in argv])
+    script("paint_samples").main()
+    with Image.open(target) as sheet:
+        assert sheet.size == (3 * 64, 2 * (45 + 22 + 4))  # 96x72 photos, two styles
