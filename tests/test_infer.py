@@ -534,6 +534,32 @@ def test_without_checkpoints_the_gallery_is_taken(run, tmp_path, monkeypatch):
     assert err == [f"fst-infer: model {tmp_path / 'gallery.safetensors'}"]
 
 
+def test_a_style_the_newest_model_lacks_is_looked_for_in_older_ones_and_the_gallery(
+    run, tmp_path, monkeypatch
+):
+    _save_photo("p.png")
+    gallery = _save_model(tmp_path / "gallery.safetensors", ["g0", "g1", "g2"])
+    monkeypatch.setattr(infer, "GALLERY", gallery)
+    _aged(_save_model(Path("checkpoints/new/model.safetensors"), ["newer"]), 5)
+    _aged(_save_model(Path("checkpoints/old/model.safetensors"), ["older", "other"]), 50)
+    for choice, model, name in (
+        (("--style-id", 0), "checkpoints/new/model.safetensors", "newer"),
+        (("--style", "other"), "checkpoints/old/model.safetensors", "other"),
+        (("--style-id", 2), gallery, "g2"),
+    ):
+        code, out, err = run("p.png", *choice, model=None)
+        assert (code, out, err) == (0, [f"p_{name}.png"], [f"fst-infer: model {model}"])
+
+
+def test_a_style_no_model_has_is_refused_with_those_of_the_newest(run, tmp_path, monkeypatch):
+    _save_photo("p.png")
+    monkeypatch.setattr(infer, "GALLERY", _save_model(tmp_path / "g.safetensors", ["g"]))
+    _save_model(Path("checkpoints/new/model.safetensors"), ["newer"])
+    code, out, err = run("p.png", "--style", "nothing", model=None)
+    assert (code, out) == (2, [])
+    assert "no style 'nothing'" in err[-1] and "newer" in err[-1]
+
+
 def test_without_any_model_the_ways_to_one_are_named(run):
     _save_photo("p.png")
     code, out, err = run("p.png", model=None)

@@ -106,7 +106,8 @@ def _run(args: argparse.Namespace) -> int:
     with _noting(problems):
         device = _device(args.device)
     with _noting(problems):
-        stylizer = _open_model(args.model, device, args.precision)
+        wanted = [*(args.style_id or []), *(args.style or [])]
+        stylizer = _open_model(args.model, device, args.precision, wanted)
         if not args.list_styles:
             styles = _choose_styles(stylizer, args, problems)
     if not args.list_styles:
@@ -138,22 +139,39 @@ def _tell(text: str) -> None:
     print(f"fst-infer: {printable(text)}", file=sys.stderr)
 
 
-def _open_model(model: str | None, device: str, precision: str) -> "Stylizer":
+def _open_model(model: str | None, device: str, precision: str, wanted: list) -> "Stylizer":
+    """The model named, or the newest that has all the styles wanted, the gallery being the last."""
     from fst.allocator import keep_freed_memory
     from fst.stylize.stylizer import Stylizer
 
     keep_freed_memory()
     if model is not None:
         return Stylizer(model, device, precision)
+    newest = None
     for path in [*_newest_models(Path("checkpoints")), *[GALLERY] * GALLERY.is_file()]:
         try:
             stylizer = Stylizer(path, device, precision)
         except FstError as problem:
             _tell(f"skipped {problem}")
             continue
-        _tell(f"model {path}")
-        return stylizer
-    raise FstError("no style model below checkpoints; train one with fst-train or give --model")
+        newest = newest or (path, stylizer)
+        if _has_styles(stylizer, wanted):
+            return _chosen(path, stylizer)
+    if newest is None:
+        raise FstError("no style model below checkpoints; train one with fst-train or give --model")
+    return _chosen(*newest)  # whose lack of the style is told with what it has
+
+
+def _has_styles(stylizer: "Stylizer", wanted: list) -> bool:
+    try:
+        return all(stylizer.style_id(style) >= 0 for style in wanted)
+    except FstError:
+        return False
+
+
+def _chosen(path: Path, stylizer: "Stylizer") -> "Stylizer":
+    _tell(f"model {path}")
+    return stylizer
 
 
 def _device(name: str | None) -> str:
