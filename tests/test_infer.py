@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from fst import images
 from fst.cli import infer
+from fst.cli.infer_outputs import MAX_STYLE_CHARS
 from fst.networks import transformer
 from fst.stylize.style_model import describe, save_style_model
 from fst.stylize.stylizer import Stylizer
@@ -212,7 +213,7 @@ def test_style_names_from_the_file_stay_inside_the_output_folder(run, tmp_path):
     for path in map(Path, out):
         assert path.parent == Path("out")
         assert path.name.isprintable() and len(os.fsencode(path.name)) <= 255
-        assert len(path.stem.partition("_")[2]) <= infer.MAX_STYLE_CHARS
+        assert len(path.stem.partition("_")[2]) <= MAX_STYLE_CHARS
 
 
 def test_hostile_style_names_do_not_reach_the_terminal(run, tmp_path):

@@ -14,6 +14,15 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fst.cli.infer_outputs import (
+    FileId,
+    Plan,
+    check_output,
+    free_path,
+    identity,
+    input_clashes,
+    make_plan,
+)
 from fst.errors import FstError
 from fst.shipped import GALLERY, SAMPLE_PHOTO
 
@@ -23,12 +32,7 @@ if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
 
 MIN_SIZE_PX = 16  # as in networks.transformer, which would import torch
-MAX_STYLE_CHARS = 80
-MAX_NAME_BYTES = 240  # file systems stop at 255; the rest is for the suffix and a number
 
-FileId = tuple[int, int]
-# Each picture to read with what is to be written of it: style ids and paths.
-Plan = list[tuple[Path, list[tuple[int, Path]]]]
 
 _EXAMPLES = """examples:
   fst-infer                                      paint the sample photo in style 0
@@ -113,10 +117,10 @@ def _run(args: argparse.Namespace) -> int:
     if not args.list_styles:
         photos = _find_photos(args.inputs, problems)
         with _noting(problems):
-            _check_output(args, photos, len(photos) * len(styles))
-    plan = _plan(photos, styles, args.output)
+            check_output(args.output, args.overwrite, photos, len(photos) * len(styles))
+    plan = make_plan(photos, styles, args.output)
     if args.overwrite:  # without it a name that is taken is numbered
-        problems += _input_clashes(plan)
+        problems += input_clashes(plan)
     for problem in dict.fromkeys(problems):
         _tell(f"error: {problem}")
     if problems:
@@ -263,90 +267,11 @@ def _folder_below(given: str, photo: Path) -> Path:
     return Path() if ".." in below.parts else below
 
 
-def _is_output_file(output: str | None) -> bool:
-    from fst.images import IMAGE_SUFFIXES
-
-    # os.path.splitext, not Path.suffix: "out.png/" is a folder.
-    is_picture = os.path.splitext(output or "")[1].lower() in IMAGE_SUFFIXES
-    return is_picture and not os.path.isdir(output or "")
-
-
-def _check_output(args: argparse.Namespace, photos: dict[Path, Path], count: int) -> None:
-    output = args.output
-    if not output or os.path.isdir(output):
-        return
-    if not _is_output_file(output):
-        if os.path.lexists(output):
-            raise FstError(f"-o {output} is a file; name a folder or a new picture file")
-        return
-    if count > 1:
-        raise FstError(
-            f"-o {output} is one file, but {count} pictures are to be written; name a folder"
-        )
-    if _identity(Path(output)) in {_identity(photo) for photo in photos} - {None}:
-        raise FstError(_clash(Path(output)))
-    if os.path.lexists(output) and not args.overwrite:
-        raise FstError(f"-o {output} exists; name another file or add --overwrite")
-
-
-def _identity(path: Path) -> FileId | None:
-    """Tells one file from another, whatever names and links lead to it; None where none is."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _plan(photos: dict[Path, Path], styles: dict[int, str], output: str | None) -> Plan:
-    if output and _is_output_file(output):
-        return [(photo, [(style_id, Path(output)) for style_id in styles]) for photo in photos]
-    top = Path(output or "")
-    return [
-        (
-            photo,
-            [
-                (style_id, top / (below if output else "") / _file_name(photo, style_id, name))
-                for style_id, name in styles.items()
-            ],
-        )
-        for photo, below in photos.items()
-    ]
-
-
-def _file_name(photo: Path, style_id: int, style_name: str) -> str:
-    suffix = ".jpg" if photo.suffix.lower() in (".jpg", ".jpeg") else ".png"
-    style = _safe_name(style_name) or f"style{style_id}"
-    room = MAX_NAME_BYTES - len(style.encode())
-    return f"{_clip(photo.stem, room)}_{style}{suffix}"
-
-
-def _safe_name(name: str) -> str:
-    """A style name fit for a file name: it comes from a file that anyone may have written."""
-    safe = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in name)
-    return _clip(safe.strip(". ")[:MAX_STYLE_CHARS], MAX_NAME_BYTES // 2)
-
-
-def _clip(text: str, max_bytes: int) -> str:
-    encoded = text.encode("utf-8", "surrogateescape")
-    return text if len(encoded) <= max_bytes else encoded[:max_bytes].decode("utf-8", "ignore")
-
-
-def _clash(path: Path) -> str:
-    return f"output {path} is an input picture and stays; name another output with -o"
-
-
-def _input_clashes(plan: Plan) -> list[str]:
-    """Outputs that would replace an input."""
-    inputs = {_identity(photo) for photo, _ in plan} - {None}
-    return [_clash(path) for _, targets in plan for _, path in targets if _identity(path) in inputs]
-
-
 def _paint_all(stylizer: "Stylizer", plan: Plan, args: argparse.Namespace) -> int:
     from fst.images import ImageError
 
     # Kept from --overwrite: the inputs, and what this run wrote under a name that comes twice.
-    protected = {_identity(photo) for photo, _ in plan} - {None}
+    protected = {identity(photo) for photo, _ in plan} - {None}
     exit_code = 0
     with _progress_bar(sum(len(targets) for _, targets in plan)) as bar:
         for photo, targets in plan:
@@ -380,9 +305,9 @@ def _paint_photo(
         _check_size(photo, content)
         for style_id, path in targets:
             painting = stylizer.stylize(content, style_id)
-            path = _free_path(path, protected) if args.overwrite else images.unused_path(path)
+            path = free_path(path, protected) if args.overwrite else images.unused_path(path)
             images.save(painting, path, overwrite=args.overwrite)
-            protected |= {_identity(path)} - {None}
+            protected |= {identity(path)} - {None}
             yield path
     except (RuntimeError, MemoryError) as error:
         # CUDA and MPS say the first, a CPU one of the others.
@@ -409,14 +334,6 @@ def _too_large(photo: Path, content: "Tensor | None") -> FstError:
     height, width = content.shape[1:]
     smaller = max(MIN_SIZE_PX, min(height, width) // 2)
     return ImageError(f"{photo}: {width}x{height} px do not fit in memory; try --size {smaller}")
-
-
-def _free_path(path: Path, protected: set[FileId]) -> Path:
-    candidate, number = path, 0
-    while _identity(candidate) in protected:
-        number += 1
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return candidate
 
 
 def _progress_bar(total: int) -> Any:

@@ -1,0 +1,106 @@
+"""Which files fst-infer writes: their names and folders, and that none replaces an input."""
+
+import os
+from pathlib import Path
+
+from fst.errors import FstError
+
+MAX_STYLE_CHARS = 80
+MAX_NAME_BYTES = 240  # file systems stop at 255; the rest is for the suffix and a number
+
+FileId = tuple[int, int]
+# Each picture to read with what is to be written of it: style ids and paths.
+Plan = list[tuple[Path, list[tuple[int, Path]]]]
+
+
+def _is_output_file(output: str | None) -> bool:
+    from fst.images import IMAGE_SUFFIXES
+
+    # os.path.splitext, not Path.suffix: "out.png/" is a folder.
+    is_picture = os.path.splitext(output or "")[1].lower() in IMAGE_SUFFIXES
+    return is_picture and not os.path.isdir(output or "")
+
+
+def check_output(output: str | None, overwrite: bool, photos: dict[Path, Path], count: int) -> None:
+    """Refuse an -o that cannot take `count` pictures, before anything is painted.
+
+    Raises:
+        FstError: It is of the wrong kind, exists, or is an input.
+    """
+    if not output or os.path.isdir(output):
+        return
+    if not _is_output_file(output):
+        if os.path.lexists(output):
+            raise FstError(f"-o {output} is a file; name a folder or a new picture file")
+        return
+    if count > 1:
+        raise FstError(
+            f"-o {output} is one file, but {count} pictures are to be written; name a folder"
+        )
+    if identity(Path(output)) in {identity(photo) for photo in photos} - {None}:
+        raise FstError(_clash(Path(output)))
+    if os.path.lexists(output) and not overwrite:
+        raise FstError(f"-o {output} exists; name another file or add --overwrite")
+
+
+def identity(path: Path) -> FileId | None:
+    """Tells one file from another, whatever names and links lead to it; None where none is."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def make_plan(photos: dict[Path, Path], styles: dict[int, str], output: str | None) -> Plan:
+    """What to write of each photo; folders given keep their structure below the output folder."""
+    if output and _is_output_file(output):
+        return [(photo, [(style_id, Path(output)) for style_id in styles]) for photo in photos]
+    top = Path(output or "")
+    return [
+        (
+            photo,
+            [
+                (style_id, top / (below if output else "") / _file_name(photo, style_id, name))
+                for style_id, name in styles.items()
+            ],
+        )
+        for photo, below in photos.items()
+    ]
+
+
+def _file_name(photo: Path, style_id: int, style_name: str) -> str:
+    suffix = ".jpg" if photo.suffix.lower() in (".jpg", ".jpeg") else ".png"
+    style = _safe_name(style_name) or f"style{style_id}"
+    room = MAX_NAME_BYTES - len(style.encode())
+    return f"{_clip(photo.stem, room)}_{style}{suffix}"
+
+
+def _safe_name(name: str) -> str:
+    """A style name fit for a file name: it comes from a file that anyone may have written."""
+    safe = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in name)
+    return _clip(safe.strip(". ")[:MAX_STYLE_CHARS], MAX_NAME_BYTES // 2)
+
+
+def _clip(text: str, max_bytes: int) -> str:
+    encoded = text.encode("utf-8", "surrogateescape")
+    return text if len(encoded) <= max_bytes else encoded[:max_bytes].decode("utf-8", "ignore")
+
+
+def _clash(path: Path) -> str:
+    return f"output {path} is an input picture and stays; name another output with -o"
+
+
+def input_clashes(plan: Plan) -> list[str]:
+    """Outputs that would replace an input."""
+    inputs = {identity(photo) for photo, _ in plan} - {None}
+    return [_clash(path) for _, targets in plan for _, path in targets if identity(path) in inputs]
+
+
+def free_path(path: Path, protected: set[FileId]) -> Path:
+    """The path, with a number where it would replace a protected file."""
+    candidate, number = path, 0
+    while identity(candidate) in protected:
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate
