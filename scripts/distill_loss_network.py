@@ -18,12 +18,14 @@ import argparse
 import json
 import math
 import os
+import random
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -39,15 +41,17 @@ BARS = {"relu1_1": 0.97, "relu2_1": 0.92, "relu3_1": 0.70, "relu4_1": 0.85, "rel
 HINT_WEIGHT = 0.5  # of the layers without a bar
 LAYERS = tuple(name for name in layer_names("vgg19") if name <= "relu5_1")
 # Neighbours in a feature map tell the same: this spacing leaves 36x36 places of a 144 px crop.
-STRIDES = (4, 2, 1, 1, 1)
+STRIDES = (4, 2, 1, 1, 1)  # by stage
 PHOTO_SIDE_PX = 256  # shorter side
 PAINTING_SIDES_PX = (192, 256, 384, 512)
 HELD_OUT_PAINTING_SIDES_PX = (256, 384)
 SHARES = {"photos": 0.63, "paintings": 0.25, "scenes": 0.12}  # of the training crops
-POOL_CROPS = 1024  # kept with their teachers' features, 2.5 MB each
-STEPS_PER_RENEWAL = 4  # of one batch of the pool, so that a crop is used four times on average
-WARM_UP_STEPS = 200
+BATCH_SIZE, CROP_PX = 6, 144
+# A batch of new crops in so many steps. Others come from a pool that keeps the teachers' features:
+# a crop is used four times on average, and VGG-19 costs an eighth of a step instead of a half.
+STEPS_PER_RENEWAL = 4
 FROZEN_NORMS = 0.75  # share of the run after which batch statistics become constants
+WARM_UP_STEPS, MINUTES_PER_REPORT = 200, 4
 
 
 def main() -> None:
@@ -55,58 +59,49 @@ def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
+    draw = random.Random(args.seed)
     teachers = load_teachers(args)
     held_out = {
         "photos": pictures(args.held_out_photos, (PHOTO_SIDE_PX,)),
         "paintings": pictures(args.held_out_paintings, HELD_OUT_PAINTING_SIDES_PX),
     }
-    sources = training_sources(args)
-    generator = torch.Generator().manual_seed(args.seed)
-    pool = make_pool(sources, teachers, args, generator)
-    student = make_student()
-    maps = make_maps(pool)
-    steps = train(student, maps, pool, sources, teachers, held_out, args, generator)
+    fresh_crops = partial(labelled_crops, training_sources(args), teachers, draw)
+    pool = [crop for _ in range(args.pool_crops // BATCH_SIZE + 1) for crop in fresh_crops()]
+    student, maps = make_student(), make_maps(pool[0])
+    for step in train(student, maps, pool, fresh_crops, draw, args):
+        save(student, maps, {"step": step}, args)
+        few = {kind: some[::4] for kind, some in held_out.items()}
+        print(f"step {step}: held-out R2 {held_out_r2(args.output, teachers, few)}", flush=True)
     figures = held_out_r2(args.output, teachers, held_out)
-    save(student, maps, {"steps": steps, "held_out_r2": figures}, args)
-    size_mb = Path(args.output).stat().st_size / 1e6
-    print(f"{args.output}: {size_mb:.2f} MB after {steps} steps, held-out R2 {figures}")
+    save(student, maps, {"step": step, "held_out_r2": figures}, args)
+    print(f"{args.output}: {Path(args.output).stat().st_size} bytes, held-out R2 {figures}")
 
 
 def parse_arguments() -> argparse.Namespace:
     """Command line of this script."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shallow", required=True, help="VGG-19, to any depth")
-    parser.add_argument("--deep", help="teacher of the layers --shallow lacks; not needed by all")
-    parser.add_argument("--photos", nargs="+", required=True, help="training photos")
-    parser.add_argument("--paintings", nargs="+", required=True, help="training paintings")
-    parser.add_argument("--scenes", type=int, default=150, help="drawn training pictures")
-    parser.add_argument("--held-out-photos", nargs="+", required=True, help="for the figures")
-    parser.add_argument("--held-out-paintings", nargs="+", required=True, help="for the figures")
+    parser.add_argument("--deep", help="teacher of the layers --shallow lacks, if any")
+    for name in ("photos", "paintings", "held-out-photos", "held-out-paintings"):
+        parser.add_argument(f"--{name}", nargs="+", required=True, help="files or folders")
+    parser.add_argument("--scenes", type=int, default=150, help="1 or more drawn training pictures")
     parser.add_argument("--minutes", type=float, default=55, help="training time")
     parser.add_argument("--steps", type=int, help="instead of --minutes: reproducible")
-    parser.add_argument("--batch-size", type=int, default=6)
-    parser.add_argument("--crop-px", type=int, default=144, help="a multiple of 16, at most 192")
-    parser.add_argument("--pool-crops", type=int, default=POOL_CROPS)
-    parser.add_argument("--lr", type=float, default=2e-3, help="peak")
+    parser.add_argument("--pool-crops", type=int, default=1024, help="kept in memory, 2.5 MB each")
+    parser.add_argument("--lr", type=float, default=3e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--report-minutes", type=float, default=4, help="between saves")
     parser.add_argument("-o", "--output", default="fst/assets/vgg19_lite.safetensors")
     return parser.parse_args()
 
 
 def load_teachers(args: argparse.Namespace) -> dict[LossNetwork, list[str]]:
     """The teachers and the layers each of them teaches: --shallow those it has, --deep the rest."""
-    shallow = load_loss_network(args.shallow).to(memory_format=torch.channels_last)
-    teachers = {shallow: [name for name in LAYERS if name in shallow.layers]}
+    files = (args.shallow, args.deep or args.shallow)
+    shallow, deep = (load_loss_network(f).to(memory_format=torch.channels_last) for f in files)
     rest = [name for name in LAYERS if name not in shallow.layers]
-    if rest:
-        if args.deep is None:
-            raise SystemExit(f"--shallow has no {rest[0]}: give a --deep teacher, too")
-        deep = load_loss_network(args.deep).to(memory_format=torch.channels_last)
-        deep.require(rest)
-        teachers[deep] = rest
-    return teachers
+    deep.require(rest)
+    return {deep: rest, shallow: [name for name in LAYERS if name not in rest]}
 
 
 def pictures(paths: list[str], sides_px: tuple[int, ...]) -> list[Tensor]:
@@ -117,33 +112,23 @@ def pictures(paths: list[str], sides_px: tuple[int, ...]) -> list[Tensor]:
 
 def training_sources(args: argparse.Namespace) -> dict[str, Dataset | list[Tensor]]:
     """Pictures to cut crops from, by the names of SHARES."""
-    sources = {
-        "photos": PhotoFolder(args.photos, PHOTO_SIDE_PX),
-        "paintings": pictures(args.paintings, PAINTING_SIDES_PX),
-    }
-    sources["photos"].preload(max_workers=args.threads)
-    if args.scenes:
-        sources["scenes"] = Scenes(args.scenes, PHOTO_SIDE_PX, seed=args.seed)
-        sources["scenes"].preload(max_workers=args.threads)
-    return sources
+    scenes = Scenes(args.scenes, PHOTO_SIDE_PX, seed=args.seed)
+    sources = {"photos": PhotoFolder(args.photos, PHOTO_SIDE_PX), "scenes": scenes}
+    for source in sources.values():
+        source.preload(max_workers=args.threads)
+    return {**sources, "paintings": pictures(args.paintings, PAINTING_SIDES_PX)}
 
 
-def crop_batch(sources: dict, count: int, size_px: int, generator: torch.Generator) -> Tensor:
-    """Random crops and flips, one in four with other colours: (count,3,size,size) uint8."""
-    weights = torch.tensor([SHARES[name] for name in sources])
-    kinds = list(sources.values())
-
-    def draw(high: int) -> int:
-        return int(torch.randint(high, (), generator=generator))
-
+def crop_batch(sources: dict[str, Dataset | list[Tensor]], draw: random.Random) -> Tensor:
+    """Random crops and flips, one in four with other colours: (B,3,H,W) uint8."""
     crops = []
-    for kind in torch.multinomial(weights, count, replacement=True, generator=generator).tolist():
-        picture = kinds[kind][draw(len(kinds[kind]))]
-        top, left = draw(picture.shape[1] - size_px + 1), draw(picture.shape[2] - size_px + 1)
-        crop = picture[:, top : top + size_px, left : left + size_px]
-        crop = crop.flip(2) if draw(2) else crop
-        if draw(4) == 0:
-            gain, shift = torch.randn(2, 3, 1, 1, generator=generator)
+    for name in draw.choices(list(SHARES), list(SHARES.values()), k=BATCH_SIZE):
+        picture = sources[name][draw.randrange(len(sources[name]))]
+        top, left = (draw.randrange(size - CROP_PX + 1) for size in picture.shape[1:])
+        crop = picture[:, top : top + CROP_PX, left : left + CROP_PX]
+        crop = crop.flip(2) if draw.random() < 0.5 else crop
+        if draw.random() < 0.25:
+            gain, shift = torch.tensor([draw.gauss(0, 1) for _ in range(6)]).view(2, 3, 1, 1)
             crop = (crop * (1 + 0.25 * gain) + 25 * shift).clamp(0, 255).to(torch.uint8)
         crops.append(crop)
     return torch.stack(crops).contiguous(memory_format=torch.channels_last)
@@ -152,9 +137,8 @@ def crop_batch(sources: dict, count: int, size_px: int, generator: torch.Generat
 def frame(teacher: LossNetwork, layer: str) -> int:
     """Width of the border that a teacher's zero padding reaches; the student pads by reflection.
 
-    One place at relu1_1, two at relu2_1 (two convolutions before its pooling) and so on. This frame
-    alone holds 4 % of the squared differences between VGG-19 padded with zeros and the same weights
-    padded by reflection, on photos of 256 px: at relu1_1 a perfect student would score 0.960.
+    With it a perfect student would score only 0.960 at relu1_1 on photos of 256 px. One place at
+    relu1_1, two at relu2_1 (behind two convolutions and a pooling), and so on.
     """
     return int(layer[4]) if teacher.padding == "zeros" else 0
 
@@ -167,154 +151,114 @@ def inside(features: Tensor, frame: int) -> Tensor:
 
 
 @torch.no_grad()
-def labelled_batch(sources, teachers, args, generator: torch.Generator) -> dict[str, Tensor]:
-    """Fresh `crops` and, by layer, the teachers' features at the compared places, fp16."""
-    batch = {"crops": crop_batch(sources, args.batch_size, args.crop_px, generator)}
+def labelled_crops(sources, teachers, draw: random.Random) -> list[dict[str, Tensor]]:
+    """Fresh crops, each a "crop" and, by layer, the teachers' features at the compared places."""
+    batch = {"crop": crop_batch(sources, draw)}
     with torch.autocast("cpu", torch.bfloat16):
         for teacher, layers in teachers.items():
-            for name, features in teacher(batch["crops"] / 255, layers).items():
+            for name, features in teacher(batch["crop"] / 255, layers).items():
                 stride = STRIDES[int(name[4]) - 1]
                 edge = math.ceil(frame(teacher, name) / stride)
                 batch[name] = inside(features[:, :, ::stride, ::stride], edge).half()
-    return batch
-
-
-def make_pool(sources, teachers, args, generator: torch.Generator) -> dict[str, Tensor]:
-    """`crops` (N,3,H,W) uint8 and, by layer, the teachers' features of them."""
-    pool: dict[str, Tensor] = {}
-    count = args.pool_crops // args.batch_size * args.batch_size
-    for start in range(0, count, args.batch_size):
-        batch = labelled_batch(sources, teachers, args, generator)
-        for name, values in batch.items():
-            if name not in pool:
-                pool[name] = values.new_empty(count, *values.shape[1:]).contiguous(
-                    memory_format=torch.channels_last
-                )
-            pool[name][start : start + args.batch_size] = values
-    return pool
+    # Copies: a view would keep the features of the whole batch alive.
+    return [{name: values[i].clone() for name, values in batch.items()} for i in range(BATCH_SIZE)]
 
 
 def make_student() -> LossNetwork:
     """VGG-19's layers up to relu5_1, He-initialised, with batch normalisation in between."""
     state_dict, channels = {}, 3
     for name in LAYERS:
-        index, out = layer_names("vgg19")[name], CHANNELS_PER_STAGE[int(name[4]) - 1]
+        out = CHANNELS_PER_STAGE[int(name[4]) - 1]
         weight = nn.init.kaiming_normal_(torch.empty(out, channels, 3, 3), nonlinearity="relu")
-        state_dict[f"features.{index}.weight"] = weight
-        state_dict[f"features.{index}.bias"] = torch.zeros(out)
-        channels = out
+        prefix, channels = f"features.{layer_names('vgg19')[name]}", out
+        state_dict |= {f"{prefix}.weight": weight, f"{prefix}.bias": torch.zeros(out)}
     student = LossNetwork(state_dict, topology="vgg19", padding="reflect").requires_grad_(True)
     for name, conv in student.convs.items():
         conv.bias.requires_grad_(False)  # the normalisation has one
         student.convs[name] = nn.Sequential(conv, nn.BatchNorm2d(len(conv.weight), momentum=0.03))
-    student.convs.train()
     return student.to(memory_format=torch.channels_last)
 
 
-def make_maps(pool: dict[str, Tensor]) -> nn.ModuleDict:
+def make_maps(crop: dict[str, Tensor]) -> nn.ModuleDict:
     """1x1 convolutions from the student's channels to the teachers', by layer."""
     maps = nn.ModuleDict()
     for name in LAYERS:
-        stage = int(name[4]) - 1
-        channels = CHANNELS_PER_STAGE[stage], pool[name].shape[1]
+        channels, stride = CHANNELS_PER_STAGE[int(name[4]) - 1], STRIDES[int(name[4]) - 1]
         # A strided map, not a sliced feature map, whose gradient would lose channels_last.
-        maps[name] = nn.Conv2d(*channels, 1, stride=STRIDES[stage])
+        maps[name] = nn.Conv2d(channels, len(crop[name]), 1, stride=stride)
     return maps
 
 
-def train(student, maps, pool, sources, teachers, held_out, args, generator) -> int:
-    """Adam with a warm-up and a half cosine by steps or by wall time; returns the steps done."""
+def train(student, maps, pool, fresh_crops, draw, args) -> Iterator[int]:
+    """Adam with a warm-up and half a cosine; yields the step from time to time and at the end."""
     parameters = [p for net in (student, maps) for p in net.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, betas=(0.9, 0.99))
-    spreads = {name: spread(pool[name][:256]) for name in LAYERS}
-    frames = {name: frame(teacher, name) for teacher in teachers for name in teachers[teacher]}
-    few = {kind: some[::4] for kind, some in held_out.items()}
+    spreads = {name: spread([crop[name] for crop in pool[:256]]) for name in LAYERS}
     start, reported, step, passed = time.monotonic(), time.monotonic(), 0, 0.0
     while passed < 1:
-        for group in optimizer.param_groups:
-            warm_up = min(1, (step + 1) / WARM_UP_STEPS)
-            group["lr"] = args.lr * warm_up * (0.5 + 0.5 * math.cos(math.pi * passed))
+        decay = 0.5 + 0.5 * math.cos(math.pi * passed)
+        optimizer.param_groups[0]["lr"] = args.lr * min(1, (step + 1) / WARM_UP_STEPS) * decay
         if step % STEPS_PER_RENEWAL == 0:
-            renew(pool, labelled_batch(sources, teachers, args, generator), generator)
+            for crop in fresh_crops():
+                pool[draw.randrange(len(pool))] = crop
         student.convs.train(passed < FROZEN_NORMS)
-        places = torch.randint(len(pool["crops"]), (args.batch_size,), generator=generator)
-        batch = {name: values[places] for name, values in pool.items()}
-        update(optimizer, parameters, errors(student, maps, batch, frames, spreads))
+        optimizer.zero_grad()
+        weighted_error(student, maps, draw.sample(pool, BATCH_SIZE), spreads).backward()
+        nn.utils.clip_grad_norm_(parameters, 10)
+        optimizer.step()
         step, now = step + 1, time.monotonic()
         passed = step / args.steps if args.steps else (now - start) / (60 * args.minutes)
-        if now - reported > 60 * args.report_minutes:
+        if now - reported > 60 * MINUTES_PER_REPORT or passed >= 1:
             reported = now
-            save(student, maps, {"steps": step}, args)
-            r2 = held_out_r2(args.output, teachers, few)
-            print(f"step {step}, {100 * passed:.0f} %: {json.dumps(r2)}", flush=True)
-    return step
+            yield step
 
 
-def spread(features: Tensor) -> float:
-    """Mean squared deviation of features (B,C,H,W) about each channel's mean."""
-    return float(features.float().var((0, 2, 3), correction=0).mean())
+def spread(features: list[Tensor]) -> Tensor:
+    """Mean squared deviation of features (C,H,W) about each channel's mean."""
+    return torch.stack(features).float().var((0, 2, 3), correction=0).mean()
 
 
-def renew(pool: dict[str, Tensor], batch: dict[str, Tensor], generator: torch.Generator) -> None:
-    """Overwrite random places of the pool with a batch."""
-    places = torch.randperm(len(pool["crops"]), generator=generator)[: len(batch["crops"])]
-    for name, values in batch.items():
-        pool[name][places] = values
-
-
-def errors(student, maps, batch, frames, spreads) -> dict[str, Tensor]:
-    """1 - R2 of a batch by layer, with the pool's variance about each channel's mean."""
-    crops = batch["crops"].contiguous(memory_format=torch.channels_last) / 255
-    found = {}
+def weighted_error(student, maps, crops: list[dict[str, Tensor]], spreads) -> Tensor:
+    """Sum over the layers of 1 - R2, in units of what is allowed where there is a bar."""
+    images = torch.stack([crop["crop"] for crop in crops]) / 255
+    total = torch.zeros(())
     with torch.autocast("cpu", torch.bfloat16):
-        for name, features in student(crops, LAYERS).items():
-            edge = math.ceil(frames[name] / maps[name].stride[0])
-            predicted = torch.relu(inside(maps[name](features), edge)).float()
-            found[name] = (predicted - batch[name].float()).square().mean() / spreads[name]
-    return found
-
-
-def update(optimizer, parameters: list[Tensor], found: dict[str, Tensor]) -> None:
-    """One step down the weighted errors of all layers."""
-    weights = {name: 1 / (1 - BARS[name]) if name in BARS else HINT_WEIGHT for name in found}
-    loss = sum(weights[name] * error for name, error in found.items())
-    optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(parameters, 10)
-    optimizer.step()
-
-
-def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the one convolution that equals a convolution and its normalisation."""
-    gain = norm.weight / (norm.running_var + norm.eps).sqrt()
-    return conv.weight * gain.view(-1, 1, 1, 1), norm.bias + gain * (conv.bias - norm.running_mean)
+        features = student(images.contiguous(memory_format=torch.channels_last), LAYERS)
+        for name in LAYERS:
+            target = torch.stack([crop[name].float() for crop in crops])
+            predicted = torch.relu(maps[name](features[name])).float()
+            edge = (predicted.shape[2] - target.shape[2]) // 2
+            error = (inside(predicted, edge) - target).square().mean() / spreads[name]
+            total = total + error * (1 / (1 - BARS[name]) if name in BARS else HINT_WEIGHT)
+    return total
 
 
 @torch.no_grad()
 def save(student: LossNetwork, maps: nn.ModuleDict, figures: dict, args) -> None:
-    """Write fp16 weights and maps with how they were made, atomically."""
+    """Write fp16 weights, normalisation folded in, and maps with how they were made, atomically."""
     tensors = {}
     for name, (conv, norm) in student.convs.items():
+        gain = norm.weight / (norm.running_var + norm.eps).sqrt()
         prefix = f"features.{layer_names('vgg19')[name]}"
-        tensors[f"{prefix}.weight"], tensors[f"{prefix}.bias"] = folded(conv, norm)
+        tensors[f"{prefix}.weight"] = conv.weight * gain.view(-1, 1, 1, 1)
+        tensors[f"{prefix}.bias"] = norm.bias + gain * (conv.bias - norm.running_mean)
     for name in BARS:
         tensors[f"to_vgg19.{name}.weight"] = maps[name].weight
         tensors[f"to_vgg19.{name}.bias"] = maps[name].bias
-    tensors = {key: tensor.half().contiguous() for key, tensor in tensors.items()}
+    options = {key: vars(args)[key] for key in ("seed", "minutes", "steps", "lr", "scenes")}
     metadata = {
         "topology": "vgg19",
         "padding": "reflect",
         "pooling": "max",
         "note": "to_vgg19.<layer>: 1x1 convolutions, before a ReLU, to the teachers' features",
-        "made_by": f"scripts/distill_loss_network.py --seed {args.seed}",
-        "seed": str(args.seed),
+        "made_by": f"scripts/distill_loss_network.py {json.dumps(options)}",
         **{key: json.dumps(value) for key, value in figures.items()},
     }
-    output = Path(args.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f"{output.name}.part")
-    save_file(tensors, partial, metadata=metadata)
-    os.replace(partial, output)
+    tensors = {key: tensor.half().contiguous() for key, tensor in tensors.items()}
+    unfinished = Path(f"{args.output}.part")
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, unfinished, metadata=metadata)
+    os.replace(unfinished, args.output)
 
 
 @torch.no_grad()
@@ -325,15 +269,13 @@ def held_out_r2(file: str, teachers, held_out: dict[str, list[Tensor]]) -> dict:
     all places of all pictures but the frame that a teacher's zero padding reaches, in fp32.
     """
     student = load_loss_network(file).to(memory_format=torch.channels_last)
-    with safe_open(file, framework="pt") as weights:
-        keys = [key for key in weights.keys() if key.startswith("to_vgg19.")]  # noqa: SIM118
-        maps = {key: weights.get_tensor(key).float() for key in keys}
+    maps = {key: tensor.float() for key, tensor in load_file(file).items() if "to_vgg" in key}
     return {kind: r2(student, maps, teachers, some) for kind, some in held_out.items()}
 
 
 def r2(student: LossNetwork, maps: dict[str, Tensor], teachers, some: list[Tensor]) -> dict:
     """R2 by layer, pooled over pictures (3,H,W) uint8."""
-    sums: dict[str, Tensor | int] = dict.fromkeys(BARS, 0)
+    sums = {name: torch.zeros(()) for name in BARS}
     for picture in some:
         images = (picture[None] / 255).contiguous(memory_format=torch.channels_last)
         features = student(images, BARS)
@@ -341,10 +283,9 @@ def r2(student: LossNetwork, maps: dict[str, Tensor], teachers, some: list[Tenso
             for name, target in teacher(images, [n for n in layers if n in BARS]).items():
                 weight, bias = (maps[f"to_vgg19.{name}.{part}"] for part in ("weight", "bias"))
                 error = torch.relu(nn.functional.conv2d(features[name], weight, bias)) - target
-                terms = (torch.ones_like(target), target, target.square(), error.square())
-                edge = frame(teacher, name)
-                terms = [inside(t, edge).sum((0, 2, 3), dtype=torch.double) for t in terms]
-                sums[name] += torch.stack(terms)  # (4,C)
+                terms = torch.cat((torch.ones_like(target), target, target**2, error**2))
+                terms = inside(terms, frame(teacher, name)).sum((2, 3), dtype=torch.double)  # (4,C)
+                sums[name] = sums[name] + terms
     return {
         name: round(float(1 - errors.sum() / (squares - total**2 / count).sum()), 4)
         for name, (count, total, squares, errors) in sums.items()
