@@ -258,6 +258,7 @@ def save(student: LossNetwork, maps: nn.ModuleDict, figures: dict, args) -> None
     unfinished = Path(f"{args.output}.part")
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, unfinished, metadata=metadata)
+    unfinished.chmod(0o644)  # safetensors makes it readable by its owner only
     os.replace(unfinished, args.output)
 
 

@@ -19,13 +19,13 @@ OURS = Path(__file__).parents[1] / "datasets" / "samples" / "styles"
 # the pictures. Signac is five of his paintings. The weights place each style between photo and
 # painting: as near the painting as a single-style network of an older project, with more photo.
 STYLES = {
-    "the_scream": (10, 384),
-    "udnie": (25, 384),
-    "wave": (40, 384),
-    "shipwreck": (8, 384),
+    "the_scream": (6, 384),
+    "udnie": (18, 384),
+    "wave": (60, 384),
+    "shipwreck": (4, 384),
     "starry_night": (8, 384),
-    "composition_vii": (10, 384),
-    "edtaonisl": (12, 384),
+    "composition_vii": (8, 384),
+    "edtaonisl": (10, 384),
     "robert_delaunay_portrait": (10, 384),
     "signac": (8, 384),
     "pointillism": (8, 384),
