@@ -34,25 +34,27 @@ def test_the_file_tells_how_it_was_made_and_how_good_it_is():
     assert "--seed" in metadata["made_by"] and "relu3_1" in metadata["held_out_r2"]
 
 
-def inside(features):
-    return features[0, :, 4:-4, 4:-4].flatten(1)  # (C, N)
+def inside(features, teacher):
+    frame = 4 if teacher.padding == "zeros" else 0
+    height, width = features.shape[2:]
+    return features[0, :, frame : height - frame, frame : width - frame].flatten(1)  # (C, N)
 
 
 def explained(layers, teacher, files):
     """R2 per layer: 1 - squared error / squared deviation from each channel's mean.
 
-    Without the four outermost places: the teacher pads with zeros, which no reflection can tell.
+    Without the frame that a teacher's zero padding reaches: no reflection can tell it.
     """
     student, (tensors, _) = load_loss_network("vgg19-lite"), stored()
     errors, targets = {layer: 0.0 for layer in layers}, {layer: [] for layer in layers}
     for file in files:
-        picture = images.load(file, 224)[None, :, :224, :224]
+        picture = images.load(file, 256)[None]
         ours, theirs = student(picture, layers), teacher(picture, layers)
         for layer in layers:
             weight, bias = (tensors[f"to_vgg19.{layer}.{part}"] for part in ("weight", "bias"))
-            flat = inside(ours[layer])
+            flat = inside(ours[layer], teacher)
             predicted = (weight.float().flatten(1) @ flat + bias.float()[:, None]).clamp(0)
-            target = inside(theirs[layer])
+            target = inside(theirs[layer], teacher)
             errors[layer] += (predicted - target).square().sum()
             targets[layer].append(target)
     spreads = {
