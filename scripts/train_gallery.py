@@ -19,10 +19,10 @@ OURS = Path(__file__).parents[1] / "datasets" / "samples" / "styles"
 # the pictures. Signac is five of his paintings. The weights place each style between photo and
 # painting: as near the painting as a single-style network of an older project, with more photo.
 STYLES = {
-    "the_scream": (6, 384),
-    "udnie": (18, 384),
+    "the_scream": (5, 384),
+    "udnie": (12, 384),
     "wave": (60, 384),
-    "shipwreck": (4, 384),
+    "shipwreck": (3.2, 384),
     "starry_night": (8, 384),
     "composition_vii": (8, 384),
     "edtaonisl": (10, 384),

@@ -9,7 +9,12 @@ from torchvision.models import vgg
 
 from fst.errors import FstError
 from fst.losses import perceptual
-from fst.losses.perceptual import PerceptualLoss, content_distance, total_variation
+from fst.losses.perceptual import (
+    PerceptualLoss,
+    content_distance,
+    grid_pattern,
+    total_variation,
+)
 from fst.networks.vgg import LossNetwork
 
 TORCHVISION_CONFIG = {"vgg16": vgg.cfgs["D"], "vgg19": vgg.cfgs["E"]}
@@ -296,3 +301,25 @@ def test_each_style_has_its_own_weight():
     terms = loss_of(*STYLES, weights=(0.0, [2.0, 3.0], 0.0))(photo, photo, index)
     expected = (plain["style_per_image"] * torch.tensor([3.0, 2.0])).mean()
     torch.testing.assert_close(terms["total"], expected)
+
+
+def test_a_pattern_in_step_with_the_grid_is_measured_and_strokes_are_not():
+    wide = torch.zeros(1, 3, 70, 140)
+    assert grid_pattern(wide) == 0
+    wide[..., ::4, :] = 1  # a quarter of the rows
+    torch.testing.assert_close(grid_pattern(wide), torch.tensor(0.25 * 0.75))
+    out_of_step = torch.zeros(1, 3, 64, 64)
+    out_of_step[..., ::5, :] = 1
+    assert grid_pattern(out_of_step) < 0.005
+    assert grid_pattern(wide[..., :40]) == 0  # smaller than a tile
+
+
+def test_the_grid_pattern_equals_a_naive_loop():
+    image = pictures(1, 128, 64)
+    variances = []
+    for top in (0, 64):
+        for channel in range(3):
+            tile = image[0, channel, top : top + 64]
+            means = [tile[p::4, q::4].mean() for p in range(4) for q in range(4)]
+            variances.append(torch.stack(means).var(correction=0))
+    torch.testing.assert_close(grid_pattern(image), torch.stack(variances).mean())

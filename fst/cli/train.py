@@ -219,6 +219,7 @@ def _module(settings: Any, styles: list):
         content_weight=settings.content_weight,
         style_weight=_one_or_each(settings.style_weight),
         tv_weight=settings.tv_weight,
+        grid_weight=0.0 if settings.classic_weights else settings.grid_weight,
         classic_weights=settings.classic_weights,
         style_loss=settings.style_loss,
         style_size_px=_one_or_each(settings.style_size),

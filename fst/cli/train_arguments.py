@@ -202,6 +202,8 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
     add("--style-weight", type=NonNegativeFloat, nargs="+", metavar="W",
         help="weight of style (5); one, or one a style")  # fmt: skip
     add("--tv-weight", type=NonNegativeFloat, metavar="W", help="weight of smoothness")
+    add("--grid-weight", type=NonNegativeFloat, default=300.0, metavar="W",
+        help="weight against patterns in step with the pixel grid (300)")  # fmt: skip
     add("--classic-weights", action="store_true", help="Johnson's absolute sums, 1e5/1e10")
 
 

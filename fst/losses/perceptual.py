@@ -16,6 +16,8 @@ STYLE_LAYERS = {
     "vgg19": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
     "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
 }
+# How the network's quarter-resolution trunk can show: a pattern that repeats with its pixels.
+GRID_PERIOD_PX, GRID_TILE_PX = 4, 64
 # Weights of content, style and total variation. With relative losses one set serves every style;
 # the classic ones are those of the published Johnson recipes for absolute sums.
 DEFAULT_WEIGHTS = (1.0, 5.0, 0.0)
@@ -157,3 +159,26 @@ def total_variation(images: Tensor) -> Tensor:
     rows = (images[:, :, 1:] - images[:, :, :-1]).square().mean()
     columns = (images[:, :, :, 1:] - images[:, :, :, :-1]).square().mean()
     return rows + columns
+
+
+def grid_pattern(images: Tensor) -> Tensor:
+    """Energy of what repeats every 4 px in step with the pixel grid, averaged over the batch.
+
+    In each tile of 64 px the image is averaged over its 16 x 16 periods; the variance of that 4 x 4
+    pattern is a checkerboard's energy, while strokes, which do not keep step, average out. Gram
+    matrices cannot tell such a pattern from the painter's texture, the eye can.
+
+    Args:
+        images: (B, 3, H, W), row and column 0 on the grid; a rest below a tile's size is left out.
+
+    Returns:
+        Scalar, at least 0; 0 for images smaller than a tile.
+    """
+    period, tile = GRID_PERIOD_PX, GRID_TILE_PX
+    rows, columns = (size // tile for size in images.shape[2:])
+    if not (rows and columns):
+        return images.new_zeros(())
+    cut = images[:, :, : rows * tile, : columns * tile]
+    cells = cut.unflatten(3, (columns, -1, period)).unflatten(2, (rows, -1, period))
+    pattern = cells.mean((3, 6))  # (B, 3, rows, n, 4, columns, n, 4) -> (B, 3, rows, 4, columns, 4)
+    return pattern.var((3, 5), correction=0).mean()

@@ -10,13 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from fst.errors import FstError
-from fst.losses.perceptual import CLASSIC_WEIGHTS, DEFAULT_WEIGHTS, PerceptualLoss
+from fst.losses.perceptual import (
+    CLASSIC_WEIGHTS,
+    DEFAULT_WEIGHTS,
+    PerceptualLoss,
+    grid_pattern,
+)
 from fst.metrics import STYLE_LAYERS, STYLE_SIZES_PX, ContentDistance, StyleDistance, style_grams
 from fst.networks.combined import load_loss_networks
 from fst.networks.transformer import TransformerNet
 from fst.styles import Style, load_pictures
 from fst.stylize.style_model import describe
 
+TERMS = ("total", "content", "style", "tv", "grid")  # logged as train/...
 WARMUP_STEPS = 50  # Adam's first steps at full rate throw the output layer into saturation
 
 
@@ -45,6 +51,7 @@ class StyleTransferModule(pl.LightningModule):
         content_weight: float | None = None,
         style_weight: float | Sequence[float] | None = None,
         tv_weight: float | None = None,
+        grid_weight: float = 0.0,
         classic_weights: bool = False,
         style_loss: str = "gram",
         style_size_px: int | Sequence[int] = 384,
@@ -67,6 +74,7 @@ class StyleTransferModule(pl.LightningModule):
             content_weight: Weight of the content loss; None takes the default of the mode.
             style_weight: Weight of the style loss, likewise, or one for each style id.
             tv_weight: Weight of total variation, likewise.
+            grid_weight: Weight of patterns in step with the pixel grid, see `grid_pattern`.
             classic_weights: Absolute sums with Johnson's weights.
             style_loss: Statistic that describes style.
             style_size_px: Shorter side of the style pictures, or one for each style id: larger
@@ -135,6 +143,9 @@ class StyleTransferModule(pl.LightningModule):
         photos = (photos.float() / 255).contiguous(memory_format=torch.channels_last)
         stylized = self(photos, style_index)
         terms = self.perceptual(*self._shifted(stylized, photos), style_index)
+        if self.hparams.grid_weight:
+            terms["grid"] = grid_pattern(stylized.float())
+            terms["total"] = terms["total"] + self.hparams.grid_weight * terms["grid"]
         if not torch.isfinite(terms["total"]):
             names = sorted({self.styles[i].name for i in style_index.tolist()})
             raise FstError(
@@ -145,7 +156,7 @@ class StyleTransferModule(pl.LightningModule):
             self.log(f"{name}", terms[name], prog_bar=True, logger=False)
         layers = {k: v for k, v in terms.items() if k.startswith("style/")}
         self.log_dict(
-            {f"train/{name}": terms[name] for name in ("total", "content", "style", "tv")}
+            {f"train/{name}": terms[name] for name in terms if name in TERMS}
             | {f"train_layer/{name.removeprefix('style/')}": v for name, v in layers.items()}
         )
         return {"loss": terms["total"], "style_per_image": terms["style_per_image"]}
