@@ -57,6 +57,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Paint with every network, measure, print."""
+    if len({Path(name).stem for name in args.networks}) < len(args.networks):
+        raise FstError("two networks have the same file name: rename one")
     photos = images.find(args.photos)[:: args.every]
     names = args.only or [name for name, _ in style_files(args.styles_dir)]
     styles = find_styles(names, args.styles_dir, {})

@@ -5,11 +5,13 @@
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from fst import Stylizer, images
+from fst.errors import FstError
 
 GAP_PX, CAPTION_PX = 4, 22
 
@@ -25,7 +27,14 @@ def main() -> None:
     add("--size", type=int, default=512, help="shorter side while painting, in px (512)")
     add("--cell", type=int, default=340, help="width of each picture in the sheet, in px (340)")
     add("-o", "--output", type=Path, default=Path("datasets/samples/painted.jpg"))
-    args = parser.parse_args()
+    try:
+        paint(parser.parse_args())
+    except FstError as error:
+        sys.exit(f"paint_samples: {error}")
+
+
+def paint(args: argparse.Namespace) -> None:
+    """Paint every photo in every style and write the sheet."""
     stylizer = Stylizer(args.model)
     styles = args.styles or stylizer.style_names
     cells = []

@@ -45,13 +45,15 @@ def test_optimised_pixels_come_near_the_style(script, style_files, loss_weights)
 def test_networks_are_compared_by_a_judge(
     script, tmp_path, photo_folder, style_files, loss_weights, capsys
 ):
-    argv = [loss_weights, loss_weights, "--judge", loss_weights, "--photos", photo_folder]
+    twin = tmp_path / "twin.safetensors"
+    twin.write_bytes(loss_weights.read_bytes())
+    argv = [loss_weights, twin, "--judge", loss_weights, "--photos", photo_folder]
     argv += ["--every", 6, "--styles-dir", style_files[0].parent, "--only", "stripes", "cloud"]
     argv += ["--size", 40, "--style-size", 48, "--steps", 3, "-o", tmp_path / "compared"]
     assert script("compare_loss_networks").main([str(a) for a in argv]) == 0
     out = capsys.readouterr().out
     assert "| stripes |" in out and "| **mean** |" in out
-    assert len(list((tmp_path / "compared").rglob("*_cloud.png"))) == 2  # one a photo
+    assert len(list((tmp_path / "compared").rglob("*_cloud.png"))) == 4  # two photos, two networks
 
 
 def test_a_missing_network_is_one_clear_line(script, photo_folder, style_files, capsys):

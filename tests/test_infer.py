@@ -549,7 +549,9 @@ def test_a_style_the_newest_model_lacks_is_looked_for_in_older_ones_and_the_gall
         (("--style-id", 2), gallery, "g2"),
     ):
         code, out, err = run("p.png", *choice, model=None)
-        assert (code, out, err) == (0, [f"p_{name}.png"], [f"fst-infer: model {model}"])
+        assert (code, out, err[-1]) == (0, [f"p_{name}.png"], f"fst-infer: model {model}")
+        said = ["fst-infer: checkpoints/new/model.safetensors has no style " + str(choice[1])]
+        assert err[:-1] == (said if name != "newer" else [])
 
 
 def test_a_style_no_model_has_is_refused_with_those_of_the_newest(run, tmp_path, monkeypatch):

@@ -22,7 +22,15 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 GRID_SIZE = (3 * (48 + 4) + 4, 2 * (48 + 4) + 4)
 
 EXPECTED_SCALARS = (
-    {"train/total", "train/content", "train/style", "train/tv", "lr-Adam"}
+    {
+        "train/total",
+        "train/content",
+        "train/style",
+        "train/tv",
+        "train/grid",
+        "lr-Adam/rows",
+        "lr-Adam/convolutions",
+    }
     | {"held_out/style", "held_out/content", "throughput/images_per_s"}
     | {f"train_layer/{layer}" for layer in LAYERS}
     | {f"train_style/{style}" for style in STYLES}

@@ -10,6 +10,7 @@ from fst.errors import FstError
 from fst.networks.transformer import TransformerNet
 from fst.shipped import GALLERY
 from fst.stylize.style_model import describe, load_style_model, save_style_model
+from fst.training.module import StyleTransferModule
 from fst.training.warm_start import trunk_size, warm_start
 
 
@@ -64,21 +65,98 @@ def settings(*argv):
 
 def test_the_default_is_the_gallery_with_its_architecture_and_few_steps():
     chosen = settings()
-    assert chosen.warm_start == str(GALLERY)
+    assert not chosen.from_scratch
     assert (chosen.width, chosen.num_blocks) == trunk_size(GALLERY)
-    assert chosen.steps == WARM_STEPS and 0 < chosen.rows_first < WARM_STEPS
+    assert chosen.steps == WARM_STEPS
 
 
 @pytest.mark.parametrize("argv", [["--from-scratch"], ["--width", "0.31"], ["--num-blocks", "2"]])
 def test_another_architecture_or_the_flag_starts_from_scratch(argv):
     chosen = settings(*argv)
     assert not chosen.warm_start and chosen.from_scratch
-    assert chosen.steps == SCRATCH_STEPS and chosen.rows_first == 0
+    assert chosen.steps == SCRATCH_STEPS
 
 
 def test_flags_that_contradict_each_other_are_refused(capsys):
     assert main(["--styles", "a.jpg", "--from-scratch", "--warm-start", "b.safetensors"]) == 2
     assert "give one of them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--from-scratch", "--warm-start"])
+def test_a_resumed_run_cannot_begin_anew(run, flag, capsys):
+    model = [str(run / "model.safetensors")] * (flag == "--warm-start")
+    assert main(["--resume", str(run / "last.ckpt"), flag, *model]) == 2
+    assert f"leave out {flag}" in capsys.readouterr().err
+
+
+def test_the_command_line_outweighs_the_start_in_a_file(trained, tmp_path):
+    warm, scratch = tmp_path / "warm.yaml", tmp_path / "scratch.yaml"
+    warm.write_text(f"styles: [a.jpg]\nwarm_start: {trained[1]}\n")
+    scratch.write_text("styles: [a.jpg]\nfrom_scratch: true\n")
+    assert parse(["--config", str(warm)])[0].width == 0.125
+    chosen = parse(["--config", str(warm), "--from-scratch"])[0]
+    assert chosen.from_scratch and not chosen.warm_start and chosen.width == 0.5
+    chosen = parse(["--config", str(scratch), "--warm-start", str(trained[1])])[0]
+    assert chosen.warm_start and not chosen.from_scratch and chosen.width == 0.125
+
+
+def test_single_values_in_a_file_are_lists_of_one(tmp_path):
+    (tmp_path / "run.yaml").write_text("styles: a.jpg\nstyle_size: 300\nstyle_weight: 4.0\n")
+    chosen = parse(["--config", str(tmp_path / "run.yaml")])[0]
+    assert (chosen.styles, chosen.style_size, chosen.style_weight) == (["a.jpg"], [300], [4.0])
+
+
+def test_the_share_of_the_rows_follows_the_steps_of_another_run(run, train_argv, tmp_path):
+    start = run / "model.safetensors"
+    assert main(train_argv(tmp_path / "one", "--warm-start", start)) == 0
+    config = ["--config", str(tmp_path / "one" / "config.yaml"), "--steps", "4"]
+    assert main([*config, "-o", str(tmp_path / "two")]) == 0
+    hyper = [
+        torch.load(tmp_path / name / "last.ckpt", weights_only=True)["hyper_parameters"]
+        for name in ("one", "two")
+    ]
+    assert [h["rows_first_steps"] for h in hyper] == [3, 1]
+    assert {h["began_from"] for h in hyper} == {"model.safetensors"}
+
+
+def test_a_warm_run_broken_off_while_the_rows_learn_alone_ends_as_an_unbroken_one(
+    run, train_argv, tmp_path, monkeypatch
+):
+    extra = ["--warm-start", run / "model.safetensors", "--rows-first", 5]
+    assert main(train_argv(tmp_path / "whole", *extra)) == 0
+    genuine = StyleTransferModule.training_step
+
+    def broken_off(self, batch, batch_idx):
+        if self.global_step == 4:
+            raise FstError("broken off")
+        return genuine(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StyleTransferModule, "training_step", broken_off)
+        assert main(train_argv(tmp_path / "broken", *extra)) == 1
+    assert main(["--resume", str(tmp_path / "broken" / "last.ckpt")]) == 0
+    ends = [
+        torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "broken")
+    ]
+    assert ends[0]["global_step"] == ends[1]["global_step"] == 12
+    for name, tensor in ends[0]["state_dict"].items():
+        assert torch.equal(tensor, ends[1]["state_dict"][name]), name
+
+
+def test_a_checkpoint_of_an_older_version_is_refused_with_the_way_out(run, tmp_path, capsys):
+    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
+    del checkpoint["hyper_parameters"]["rows_rate"]
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    assert main(["--resume", str(tmp_path / "old.ckpt"), "--styles", "a.jpg"]) == 2
+    assert f"--warm-start {tmp_path / 'old.ckpt'}" in capsys.readouterr().err
+
+
+def test_all_problems_are_told_at_once(tmp_path, capsys):
+    argv = ["--styles", "none.jpg", "b.jpg", "--style-size", "8", "9", "9"]
+    assert main([*argv, "--loss-weights", "vgg19", "none.pt"]) == 2
+    error = capsys.readouterr().err
+    assert "none.jpg" in error and "--style-size 8" in error and "none.pt" in error
+    assert "9 numbers" not in error  # the styles are not known
 
 
 def test_a_broken_model_to_start_from_is_named(tmp_path, capsys):
@@ -111,8 +189,6 @@ def test_a_resumed_run_no_longer_needs_the_model_it_began_from(run, train_argv, 
 
 
 def test_one_number_a_style_reaches_the_loss(train_argv, tmp_path, monkeypatch):
-    from fst.training.module import StyleTransferModule
-
     seen = {}
     genuine = StyleTransferModule.setup
 
@@ -128,7 +204,7 @@ def test_one_number_a_style_reaches_the_loss(train_argv, tmp_path, monkeypatch):
 
 def test_a_wrong_count_of_numbers_is_refused(train_argv, tmp_path, capsys):
     assert main(train_argv(tmp_path / "run", "--style-weight", 1, 2, 3)) == 2
-    assert "--style-weight: 3 numbers for 2 styles" in capsys.readouterr().err
+    assert "--style-weight has 3 numbers, --styles 2" in capsys.readouterr().err
 
 
 def test_style_sizes_apply_per_style(tmp_path):

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 MIN_SIZE_PX = 16  # as in networks.transformer, which would import torch
 
-
 _EXAMPLES = """examples:
   fst-infer                                      paint the sample photo in style 0
   fst-infer --list-styles                        what the model can paint
@@ -160,6 +159,8 @@ def _open_model(model: str | None, device: str, precision: str, wanted: list) ->
             continue
         newest = newest or (path, stylizer)
         if _has_styles(stylizer, wanted):
+            if newest[0] != path:
+                _tell(f"{newest[0]} has no style {' '.join(map(str, wanted))}")
             return _chosen(path, stylizer)
     if newest is None:
         raise FstError("no style model below checkpoints; train one with fst-train or give --model")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from jsonargparse.typing import (
     NonNegativeFloat,
@@ -19,9 +20,10 @@ from fst.errors import FstError
 EPILOG = """every flag of pytorch-lightning's Trainer is accepted as --trainer.NAME
 (--trainer.devices 2, --trainer.precision 32-true, ...); --trainer.help lists them"""
 CONFIG_NAME = "config.yaml"
-SCRATCH_STEPS, WARM_STEPS = 4000, 800
-# Of a run that begins from a trained network, this share trains the styles' rows alone.
-ROWS_FIRST_SHARE = 0.25
+SCRATCH_STEPS, WARM_STEPS = 4000, 600
+SCRATCH_TRUNK = (0.5, 5)  # width and residual blocks
+LIST_FLAGS = ("styles", "content", "held_out", "style_size", "style_weight", "loss_weights",
+    "style_layers")  # fmt: skip
 # What the command decides itself; --steps and the callbacks take their place.
 TRAINER_SKIP = {
     "max_steps",
@@ -56,37 +58,57 @@ def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
     if "--trainer.help" in argv:
         _trainer_help()
     parser = _parser()
-    argv = _with_stored_settings(argv)
+    argv = _with_lists(_with_stored_settings(argv))
     try:
         config = parser.parse_args(argv)
     except Exception as error:
         raise FstError(_all_problems(parser, argv, error)) from None
-    _choose_start(config)
+    _choose_start(config, {argument.partition("=")[0] for argument in argv})
     trainer = parser.instantiate_classes(config).trainer
     return _Stored(parser, config), dict(vars(trainer))
 
 
-def _choose_start(config: Namespace) -> None:
-    """Fill in what depends on whether the run begins from a trained network or from noise."""
+def _choose_start(config: Namespace, flags: set[str]) -> None:
+    """Settle whether the run begins from a trained network, and what follows from that.
+
+    A flag outweighs what a file says; another architecture asked for outweighs the default.
+    """
     from fst.shipped import GALLERY
     from fst.training.warm_start import trunk_size
 
-    if config.from_scratch and config.warm_start:
+    given = {"--from-scratch", "--warm-start"} & flags
+    if config.resume and given:
+        raise FstError(f"--resume continues a run as it began: leave out {' and '.join(given)}")
+    if len(given) == 2:
         raise FstError("--from-scratch and --warm-start: give one of them")
-    if not (config.from_scratch or config.warm_start):
-        config.warm_start = str(GALLERY)
-        # Another architecture asked for in so many words outweighs a default.
+    if "--warm-start" in given:
+        config.from_scratch = False
+    if config.from_scratch:
+        config.warm_start = None
+    if config.resume:
+        trunk = _trunk_of_run(config.resume)
+    elif config.from_scratch:
+        trunk = SCRATCH_TRUNK
+    else:
+        trunk = trunk_size(config.warm_start or GALLERY)
         asked = (config.width, config.num_blocks)
-        if any(a not in (None, t) for a, t in zip(asked, trunk_size(GALLERY), strict=True)):
-            config.warm_start, config.from_scratch = None, True
-    if None in (config.width, config.num_blocks):
-        start = (0.5, 5) if config.from_scratch else trunk_size(config.warm_start)
-        config.width = start[0] if config.width is None else config.width
-        config.num_blocks = start[1] if config.num_blocks is None else config.num_blocks
+        fits = all(a in (None, t) for a, t in zip(asked, trunk, strict=True))
+        if not (fits or config.warm_start):
+            config.from_scratch, trunk = True, SCRATCH_TRUNK
+    config.width = trunk[0] if config.width is None else config.width
+    config.num_blocks = trunk[1] if config.num_blocks is None else config.num_blocks
     if config.steps is None:
         config.steps = SCRATCH_STEPS if config.from_scratch else WARM_STEPS
-    if config.rows_first is None:
-        config.rows_first = 0 if config.from_scratch else round(ROWS_FIRST_SHARE * config.steps)
+
+
+def _trunk_of_run(checkpoint: str) -> tuple[float, int]:
+    from fst.training.checkpoint import read_checkpoint
+
+    try:
+        architecture = read_checkpoint(checkpoint)["style_model"]["architecture"]
+    except FstError:
+        return SCRATCH_TRUNK  # the command tells about the file with all else that is wrong
+    return architecture["width"], architecture["num_blocks"]
 
 
 class _Stored:
@@ -236,6 +258,27 @@ def _all_problems(parser: ArgumentParser, argv: list[str], first: Exception) -> 
         except Exception as error:
             problems.append(_one_line(error))
     return "\nfst-train: ".join(dict.fromkeys(problems)) or _one_line(first)
+
+
+def _with_lists(argv: list[str]) -> list[str]:
+    """Single values in YAML files, where lists are expected, as lists of one."""
+    argv = list(argv)
+    for place, argument in enumerate(argv[:-1]):
+        if argument != "--config" or not os.path.isfile(argv[place + 1]):
+            continue
+        try:
+            content = yaml.safe_load(Path(argv[place + 1]).read_text())
+        except (OSError, ValueError, yaml.YAMLError):
+            continue  # told by the parser
+        if isinstance(content, dict):
+            single = {
+                key: [content[key]]
+                for key in LIST_FLAGS
+                if content.get(key) is not None and not isinstance(content[key], list)
+            }
+            if single:
+                argv[place + 1] = yaml.safe_dump(content | single)
+    return argv
 
 
 def _is_number(text: str) -> bool:

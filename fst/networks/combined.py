@@ -27,7 +27,8 @@ class CombinedLossNetwork(nn.Module):
         if len(topologies) != 1:
             raise FstError(
                 f"loss networks of different topologies ({', '.join(sorted(topologies))}) "
-                "cannot be combined: their layers of one name differ"
+                "cannot be combined; where a file was taken for the wrong one, name its topology "
+                "in the metadata of a safetensors file"
             )
         self.networks = nn.ModuleList(networks)
         self.topology = networks[0].topology

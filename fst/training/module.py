@@ -18,6 +18,7 @@ from fst.losses.perceptual import (
 )
 from fst.metrics import STYLE_LAYERS, STYLE_SIZES_PX, ContentDistance, StyleDistance, style_grams
 from fst.networks.combined import load_loss_networks
+from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet
 from fst.styles import Style, load_pictures
 from fst.stylize.style_model import describe
@@ -59,6 +60,7 @@ class StyleTransferModule(pl.LightningModule):
         learning_rate: float = 1e-3,
         rows_first_steps: int = 0,
         rows_rate: float = 1.0,
+        began_from: str | None = None,
         seed: int = 0,
     ) -> None:
         """Make the network; the loss network and the style pictures are read in `setup`.
@@ -85,10 +87,17 @@ class StyleTransferModule(pl.LightningModule):
             rows_first_steps: For this long only the rows of the styles learn, not the convolutions
                 that they share; for runs that begin from a trained network.
             rows_rate: Learning rate of the rows relative to `learning_rate`.
+            began_from: Name of the model whose weights the caller put in, for the record.
+
+        Raises:
+            FstError: A list of weights or sizes has not one entry a style.
             seed: Of the initial weights and the shifts.
         """
         super().__init__()
         styles = [dict(style) for style in styles]
+        for name, value in (("style_weight", style_weight), ("style_size_px", style_size_px)):
+            if isinstance(value, list | tuple) and len(value) != len(styles):
+                raise FstError(f"{name}: {len(value)} numbers for {len(styles)} styles")
         self.save_hyperparameters()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -189,14 +198,14 @@ class StyleTransferModule(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam without weight decay (it would move absent styles), cosine decay over the run."""
         settings = self.hparams
-        named = list(self.network.named_parameters())
-        tables = [parameter for name, parameter in named if ".norm." in name]
-        shared = [parameter for name, parameter in named if ".norm." not in name]
+        norms = [m for m in self.network.modules() if isinstance(m, ConditionalInstanceNorm2d)]
+        tables = [parameter for norm in norms for parameter in norm.parameters()]
+        convolutions = [m.weight for m in self.network.modules() if isinstance(m, nn.Conv2d)]
         rate = settings.learning_rate
         optimizer = torch.optim.Adam(
             [
-                {"params": tables, "lr": rate * settings.rows_rate},
-                {"params": shared, "lr": rate},
+                {"params": tables, "lr": rate * settings.rows_rate, "name": "rows"},
+                {"params": convolutions, "lr": rate, "name": "convolutions"},
             ],
             # Lightning cannot clip the gradients of a fused optimiser in mixed precision.
             fused=not self.trainer.gradient_clip_val,
@@ -206,10 +215,10 @@ class StyleTransferModule(pl.LightningModule):
         def rows(step: int) -> float:
             return min(1, (step + 1) / WARMUP_STEPS) * (1 + math.cos(math.pi * step / total)) / 2
 
-        def convolutions(step: int) -> float:
+        def shared(step: int) -> float:
             return rows(step) * min(1, max(0, step - waits) / WARMUP_STEPS) if waits else rows(step)
 
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, [rows, convolutions])
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, [rows, shared])
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

@@ -113,6 +113,9 @@ def write_hyperparameters(trainer: pl.Trainer, module: pl.LightningModule) -> No
     """Write the settings with the final held-out figures (TensorBoard's HParams)."""
     figures = {k: v for k, v in module.final_metrics.items() if k.startswith("held_out/")}
     settings = {k: v for k, v in module.hparams.items() if isinstance(v, int | float | str)}
+    for name, value in module.hparams.items():
+        if isinstance(value, list | tuple) and name != "styles":
+            settings[name] = " ".join(map(str, value))
     settings["styles"] = ", ".join(style.name for style in module.styles)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):

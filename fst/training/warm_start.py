@@ -26,7 +26,7 @@ def warm_start(network: TransformerNet, style_names: list[str], model: str | Pat
 
     A style that the model knows by name starts from its rows, the others from the mean of all the
     model's rows: a picture in no style in particular, nearer to any than noise is. (Dumoulin et
-    al. 2017, section 3.2, add styles to a trained network by their rows alone.)
+    al. 2017 add styles to a trained network by their rows alone.)
 
     Args:
         network: Changed in place; its width and blocks must be those of the model.
@@ -43,8 +43,8 @@ def warm_start(network: TransformerNet, style_names: list[str], model: str | Pat
     ours, theirs = ((n.width, n.num_blocks) for n in (network, source))
     if ours != theirs:
         raise FstError(
-            f"--warm-start {model}: it has width {theirs[0]} and {theirs[1]} blocks, this run "
-            f"{ours[0]} and {ours[1]}: leave --width and --num-blocks out, or add --from-scratch"
+            f"{model}: it has width {theirs[0]} and {theirs[1]} blocks, this run {ours[0]} and "
+            f"{ours[1]}: leave --width and --num-blocks out, or give --from-scratch instead"
         )
     known = {style["name"]: row for row, style in enumerate(metadata["styles"])}
     modules = dict(source.named_modules())
