@@ -31,7 +31,7 @@ def test_it_has_every_layer_of_vgg19_down_to_relu5_1():
 
 def test_the_file_tells_how_it_was_made_and_how_good_it_is():
     metadata = stored()[1]
-    assert "--seed" in metadata["made_by"] and "relu3_1" in metadata["held_out_r2"]
+    assert '"seed"' in metadata["made_by"] and "relu3_1" in metadata["held_out_r2"]
 
 
 def inside(features, teacher):
