@@ -14,8 +14,8 @@ The shipped file grew in stages on two CPU cores, all with seed 0 and 4 x 256 px
    8 12 20 8 8 8 8 8 8 in order of id (14 minutes);
 3. from 2: all eleven, --steps 2200 --rows-first 0, style weights
    10 25 40 8 8 10 12 10 8 8 8, until step 800 (44 minutes on one core beside other work);
-4. resumed with --steps 2000 and 6 18 60 4 8 8 10 10 8 8 8, until step 1400 (25 minutes): on held-out
-   photos the network had more style than it needed and less photo in some, the reverse in others;
+4. resumed with --steps 2000 and 6 18 60 4 8 8 10 10 8 8 8, until step 1400 (25 minutes): on
+   held-out photos some styles had more style than they needed and less photo, one the reverse;
 5. resumed with the weights below and --grid-weight 800: a 4 px pattern showed on flat ground
    (25 minutes).
 """
