@@ -20,7 +20,7 @@ from fst.errors import FstError
 EPILOG = """every flag of pytorch-lightning's Trainer is accepted as --trainer.NAME
 (--trainer.devices 2, --trainer.precision 32-true, ...); --trainer.help lists them"""
 CONFIG_NAME = "config.yaml"
-SCRATCH_STEPS, WARM_STEPS = 4000, 600
+SCRATCH_STEPS, WARM_STEPS = 4000, 400
 SCRATCH_TRUNK = (0.5, 5)  # width and residual blocks
 LIST_FLAGS = ("styles", "content", "held_out", "style_size", "style_weight", "loss_weights",
     "style_layers")  # fmt: skip
