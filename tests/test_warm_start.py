@@ -102,8 +102,10 @@ def test_the_command_line_outweighs_the_start_in_a_file(trained, tmp_path):
 
 def test_single_values_in_a_file_are_lists_of_one(tmp_path):
     (tmp_path / "run.yaml").write_text("styles: a.jpg\nstyle_size: 300\nstyle_weight: 4.0\n")
-    chosen = parse(["--config", str(tmp_path / "run.yaml")])[0]
-    assert (chosen.styles, chosen.style_size, chosen.style_weight) == (["a.jpg"], [300], [4.0])
+    file = str(tmp_path / "run.yaml")
+    for argv in (["--config", file], [f"--config={file}"]):
+        chosen = parse(argv)[0]
+        assert (chosen.styles, chosen.style_size, chosen.style_weight) == (["a.jpg"], [300], [4.0])
 
 
 def test_the_share_of_the_rows_follows_the_steps_of_another_run(run, train_argv, tmp_path):
@@ -186,6 +188,7 @@ def test_a_resumed_run_no_longer_needs_the_model_it_began_from(run, train_argv, 
     assert main(["--resume", str(folder / "last.ckpt"), "--steps", "15"]) == 0
     checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 15
+    assert checkpoint["hyper_parameters"]["began_from"] == "start.safetensors"
 
 
 def test_one_number_a_style_reaches_the_loss(train_argv, tmp_path, monkeypatch):

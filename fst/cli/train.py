@@ -110,9 +110,11 @@ def _check_loss_network(settings: Any) -> None:
         # "classic" needs its own weights: --classic-weights chooses both.
         known = ", ".join(name for name in STYLE_LOSSES if name != "classic")
         raise FstError(f"--style-loss {settings.style_loss}: unknown, choose among {known}")
-    for name in set(names) - set(CONVS_PER_STAGE):
-        load_loss_networks(name)
-    if not set(names) & set(CONVS_PER_STAGE):
+    files = [name for name in names if name not in CONVS_PER_STAGE]
+    if len(files) < len(names):  # the rest is downloaded later
+        for file in files:
+            load_loss_networks(file)
+    else:
         layers = {k: getattr(settings, k) for k in ("content_layer", "style_layers")}
         PerceptualLoss(load_loss_networks(names), **layers)
 
@@ -238,22 +240,27 @@ def _module(settings: Any, styles: list):
         style_loss=settings.style_loss,
         style_size_px=_one_or_each(settings.style_size),
         learning_rate=settings.lr,
-        began_from=None if settings.from_scratch else Path(settings.warm_start or "gallery").name,
-        **_rows(settings),
+        **_beginning(settings),
         seed=settings.seed,
     )
 
 
-def _rows(settings: Any) -> dict[str, Any]:
-    """For how long the styles' rows learn alone, and how fast; a resumed run goes on as before."""
+def _beginning(settings: Any) -> dict[str, Any]:
+    """What the run begins from, and how its rows learn; a resumed run goes on as before."""
     from fst.training.checkpoint import read_checkpoint
 
     if settings.resume:
         before = read_checkpoint(settings.resume)["hyper_parameters"]
-        return {name: before[name] for name in ("rows_first_steps", "rows_rate")}
-    share = 0 if settings.from_scratch else ROWS_FIRST_SHARE
-    steps = round(share * settings.steps) if settings.rows_first is None else settings.rows_first
-    return {"rows_first_steps": steps, "rows_rate": 1.0 if settings.from_scratch else ROWS_RATE}
+        return {name: before[name] for name in ("rows_first_steps", "rows_rate", "began_from")}
+    warm = not settings.from_scratch
+    steps = settings.rows_first
+    if steps is None:
+        steps = round(ROWS_FIRST_SHARE * settings.steps) if warm else 0
+    return {
+        "rows_first_steps": steps,
+        "rows_rate": ROWS_RATE if warm else 1.0,
+        "began_from": Path(settings.warm_start or "gallery").name if warm else None,
+    }
 
 
 def _begin_from_trained(settings: Any, module) -> None:

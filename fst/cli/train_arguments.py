@@ -262,23 +262,24 @@ def _all_problems(parser: ArgumentParser, argv: list[str], first: Exception) -> 
 
 def _with_lists(argv: list[str]) -> list[str]:
     """Single values in YAML files, where lists are expected, as lists of one."""
-    argv = list(argv)
+    argv = [part for a in argv for part in (a.split("=", 1) if a.startswith("--config=") else [a])]
     for place, argument in enumerate(argv[:-1]):
-        if argument != "--config" or not os.path.isfile(argv[place + 1]):
-            continue
-        try:
-            content = yaml.safe_load(Path(argv[place + 1]).read_text())
-        except (OSError, ValueError, yaml.YAMLError):
-            continue  # told by the parser
-        if isinstance(content, dict):
-            single = {
-                key: [content[key]]
-                for key in LIST_FLAGS
-                if content.get(key) is not None and not isinstance(content[key], list)
-            }
-            if single:
-                argv[place + 1] = yaml.safe_dump(content | single)
+        if argument == "--config" and os.path.isfile(argv[place + 1]):
+            argv[place + 1] = _listed(argv[place + 1])
     return argv
+
+
+def _listed(path: str) -> str:
+    """The path, or the YAML text with its single values made lists."""
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return path  # told by the parser
+    if not isinstance(content, dict):
+        return path
+    values = {key: content[key] for key in LIST_FLAGS if content.get(key) is not None}
+    single = {key: [value] for key, value in values.items() if not isinstance(value, list)}
+    return yaml.safe_dump(content | single) if single else path
 
 
 def _is_number(text: str) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from fst.errors import FstError
-from fst.networks.vgg import LossNetwork, load_loss_network
+from fst.networks.vgg import LossNetwork, load_loss_network, require_layers
 
 
 class CombinedLossNetwork(nn.Module):
@@ -53,12 +53,7 @@ class CombinedLossNetwork(nn.Module):
         Raises:
             FstError: Names the missing layers and those that can be had.
         """
-        missing = [layer for layer in layers if layer not in self._sources]
-        if missing:
-            raise FstError(
-                f"the loss networks have no layer {', '.join(missing)}: "
-                f"choose among {', '.join(self.layers)}, or give other --loss-weights"
-            )
+        require_layers(layers, self.layers)
 
     def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
         """Features of the images (B, 3, H, W) at the named layers; see `LossNetwork.forward`.

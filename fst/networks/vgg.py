@@ -1,7 +1,7 @@
 """The loss network: a frozen VGG whose features measure content and style."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -32,6 +32,20 @@ def layer_names(topology: str) -> dict[str, int]:
             index += 2  # the convolution and its ReLU
         index += 1  # the pooling
     return names
+
+
+def require_layers(wanted: Iterable[str], available: Sequence[str]) -> None:
+    """Check that layers are there.
+
+    Raises:
+        FstError: Names the missing layers and those that can be had.
+    """
+    missing = [layer for layer in wanted if layer not in available]
+    if missing:
+        raise FstError(
+            f"the loss network has no layer {', '.join(missing)}: "
+            f"choose among {', '.join(available)}, or give other --loss-weights"
+        )
 
 
 class LossNetwork(nn.Module):
@@ -96,12 +110,7 @@ class LossNetwork(nn.Module):
         Raises:
             FstError: Names the missing layers and those that can be had.
         """
-        missing = [layer for layer in layers if layer not in self.convs]
-        if missing:
-            raise FstError(
-                f"the loss network has no layer {', '.join(missing)}: "
-                f"choose among {', '.join(self.layers)}, or give other --loss-weights"
-            )
+        require_layers(layers, self.layers)
 
     def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
         """Features of the images at the named layers.
