@@ -36,9 +36,9 @@ from fst.errors import FstError
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.transformer import TransformerNet
 from fst.networks.vgg import LossNetwork, layer_names, load_loss_network
+from fst.precision import best_precision
 from fst.stylize.style_model import describe, save_style_model, write_atomically
 from fst.training.module import StyleTransferModule
-from fst.training.precision import best_precision
 
 BASELINE = "pytorch/examples fast_neural_style recipe, fp32 NCHW eager"
 VGG_CHANNELS = (64, 128, 256, 512, 512)  # per stage; Simonyan & Zisserman 2015, table 1

@@ -9,11 +9,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fst.cli.devices import device_name, usable_device
 from fst.cli.infer_outputs import (
     FileId,
     Plan,
@@ -23,6 +24,7 @@ from fst.cli.infer_outputs import (
     input_clashes,
     make_plan,
 )
+from fst.cli.messages import noting, tell
 from fst.errors import FstError
 from fst.shipped import GALLERY, SAMPLE_PHOTO
 
@@ -75,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-o", "--output", metavar="PATH", help="folder, or file for one picture (this folder)")
     add("--overwrite", action="store_true", help="replace files instead of numbering new ones")
     add("--size", type=_size_px, metavar="PX", help="shrink shorter sides to at most PX pixels")
-    add("--device", type=_device_name, metavar="NAME", help="cpu, cuda, cuda:1, mps (a GPU or cpu)")
+    add("--device", type=device_name, metavar="NAME", help="cpu, cuda, cuda:1, mps (a GPU or cpu)")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: faster, within 2/255")
     return parser
 
@@ -95,27 +97,21 @@ def _size_px(text: str) -> int:
     return int(text)
 
 
-def _device_name(text: str) -> str:
-    if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:[0-9]{1,3})?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of cpu, cuda, cuda:1, mps, xpu")
-    return text
-
-
 def _run(args: argparse.Namespace) -> int:
     problems: list[str] = []
     device = "cpu"  # the model is looked at, and told about, even where the device is wrong
     photos: dict[Path, Path] = {}
     styles: dict[int, str] = {}
-    with _noting(problems):
-        device = _device(args.device)
-    with _noting(problems):
+    with noting(problems):
+        device = usable_device(args.device)
+    with noting(problems):
         wanted = [*(args.style_id or []), *(args.style or [])]
         stylizer = _open_model(args.model, device, args.precision, wanted)
         if not args.list_styles:
             styles = _choose_styles(stylizer, args, problems)
     if not args.list_styles:
         photos = _find_photos(args.inputs, problems)
-        with _noting(problems):
+        with noting(problems):
             check_output(args.output, args.overwrite, photos, len(photos) * len(styles))
     plan = make_plan(photos, styles, args.output)
     if args.overwrite:  # without it a name that is taken is numbered
@@ -127,19 +123,8 @@ def _run(args: argparse.Namespace) -> int:
     return _list_styles(stylizer) if args.list_styles else _paint_all(stylizer, plan, args)
 
 
-@contextmanager
-def _noting(problems: list[str]) -> Iterator[None]:
-    """Collects an FstError, so that all problems with the arguments are told at once."""
-    try:
-        yield
-    except FstError as problem:
-        problems.append(str(problem))
-
-
 def _tell(text: str) -> None:
-    from fst.images import printable
-
-    print(f"fst-infer: {printable(text)}", file=sys.stderr)
+    tell("fst-infer", text)
 
 
 def _open_model(model: str | None, device: str, precision: str, wanted: list) -> "Stylizer":
@@ -177,19 +162,6 @@ def _has_styles(stylizer: "Stylizer", wanted: list) -> bool:
 def _chosen(path: Path, stylizer: "Stylizer") -> "Stylizer":
     _tell(f"model {path}")
     return stylizer
-
-
-def _device(name: str | None) -> str:
-    import torch
-
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise FstError(f"device {name} cannot be used ({reason}); try --device cpu") from None
-    return name
 
 
 def _newest_models(folder: Path) -> list[Path]:
@@ -249,7 +221,7 @@ def _find_photos(inputs: list[str], problems: list[str]) -> dict[Path, Path]:
     photos: dict[Path, Path] = {}
     seen: set[Path] = set()
     for given in inputs:
-        with _noting(problems):
+        with noting(problems):
             for photo in images.find(given):
                 if photo.absolute() not in seen:
                     seen.add(photo.absolute())

@@ -280,8 +280,8 @@ def _trainer(settings: Any, trainer_settings: dict[str, Any], folder: Path) -> t
     from pytorch_lightning.callbacks import LearningRateMonitor
     from pytorch_lightning.loggers import TensorBoardLogger
 
+    from fst.precision import best_precision
     from fst.training.checkpoint import AtomicCheckpointIO, RunSaver
-    from fst.training.precision import best_precision
     from fst.training.review import ReviewGrid, RunLog, RunProgress
 
     _quieten()

@@ -57,10 +57,10 @@ class PerceptualLoss:
         Raises:
             FstError: The network lacks a layer, or the style loss is unknown.
         """
-        if style_loss not in STYLE_LOSSES:
-            raise FstError(
-                f"style loss {style_loss!r} is unknown: choose among {', '.join(STYLE_LOSSES)}"
-            )
+        # "classic" needs its own weights: the option of that name chooses both.
+        known = [name for name in STYLE_LOSSES if name != "classic"]
+        if style_loss not in known:
+            raise FstError(f"style loss {style_loss!r} is unknown: choose among {', '.join(known)}")
         self.loss_network = loss_network
         self.content_layer = content_layer or CONTENT_LAYER[loss_network.topology]
         self.style_layers = tuple(style_layers or STYLE_LAYERS[loss_network.topology])
@@ -76,14 +76,15 @@ class PerceptualLoss:
 
         Args:
             styles: For each style id the pictures of that style, each (3, H, W) in [0, 1], on the
-                device of the loss network and at the size whose strokes are wanted.
+                device of the loss network and at the size whose strokes are wanted. None at all
+                leaves style out of the loss.
         """
         targets: dict[str, list[Tensor]] = {layer: [] for layer in self.style_layers}
         for images in styles:
             features = [self.loss_network(image[None], self.style_layers) for image in images]
             for layer in self.style_layers:
                 targets[layer].append(self.style_loss.target([f[layer] for f in features]))
-        self.targets = {layer: torch.stack(rows) for layer, rows in targets.items()}
+        self.targets = {layer: torch.stack(rows) for layer, rows in targets.items() if rows}
 
     def to(self, device: torch.device) -> "PerceptualLoss":
         """Move the loss network and the targets."""
@@ -107,33 +108,52 @@ class PerceptualLoss:
             "total", "content", "style" and "tv" as scalars with gradient; "style_per_image" (B,)
             and "style/<layer>" scalars, detached, for logs.
         """
-        with torch.no_grad():
-            target = self.loss_network(content, [self.content_layer])[self.content_layer].float()
-        layers = {self.content_layer, *self.style_layers}
-        features = self.loss_network(stylized, layers)
-        content_loss = self._content(features[self.content_layer].float(), target).mean()
-        by_layer = torch.stack(
-            [
-                self.style_loss.distance(features[layer], self.targets[layer][style_index])
-                for layer in self.style_layers
-            ]
-        )  # (L, B)
+        return self.terms(stylized, self.content_target(content), style_index)
+
+    @torch.no_grad()
+    def content_target(self, content: Tensor) -> Tensor:
+        """Features of the content x (B, 3, H, W) that `terms` measures against, fp32."""
+        return self.loss_network(content, [self.content_layer])[self.content_layer].float()
+
+    def terms(
+        self, stylized: Tensor, target: Tensor | None, style_index: Tensor
+    ) -> dict[str, Tensor]:
+        """The loss terms against a content target computed before; see `__call__`.
+
+        Args:
+            stylized: y, (B, 3, H, W) in [0, 1]; gradients flow here.
+            target: Of `content_target`; None leaves content out, its term is 0.
+            style_index: (B,) style ids, int64. Without styles (`set_styles` not called, or called
+                with none) style is left out, its terms are 0.
+        """
+        style_layers = self.style_layers if self.targets else ()
+        layers = {*style_layers, *([] if target is None else [self.content_layer])}
+        features = self.loss_network(stylized, layers) if layers else {}
+        content = stylized.new_zeros((), dtype=torch.float32)
+        if target is not None:
+            content = self._content(features[self.content_layer].float(), target).mean()
+        by_layer = {
+            layer: self.style_loss.distance(features[layer], self.targets[layer][style_index])
+            for layer in style_layers
+        }  # each (B,)
+        style = torch.stack(list(by_layer.values()) or [content.new_zeros(len(stylized))])
         # The classic recipes add the layers up.
-        per_image = by_layer.sum(0) if self.classic else by_layer.mean(0)
+        style = style.sum(0) if self.classic else style.mean(0)
         tv = total_variation(stylized.float())
+        return {
+            "total": self._total(content, style, tv, style_index),
+            "content": content,
+            "style": style.mean(),
+            "tv": tv,
+            "style_per_image": style.detach(),
+            **{f"style/{layer}": d.detach().mean() for layer, d in by_layer.items()},
+        }
+
+    def _total(self, content: Tensor, style: Tensor, tv: Tensor, style_index: Tensor) -> Tensor:
         w_content, w_style, w_tv = self.weights
         if not isinstance(w_style, int | float):
-            w_style = per_image.new_tensor(w_style)[style_index]  # (B,)
-        terms = {
-            "total": w_content * content_loss + (w_style * per_image).mean() + w_tv * tv,
-            "content": content_loss,
-            "style": per_image.mean(),
-            "tv": tv,
-            "style_per_image": per_image.detach(),
-        }
-        for layer, distances in zip(self.style_layers, by_layer.detach(), strict=True):
-            terms[f"style/{layer}"] = distances.mean()
-        return terms
+            w_style = style.new_tensor(w_style)[style_index]  # (B,)
+        return w_content * content + (w_style * style).mean() + w_tv * tv
 
     def _content(self, features: Tensor, target: Tensor) -> Tensor:
         if self.classic:

@@ -1,0 +1,35 @@
+"""The device that a command computes on, from its flag."""
+
+import argparse
+import re
+
+from fst.errors import FstError
+
+
+def device_name(text: str) -> str:
+    """Type of --device.
+
+    Raises:
+        argparse.ArgumentTypeError: It is not a name of torch's.
+    """
+    if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:[0-9]{1,3})?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of cpu, cuda, cuda:1, mps, xpu")
+    return text
+
+
+def usable_device(name: str | None) -> str:
+    """The device named, or a GPU if there is one, else the CPU.
+
+    Raises:
+        FstError: This machine does not have it.
+    """
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise FstError(f"device {name} cannot be used ({reason}); try --device cpu") from None
+    return name

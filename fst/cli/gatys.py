@@ -1,0 +1,197 @@
+"""`fst-gatys`: optimise the pixels of one picture, or synthesise a texture.
+
+Only the standard library is imported up here, so that `--help` and a mistyped flag are answered at
+once; the arguments themselves are in fst/cli/gatys_arguments.py.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fst.cli.devices import usable_device
+from fst.cli.gatys_arguments import parse
+from fst.cli.messages import noting, tell
+from fst.errors import FstError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fst.gatys import GatysResult
+    from fst.losses.perceptual import PerceptualLoss
+
+PROGRAM = "fst-gatys"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse(argv)
+    try:
+        settings, output = prepare(args)
+        return run(args, settings, output)
+    except FstError as error:
+        for line in str(error).split("\n"):
+            tell(PROGRAM, f"error: {line}")
+        return 2
+    except KeyboardInterrupt:  # before there was a picture to keep
+        tell(PROGRAM, "interrupted")
+        return 130
+
+
+def prepare(args: argparse.Namespace) -> tuple[dict, Path]:
+    """Read and check everything before work begins: what `optimize` takes, and the file to write.
+
+    Raises:
+        FstError: Lists all that is wrong, a line each.
+    """
+    problems: list[str] = []
+    settings: dict = {"start": args.start}
+    output = None
+    with noting(problems):
+        settings["content"] = _content(args)
+    with noting(problems):
+        settings["style"] = _style(args)
+    with noting(problems):
+        settings["start"] = _start(args)
+    with noting(problems):
+        settings["loss"] = _loss(args, usable_device(args.device))
+    with noting(problems):
+        output = _output(args)
+    if problems:
+        raise FstError("\n".join(problems))
+    names = ("sizes", "steps", "optimizer", "seed", "aspect")
+    settings |= {name: getattr(args, name) for name in names}
+    settings |= {"style_size_px": args.style_size, "learning_rate": args.lr}
+    settings["bf16"] = None if args.precision is None else args.precision == "bf16"
+    settings["max_memory_bytes"] = args.max_memory
+    return settings, output
+
+
+def run(args: argparse.Namespace, settings: dict, output: Path) -> int:
+    """Optimise, write the picture, and say how it ended."""
+    from fst import images
+    from fst.allocator import keep_freed_memory
+    from fst.cli.gatys_review import Review
+    from fst.gatys import optimize
+
+    keep_freed_memory()
+    with Review(output, args.save_every, args.log) as review:
+        result = optimize(**settings, on_step=review)
+        review.finish(result)
+    try:
+        images.save(result.image, output, overwrite=args.overwrite)
+    except FstError as error:
+        tell(PROGRAM, f"error: {error}")
+        return 1
+    print(output, flush=True)
+    return _conclude(result)
+
+
+def _conclude(result: "GatysResult") -> int:
+    shown = ", ".join(f"{n} {result.losses[n]:.4f}" for n in ("total", "content", "style"))
+    height, width = result.image.shape[1:]
+    tell(PROGRAM, f"{width}x{height} px after {result.steps} steps: {shown}")
+    if result.stopped == "interrupted":
+        tell(PROGRAM, "interrupted; the best image so far is kept")
+        return 130
+    if result.stopped == "diverged":
+        tell(PROGRAM, "the loss diverged twice; the last good image is kept: try a lower --lr")
+        return 1
+    return 0
+
+
+def _content(args: argparse.Namespace) -> "Tensor | None":
+    from fst import images
+
+    if args.texture:
+        if args.content:
+            raise FstError("--texture takes no --content: leave one of them out")
+        return None
+    if not args.content:
+        raise FstError("give --content PICTURE, or --texture for the style alone")
+    return images.load(args.content, max(args.sizes))
+
+
+def _style(args: argparse.Namespace) -> "list[Tensor]":
+    """All pictures given: they are one style."""
+    from fst import images
+
+    if not args.style:
+        if args.style_weight == 0 and args.content:
+            return []  # what the content layer keeps
+        raise FstError("give --style PICTURE: one or more, or a folder, of one style")
+    try:
+        files = images.find(args.style)
+    except FstError as error:
+        raise FstError(f"--style: {error}") from None
+    return [images.load(file, args.style_size or max(args.sizes)) for file in files]
+
+
+def _start(args: argparse.Namespace) -> "str | Tensor":
+    from fst import images
+    from fst.gatys.optimization import STARTS
+
+    if args.start in STARTS:
+        return args.start
+    if not os.path.isfile(args.start):
+        raise FstError(f"--start {args.start}: neither {' nor '.join(STARTS)} nor a file")
+    return images.load(args.start, max(args.sizes))
+
+
+def _loss(args: argparse.Namespace, device: str) -> "PerceptualLoss":
+    import torch
+
+    from fst.losses.perceptual import CLASSIC_WEIGHTS, DEFAULT_WEIGHTS, PerceptualLoss
+    from fst.networks.combined import load_loss_networks
+
+    defaults = CLASSIC_WEIGHTS if args.classic_weights else DEFAULT_WEIGHTS
+    given = (args.content_weight, args.style_weight, args.tv_weight)
+    network = load_loss_networks(args.loss_weights or args.loss_network)
+    return PerceptualLoss(
+        # The convolutions of CPUs and tensor cores prefer this layout.
+        network.to(device).to(memory_format=torch.channels_last),
+        content_layer=args.content_layer,
+        style_layers=args.style_layers,
+        weights=tuple(d if g is None else g for g, d in zip(given, defaults, strict=True)),
+        style_loss=args.style_loss,
+        classic=args.classic_weights,
+    )
+
+
+def _output(args: argparse.Namespace) -> Path:
+    """The file to write; its folder is made, and can be written to.
+
+    Raises:
+        FstError: It cannot, or something is in the way.
+    """
+    from fst import images
+
+    stem = "_".join(Path(path).resolve().stem for path in (args.content, *args.style[:1]) if path)
+    path = Path(args.output or f"{stem}.png")
+    if path.is_dir():
+        path = path / f"{stem}.png"
+    elif args.output and path.suffix.lower() not in images.IMAGE_SUFFIXES:
+        known = " ".join(images.IMAGE_SUFFIXES)
+        raise FstError(f"-o {path}: neither a folder nor a picture file ({known})")
+    elif args.output and os.path.lexists(path) and not args.overwrite:
+        raise FstError(f"-o {path} exists; name another file or add --overwrite")
+    for given in (args.content, *args.style):
+        if (
+            given
+            and os.path.exists(path)
+            and os.path.exists(given)
+            and os.path.samefile(path, given)
+        ):
+            raise FstError(f"-o {path} is an input picture and stays; name another output")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FstError(f"-o {path}: {error.strerror}") from None
+    if not os.access(path.parent, os.W_OK):
+        raise FstError(f"-o {path}: no permission to write there")
+    return path if args.overwrite else images.unused_path(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

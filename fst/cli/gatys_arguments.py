@@ -1,0 +1,127 @@
+"""The arguments of fst-gatys."""
+
+import argparse
+import math
+from pathlib import Path
+
+from fst.cli.devices import device_name
+
+_EXAMPLES = """examples:
+  fst-gatys --content photo.jpg --style wave.jpg -o painted.png
+  fst-gatys --content photo.jpg --style signac/ --sizes 256 512 1024
+  fst-gatys --texture --style wave.jpg --sizes 256 512
+  fst-gatys --content photo.jpg --style wave.jpg --start noise --seed 3 --log runs/wave
+
+The written path goes to stdout, all else to stderr. Exit code: 0 done, 1 the loss diverged (the
+last good image is written) or the picture could not be written, 2 wrong arguments (nothing was
+done), 130 interrupted (Ctrl-C; the best image so far is written)."""
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the arguments; shows help and usage errors and exits as argparse does."""
+    parser = argparse.ArgumentParser(
+        prog="fst-gatys",
+        usage="fst-gatys --content PHOTO --style PICTURE [-o FILE] [options]",
+        description="Optimise the pixels of one picture (Gatys et al. 2016).",
+        epilog=_EXAMPLES,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+            prog, max_help_position=30, width=96
+        ),
+        allow_abbrev=False,
+    )
+    _add_pictures(parser)
+    _add_descent(parser)
+    _add_loss(parser)
+    args = parser.parse_args(argv)
+    if args.steps and len(args.steps) not in (1, len(args.sizes)):
+        parser.error(f"--steps: {len(args.steps)} numbers for {len(args.sizes)} sizes")
+    return args
+
+
+def _add_pictures(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--content", metavar="PHOTO", help="picture that gives the forms")
+    add("--style", nargs="+", default=[], metavar="PICTURE", help="of one style; or a folder")
+    add("--texture", action="store_true", help="the style alone, without content")
+    add("--start", default="content", metavar="WHAT", help="content, noise, or a picture (content)")
+    add("--sizes", nargs="+", type=positive, default=[256, 512], metavar="PX",
+        help="shorter sides, ascending: each begins from the one before (256 512)")  # fmt: skip
+    add("--style-size", type=positive, metavar="PX",
+        help="of the style at the last size; larger: larger strokes (that size)")  # fmt: skip
+    add("--aspect", type=positive_number, default=1.0, metavar="R",
+        help="of a texture, width over height (1)")  # fmt: skip
+    add("-o", "--output", metavar="PATH", help="file or folder (PHOTO_STYLE.png in this folder)")
+    add("--overwrite", action="store_true", help="replace the file instead of numbering a new one")
+    add("--save-every", type=positive, metavar="N", help="write the image so far every N steps")
+    add("--log", type=Path, metavar="DIR", help="losses and images for TensorBoard")
+
+
+def _add_descent(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--steps", nargs="+", type=positive, metavar="N",
+        help="one number, or one a size (300 at the first, 150 at others)")  # fmt: skip
+    add("--optimizer", choices=("lbfgs", "adam"), default="lbfgs", help="(lbfgs)")
+    add("--lr", type=positive_number, metavar="R", help="learning rate (lbfgs 1, adam 0.02)")
+    add("--seed", type=whole, default=0, metavar="N", help="of the noise (0)")
+    add("--device", type=device_name, metavar="NAME", help="cpu, cuda, ... (a GPU or cpu)")
+    add("--precision", choices=("fp32", "bf16"),
+        help="of the loss network (bf16 where the processor has it)")  # fmt: skip
+    add("--max-memory", type=amount, metavar="N",
+        help="such as 4G: L-BFGS remembers as much as fits (half of what is free)")  # fmt: skip
+
+
+def _add_loss(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--style-loss", default="gram", metavar="NAME", help="statistic of style (gram)")
+    add("--content-weight", type=number, metavar="W", help="weight of content (1)")
+    add("--style-weight", type=number, metavar="W", help="weight of style (5)")
+    add("--tv-weight", type=number, metavar="W", help="weight of smoothness (0)")
+    add("--content-layer", metavar="LAYER", help="relu3_2 (vgg19), relu3_3 (vgg16)")
+    add("--style-layers", nargs="+", metavar="LAYER", help="relu1_1 ... relu5_1")
+    add("--loss-network", default="vgg19-lite", metavar="NAME", help="or vgg16, vgg19 (downloaded)")
+    add("--loss-weights", nargs="+", metavar="FILE",
+        help="VGG files instead; the first that has a layer gives it")  # fmt: skip
+    add("--classic-weights", action="store_true", help="Johnson's absolute sums, 1e5/1e10")
+
+
+def whole(text: str) -> int:
+    """A whole number from 0 up."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 up."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
+def number(text: str) -> float:
+    """A finite number from 0 up."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """A finite number above 0."""
+    if not number(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+    return number(text)
+
+
+def amount(text: str) -> int:
+    """An amount of memory, in bytes."""
+    from fst.errors import FstError
+    from fst.memory import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except FstError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,0 +1,217 @@
+"""From settings to the finished picture, size by size.
+
+Large pictures are made from small ones (Gatys et al. 2017, "Controlling Perceptual Factors in
+Neural Style Transfer", section 6): large forms are painted where the loss network can see them
+whole, detail is added at each further size.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fst.errors import FstError
+from fst.gatys.descent import (
+    OPTIMIZERS,
+    Descent,
+    GatysStep,
+    Method,
+    bytes_per_pixel,
+    history,
+)
+from fst.gatys.scales import (
+    MIN_SIZE_PX,
+    Shape,
+    aspect_of,
+    finished,
+    first_image,
+    resized,
+    shape_of,
+    styles_at,
+)
+from fst.losses.perceptual import PerceptualLoss
+from fst.memory import available_bytes
+from fst.networks.vgg import load_loss_network
+from fst.precision import best_precision
+
+STARTS = ("content", "noise")
+FIRST_STEPS, FURTHER_STEPS = 300, 150  # at the first size, which makes the forms, and at others
+
+
+@dataclass(frozen=True)
+class GatysResult:
+    """What `optimize` returns.
+
+    Attributes:
+        image: The best image of the last size begun, (3, H, W) in [0, 1] on the CPU, fp32.
+        losses: Its terms, measured in fp32 after clipping to [0, 1].
+        steps: Evaluations done, over all sizes.
+        stopped: "done", "interrupted" (Ctrl-C) or "diverged".
+    """
+
+    image: Tensor
+    losses: dict[str, float]
+    steps: int
+    stopped: Literal["done", "interrupted", "diverged"]
+
+
+def optimize(
+    content: Tensor | None = None,
+    style: Sequence[Tensor] = (),
+    *,
+    loss: PerceptualLoss | None = None,
+    start: str | Tensor = "content",
+    sizes: Sequence[int] = (512,),
+    steps: int | Sequence[int] | None = None,
+    style_size_px: int | None = None,
+    optimizer: str = "lbfgs",
+    learning_rate: float | None = None,
+    seed: int = 0,
+    aspect: float = 1.0,
+    bf16: bool | None = None,
+    max_memory_bytes: int | None = None,
+    on_step: Callable[[GatysStep], None] | None = None,
+) -> GatysResult:
+    """Paint one image by gradient descent on its pixels.
+
+    Minimises loss(y) + r mean((y - clip(y, 0, 1))^2) over the pixels y (Gatys et al. 2016, eq. 7).
+    Differs from the paper: relative losses, and r, twice the weights of content and style, keeps
+    the pixels in range (not with the classic weights, whose scale is another). A step is one
+    evaluation of loss and gradient: L-BFGS's line search (strong Wolfe conditions) takes one to two
+    an iteration. The best image evaluated is kept.
+
+    Memory: at most H W (24 m + 192 + a) bytes for an image of H x W pixels. m is L-BFGS's history,
+    two images of fp32 a step: as much as fits, at most 20 (Adam: 0). a is what the loss needs for
+    its gradient, measured on a small image before the first step.
+
+    Args:
+        content: x, (3, h, w) in [0, 1]; None synthesises texture from the style alone.
+        style: The pictures of one style, each (3, h, w) in [0, 1]. None if its weight is 0.
+        loss: Loss network, layers, weights and statistic; its styles are replaced. By default
+            vgg19-lite with the default weights of training.
+        start: "content", "noise" (seeded), or an image (3, h, w) of any size. Texture begins
+            from noise in any case but the last.
+        sizes: Shorter sides of the image in px, ascending; each begins from the result before.
+        steps: Evaluations at each size, or one number for all; 300 at the first size and 150 at
+            further ones by default.
+        style_size_px: Shorter side of the style pictures at the last size, by default that size;
+            at earlier sizes in proportion; never enlarged. Larger gives larger strokes.
+        optimizer: "lbfgs" or "adam".
+        learning_rate: By default 1 for L-BFGS and 0.02 for Adam.
+        seed: Of the noise.
+        aspect: Width over height of a texture.
+        bf16: Run the loss network in bfloat16; by default where the processor multiplies it.
+        max_memory_bytes: Half of what is free by default.
+        on_step: Called after every evaluation.
+
+    Returns:
+        The image and how it came about. Ctrl-C and divergence (after one try at a quarter of the
+        learning rate) end the run with the best image so far.
+
+    Raises:
+        FstError: Settings that do not fit together, an image that does not fit in memory, or a
+            loss that is not finite even for the image begun from.
+
+    Example:
+        >>> from fst.gatys import optimize
+        >>> photo, painting = torch.rand(3, 40, 60), torch.rand(3, 50, 50)
+        >>> result = optimize(photo, [painting], sizes=[32], steps=4)
+        >>> result.image.shape, result.stopped
+        (torch.Size([3, 32, 48]), 'done')
+    """
+    loss = loss or PerceptualLoss(
+        # The convolutions of CPUs and tensor cores prefer this layout.
+        load_loss_network("vgg19-lite").to(memory_format=torch.channels_last)
+    )
+    counts = _steps_per_size(sizes, steps)
+    _check(content, style, loss, start, optimizer)
+    device = loss.loss_network.mean.device
+    bf16 = best_precision(device.type) == "bf16-mixed" if bf16 is None else bf16
+    run = Descent(loss, bf16, sum(counts), on_step)
+    shapes = _shapes(content, start, sizes, aspect)
+    targets = _targets(content, style, style_size_px, shapes)
+    run.set_targets(*next(targets))
+    budget = max_memory_bytes or available_bytes(device) // 2
+    each = bytes_per_pixel(run)
+    # For all sizes before work begins: a size that does not fit is told at once.
+    histories = [history(shape, optimizer, each, budget) for shape in shapes]
+    image = first_image(content, start, shapes[0], seed).to(device)
+    for shape, count, remembered in zip(shapes, counts, histories, strict=True):
+        method = Method(optimizer, learning_rate or OPTIMIZERS[optimizer], remembered)
+        image = run.descend(resized(image, shape), count, method)
+        if run.stopped != "done" or shape == shapes[-1]:
+            break
+        run.set_targets(*next(targets))
+    losses = run.losses_of(image.clamp(0, 1))
+    return GatysResult(finished(image), losses, run.number, run.stopped)
+
+
+def _shapes(
+    content: Tensor | None, start: str | Tensor, sizes: Sequence[int], aspect: float
+) -> list[Shape]:
+    """Height and width at each size: a content or first image gives the proportions."""
+    for image in (content, start):
+        if isinstance(image, Tensor):
+            aspect = aspect_of(image)
+            break
+    return [shape_of(size_px, aspect) for size_px in sizes]
+
+
+def _targets(
+    content: Tensor | None,
+    style: Sequence[Tensor],
+    style_size_px: int | None,
+    shapes: Sequence[Shape],
+) -> Iterator[tuple[Tensor | None, list[Tensor]]]:
+    """Content image (1, 3, H, W) and style pictures at each size, one after the other."""
+    last = min(shapes[-1])
+    for shape in shapes:
+        styles = styles_at(style, style_size_px or last, min(shape) / last)
+        yield None if content is None else resized(content[None], shape), styles
+
+
+def _steps_per_size(sizes: Sequence[int], steps: int | Sequence[int] | None) -> list[int]:
+    """One number of steps for each size.
+
+    Raises:
+        FstError: The sizes do not ascend, are too small, or have not one number each.
+    """
+    sizes = list(sizes)
+    if not sizes or sizes != sorted(set(sizes)) or sizes[0] < MIN_SIZE_PX:
+        raise FstError(
+            f"sizes {' '.join(map(str, sizes)) or '(none)'}: expected ascending numbers from "
+            f"{MIN_SIZE_PX} px up, such as 256 512"
+        )
+    if steps is None:
+        return [FIRST_STEPS, *[FURTHER_STEPS] * (len(sizes) - 1)]
+    counts = [steps] if isinstance(steps, int) else list(steps)
+    counts = counts * len(sizes) if len(counts) == 1 else counts
+    if len(counts) != len(sizes) or min(counts) < 1:
+        raise FstError(
+            f"steps {' '.join(map(str, counts))}: expected one number from 1 up, or one for each "
+            f"of the {len(sizes)} sizes"
+        )
+    return counts
+
+
+def _check(
+    content: Tensor | None, style: Sequence[Tensor], loss: PerceptualLoss, start, optimizer: str
+) -> None:
+    """Refuse settings that do not fit together."""
+    if optimizer not in OPTIMIZERS:
+        raise FstError(f"optimizer {optimizer!r} is unknown: use {' or '.join(OPTIMIZERS)}")
+    if isinstance(start, str) and start not in STARTS:
+        raise FstError(f"start {start!r} is unknown: use {' or '.join(STARTS)}, or an image")
+    if not isinstance(loss.weights[1], int | float):
+        raise FstError("the loss has a style weight for each of several styles: give it one")
+    if not style and (loss.weights[1] or content is None):
+        raise FstError("no style picture: give one, or a content image and style weight 0")
+    given = [*style, *(image for image in (content, start) if isinstance(image, Tensor))]
+    for image in given:
+        if image.dim() != 3 or image.shape[0] != 3 or not image.is_floating_point():
+            raise FstError(
+                f"an image is {image.dtype} of shape {tuple(image.shape)}: expected (3, H, W) "
+                "floats in [0, 1]"
+            )
