@@ -1,0 +1,98 @@
+"""fst-gatys: what it writes, what it says, and what it refuses."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import smooth_field
+
+from fst import images
+from fst.cli.gatys import main
+
+
+@pytest.fixture
+def argv(tmp_path, monkeypatch, style_files, loss_weights):
+    """Makes the arguments of a short run in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    smooth_field(4, 48, 64).save(tmp_path / "photo.png")
+
+    def make(*extra, content=("--content", "photo.png")):
+        common = [*content, "--style", style_files[0], "--loss-weights", loss_weights]
+        common += ["--sizes", 48, "--steps", 6, "--device", "cpu"]
+        return [str(argument) for argument in [*common, *extra]]
+
+    return make
+
+
+def test_a_picture_is_painted_and_its_path_printed(argv, tmp_path, capsys):
+    assert main(argv()) == 0
+    out, err = capsys.readouterr()
+    assert out == "photo_stripes.png\n" and "64x48 px after 6 steps" in err
+    assert images.load(tmp_path / "photo_stripes.png").shape == (3, 48, 64)
+
+
+def test_a_second_run_overwrites_nothing(argv, tmp_path):
+    assert main(argv()) == main(argv()) == 0
+    assert (tmp_path / "photo_stripes-1.png").is_file()
+
+
+def test_a_texture_needs_no_content(argv, tmp_path):
+    assert main(argv("--texture", "--aspect", 2, "-o", "t.jpg", content=())) == 0
+    assert images.load(tmp_path / "t.jpg").shape == (3, 48, 96)
+
+
+def test_pictures_on_the_way_and_a_log_are_written(argv, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert main(argv("--save-every", 3, "--log", "log", "-o", "a.png")) == 0
+    assert sorted(p.name for p in tmp_path.glob("a-step*")) == [
+        "a-step00003.png",
+        "a-step00006.png",
+    ]
+    log = EventAccumulator(str(tmp_path / "log"))
+    log.Reload()
+    assert len(log.Scalars("gatys/total")) == 6
+    assert log.Tags()["images"] == ["gatys/image"]
+
+
+def test_an_interrupted_run_leaves_a_valid_picture(argv, tmp_path, monkeypatch, capsys):
+    from fst.cli import gatys_review
+
+    def stop(self, step):
+        if step.number == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(gatys_review.Review, "__call__", stop)
+    assert main(argv("-o", "a.png")) == 130
+    assert images.load(tmp_path / "a.png").shape == (3, 48, 64)
+    assert "interrupted; the best image so far is kept" in capsys.readouterr().err
+
+
+def test_all_that_is_wrong_is_told_at_once(argv, tmp_path, capsys):
+    wrong = ["--start", "none.png", "-o", "photo.png", "--style-loss", "grams"]
+    assert main(argv(*wrong, content=("--content", "gone.png"))) == 2
+    err = capsys.readouterr().err
+    for part in ("gone.png", "--start none.png", "-o photo.png", "'grams' is unknown"):
+        assert part in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--steps", "0"], "'0' is not a whole number from 1 up"),
+        (["--steps", "3", "4"], "2 numbers for 1 sizes"),
+        (["--max-memory", "much"], "'much' is no amount of memory"),
+        (["--lr", "nan"], "'nan' is not a number"),
+    ],
+)
+def test_malformed_flags_are_refused(argv, capsys, extra, message):
+    with pytest.raises(SystemExit, match="2"):
+        main(argv(*extra))
+    assert message in capsys.readouterr().err
+
+
+def test_help_is_answered_without_torch():
+    code = "import sys; from fst.cli.gatys import main\ntry: main(['--help'])\n"
+    code += "except SystemExit: pass\nassert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
