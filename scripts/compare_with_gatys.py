@@ -28,12 +28,12 @@ import torch
 from evaluate import (
     chosen_names,
     find_styles,
-    grid,
     make_metrics,
     named_path,
     open_loss_network,
     photo_size,
     positive,
+    table_of,
 )
 from torch import Tensor
 from tqdm import tqdm
@@ -323,7 +323,7 @@ def write_strip(contest: Contest, photo: Path) -> None:
         name = f"{photo.stem}_{style.name}.png"
         files = [photo, style.images[0], folder / "gatys" / name, folder / "network" / name]
         rows.append([images.load(file) for file in files])
-    images.save(grid(rows, [], size_px)[:, size_px + 4 :], folder / "strip.png", overwrite=True)
+    images.save(table_of(rows, size_px), folder / "strip.png", overwrite=True)
 
 
 if __name__ == "__main__":

@@ -331,15 +331,20 @@ def report(args: argparse.Namespace, num_photos: int, figures: dict) -> dict:
 
 def grid(rows: Sequence[Sequence[Tensor]], styles: Sequence[Style], cell_px: int) -> Tensor:
     """Style pictures on top, then a row for each photo: itself and its paintings; (3, H, W)."""
+    header = [torch.ones(3, cell_px, cell_px)]
+    header += [images.load(style.images[0], cell_px) for style in styles]
+    return table_of([header, *rows], cell_px)
+
+
+def table_of(rows: Sequence[Sequence[Tensor]], cell_px: int) -> Tensor:
+    """Rows of equally many images (3, h, w) as one, a square of each: (3, H, W)."""
 
     def cell(image: Tensor) -> Tensor:
         picture = images.resize_shorter_side(images.to_picture(image), cell_px, enlarge=True)
         return center_crop(images.to_tensor(picture), [cell_px, cell_px])
 
-    header = [torch.ones(3, cell_px, cell_px)]
-    header += [images.load(style.images[0], cell_px) for style in styles]
-    cells = [cell(image) for row in (header, *rows) for image in row]
-    return make_grid(cells, nrow=len(header), padding=4, pad_value=1.0)
+    cells = [cell(image) for row in rows for image in row]
+    return make_grid(cells, nrow=len(rows[0]), padding=4, pad_value=1.0)
 
 
 if __name__ == "__main__":
