@@ -20,14 +20,14 @@ def parse_bytes(text: str) -> int:
     >>> parse_bytes("2G")
     2147483648
     """
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([KMGT]?)i?B?", text.strip().upper())
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([KMGT]?)I?B?", text.strip().upper())
     if not match or not float(match[1]):
         raise FstError(f"{text!r} is no amount of memory: write 800M or 2.5G")
     return round(float(match[1]) * _UNITS[match[2]])
 
 
 def readable_bytes(count: float) -> str:
-    """The same the other way round.
+    """Bytes as users read them.
 
     >>> readable_bytes(2.5 * 2**30)
     '2.5 GiB'
@@ -44,15 +44,15 @@ def available_bytes(device: torch.device) -> int:
         left = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
     except (OSError, StopIteration, ValueError):  # not Linux: half of all there is
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    return min(left, *_container_limits(left))
+    return min([left, *_left_in_container()])
 
 
-def _container_limits(otherwise: int) -> list[int]:
+def _left_in_container() -> list[int]:
     """What control groups, v2 and v1, leave this process: /proc/meminfo shows the whole machine."""
     root = Path("/sys/fs/cgroup")
     names = [("memory.max", "memory.current")]
     names += [("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")]
-    limits = [otherwise]
+    limits = []
     for limit, used in names:
         try:
             left = int((root / limit).read_text()) - int((root / used).read_text())

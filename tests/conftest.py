@@ -1,5 +1,9 @@
 """What the path tests share: small real pictures, a slim loss network, and how to run fst-train."""
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +13,8 @@ from safetensors.torch import save_file
 # Convolutions of VGG-19 down to relu5_1: torchvision's index and a sixteenth of its channels.
 SLIM_VGG19 = {0: 4, 2: 4, 5: 8, 7: 8, 10: 16, 12: 16, 14: 16, 16: 16}
 SLIM_VGG19 |= {19: 16, 21: 16, 23: 16, 25: 16, 28: 16}
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 torch.set_num_threads(1)
 
@@ -25,6 +31,22 @@ def stripes(seed, size=80):
     colours = random.integers(0, 256, (2, 3), dtype=np.uint8)
     rows, columns = np.mgrid[:size, :size]
     return Image.fromarray(colours[(rows * (1 + seed % 3) + columns) // 5 % 2])
+
+
+@pytest.fixture(scope="session")
+def load_script():
+    """Loads a script of the project by name."""
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # where dataclasses look for their module
+        spec.loader.exec_module(module)
+        return module
+
+    sys.path.insert(0, str(SCRIPTS))  # as when a script runs: scripts import their neighbours
+    yield load
+    sys.path.remove(str(SCRIPTS))
 
 
 @pytest.fixture(scope="session")

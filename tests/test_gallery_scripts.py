@@ -1,8 +1,6 @@
 """The scripts that compare loss networks, train the gallery and paint the README's picture."""
 
-import importlib.util
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,22 +11,11 @@ from fst import images
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.vgg import load_loss_network
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 
-
-@pytest.fixture(scope="module")
-def script():
+@pytest.fixture
+def script(load_script):
     """Loads a script of the project by name."""
-
-    def load(name):
-        spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    sys.path.insert(0, str(SCRIPTS))  # as when a script runs: scripts import their neighbours
-    yield load
-    sys.path.remove(str(SCRIPTS))
+    return load_script
 
 
 def test_optimised_pixels_come_near_the_style(script, style_files, loss_weights):

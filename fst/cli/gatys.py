@@ -169,11 +169,11 @@ def _output(args: argparse.Namespace) -> Path:
 
     stem = "_".join(Path(path).resolve().stem for path in (args.content, *args.style[:1]) if path)
     path = Path(args.output or f"{stem}.png")
-    if path.is_dir():
-        path = path / f"{stem}.png"
-    elif args.output and path.suffix.lower() not in images.IMAGE_SUFFIXES:
-        known = " ".join(images.IMAGE_SUFFIXES)
-        raise FstError(f"-o {path}: neither a folder nor a picture file ({known})")
+    is_picture = path.suffix.lower() in images.IMAGE_SUFFIXES
+    if path.is_dir() or not (is_picture or os.path.lexists(path)):
+        path = path / f"{stem}.png"  # as with fst-infer, another name is that of a folder
+    elif not is_picture:
+        raise FstError(f"-o {path} is a file; name a folder or a new picture file")
     elif args.output and os.path.lexists(path) and not args.overwrite:
         raise FstError(f"-o {path} exists; name another file or add --overwrite")
     for given in (args.content, *args.style):

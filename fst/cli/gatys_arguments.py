@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 from fst.cli.devices import device_name
+from fst.cli.loss_arguments import add_loss_network
 
 _EXAMPLES = """examples:
   fst-gatys --content photo.jpg --style wave.jpg -o painted.png
@@ -71,17 +72,11 @@ def _add_descent(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
+    add_loss_network(parser)
     add = parser.add_argument
-    add("--style-loss", default="gram", metavar="NAME", help="statistic of style (gram)")
     add("--content-weight", type=number, metavar="W", help="weight of content (1)")
     add("--style-weight", type=number, metavar="W", help="weight of style (5)")
     add("--tv-weight", type=number, metavar="W", help="weight of smoothness (0)")
-    add("--content-layer", metavar="LAYER", help="relu3_2 (vgg19), relu3_3 (vgg16)")
-    add("--style-layers", nargs="+", metavar="LAYER", help="relu1_1 ... relu5_1")
-    add("--loss-network", default="vgg19-lite", metavar="NAME", help="or vgg16, vgg19 (downloaded)")
-    add("--loss-weights", nargs="+", metavar="FILE",
-        help="VGG files instead; the first that has a layer gives it")  # fmt: skip
-    add("--classic-weights", action="store_true", help="Johnson's absolute sums, 1e5/1e10")
 
 
 def whole(text: str) -> int:

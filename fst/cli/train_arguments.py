@@ -15,6 +15,7 @@ from jsonargparse.typing import (
     PositiveInt,
 )
 
+from fst.cli.loss_arguments import add_loss_network
 from fst.errors import FstError
 
 EPILOG = """every flag of pytorch-lightning's Trainer is accepted as --trainer.NAME
@@ -213,20 +214,14 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
+    add_loss_network(parser)
     add = parser.add_argument
-    add("--loss-network", default="vgg19-lite", metavar="NAME", help="or vgg16, vgg19 (downloaded)")
-    add("--loss-weights", type=str, nargs="+", metavar="FILE",
-        help="VGG files instead; the first that has a layer gives it")  # fmt: skip
-    add("--content-layer", metavar="LAYER", help="relu3_2 (vgg19), relu3_3 (vgg16)")
-    add("--style-layers", type=str, nargs="+", metavar="LAYER", help="relu1_1 ... relu5_1")
-    add("--style-loss", default="gram", metavar="NAME", help="statistic of style (gram)")
     add("--content-weight", type=NonNegativeFloat, metavar="W", help="weight of content (1)")
     add("--style-weight", type=NonNegativeFloat, nargs="+", metavar="W",
         help="weight of style (5); one, or one a style")  # fmt: skip
     add("--tv-weight", type=NonNegativeFloat, metavar="W", help="weight of smoothness")
     add("--grid-weight", type=NonNegativeFloat, default=300.0, metavar="W",
         help="weight against patterns in step with the pixel grid (300)")  # fmt: skip
-    add("--classic-weights", action="store_true", help="Johnson's absolute sums, 1e5/1e10")
 
 
 def _with_stored_settings(argv: list[str]) -> list[str]:

@@ -120,14 +120,15 @@ class Descent:
     def _descend(self, image: Tensor, last: int, method: "Method") -> str:
         """Descend until evaluation `last` or divergence; says which."""
         pixels = image.clone().requires_grad_(True)
-        first: list[float] = []
+        limit: float | None = None
 
         def closure() -> Tensor:
+            nonlocal limit
             if self.number == last:
                 raise _Over("done")
             scaled, objective, losses = self._evaluate(pixels)
-            first.append(objective)
-            if not objective <= method.limit(first[0]):  # NaN too
+            limit = method.limit(objective) if limit is None else limit
+            if not objective <= limit:  # NaN too
                 raise _Over("diverged")
             if self.on_step:
                 size_px = min(pixels.shape[2:])
@@ -142,11 +143,10 @@ class Descent:
     def _evaluate(self, pixels: Tensor) -> tuple[Tensor, float, dict[str, float]]:
         """The objective with its gradient in `pixels.grad`; keeps the image if it is the best."""
         pixels.grad = None
-        with torch.enable_grad():
-            objective, terms = self.objective(pixels, self.target)
-            # L-BFGS skips updates whose curvature is below 1e-10: gradients of order 1 a pixel.
-            scaled = objective * pixels.numel()
-            scaled.backward()
+        objective, terms = self.objective(pixels, self.target)
+        # L-BFGS skips updates whose curvature is below 1e-10: gradients of order 1 a pixel.
+        scaled = objective * pixels.numel()
+        scaled.backward()
         self.number += 1
         losses = _numbers({**terms, "objective": objective})
         value = losses.pop("objective")
@@ -222,7 +222,8 @@ def history(shape: Shape, optimizer: str, bytes_per_pixel: float, budget: int) -
     if room < least:
         raise FstError(
             f"{shape[1]}x{shape[0]} px need {readable_bytes(fixed + least * step)} of memory, and "
-            f"{readable_bytes(budget)} may be used: choose a smaller size or allow more"
+            f"{readable_bytes(budget)} may be used: choose a smaller size, or allow more with "
+            "--max-memory"
         )
     return min(MAX_HISTORY, room) if least else 0
 

@@ -1,0 +1,29 @@
+"""Amounts of memory: written, read, and what is left."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fst import memory
+from fst.errors import FstError
+
+
+@given(st.integers(1, 999), st.sampled_from("KMGT"))
+def test_units_are_powers_of_1024(count, unit):
+    expected = count * 1024 ** ("KMGT".index(unit) + 1)
+    for text in (f"{count}{unit}", f"{count}{unit.lower()}iB", f" {count}.0{unit} "):
+        assert memory.parse_bytes(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1G", "1X", "G", "1e9", "2 G"])
+def test_anything_else_is_no_amount(text):
+    with pytest.raises(FstError, match="write 800M or"):
+        memory.parse_bytes(text)
+
+
+def test_what_a_container_leaves_is_the_limit(monkeypatch):
+    whole = memory.available_bytes(torch.device("cpu"))
+    assert whole > 2**20
+    monkeypatch.setattr(memory, "_left_in_container", lambda: [12345])
+    assert memory.available_bytes(torch.device("cpu")) == 12345
