@@ -1,7 +1,9 @@
 """fst-gatys: what it writes, what it says, and what it refuses."""
 
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import smooth_field
@@ -66,6 +68,20 @@ def test_an_interrupted_run_leaves_a_valid_picture(argv, tmp_path, monkeypatch, 
     assert main(argv("-o", "a.png")) == 130
     assert images.load(tmp_path / "a.png").shape == (3, 48, 64)
     assert "interrupted; the best image so far is kept" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to send")
+def test_ctrl_c_in_a_process_of_its_own_leaves_a_valid_picture(argv, tmp_path):
+    command = [sys.executable, "-m", "fst.cli.gatys"]
+    command += argv("--steps", 100_000, "--save-every", 1, "-o", "a.png")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("a-step*")):  # the first step is done
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "a.png\n") and "Traceback" not in err
+    assert images.load(tmp_path / "a.png").shape == (3, 48, 64)
 
 
 def test_all_that_is_wrong_is_told_at_once(argv, tmp_path, capsys):
