@@ -1,8 +1,9 @@
 """Which picture or pictures each style id stands for."""
 
+import math
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from fst import images
 from fst.errors import FstError
+
+SPECIFICATION = ("images", "name", "weight", "size", "statistic", "options")
 
 
 @dataclass(frozen=True)
@@ -19,47 +22,115 @@ class Style:
     Attributes:
         name: What users call it; letters, digits, `.`, `_` and `-`.
         images: The pictures that show it, as given.
+        weight: Of the style loss; None, here and below: as in the rest of the run.
+        size_px: Shorter side of the pictures.
+        statistic: What describes it, see `fst.losses.statistic.read_statistic`.
     """
 
     name: str
     images: tuple[str, ...]
+    weight: float | None = None
+    size_px: int | None = None
+    statistic: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for checkpoints and metadata."""
-        return {**asdict(self), "images": list(self.images)}
+        """Plain values for checkpoints and metadata; without those not set."""
+        values = {**asdict(self), "images": list(self.images)}
+        return {key: value for key, value in values.items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Style":
+        """The style that `as_dict` was called on."""
+        return cls(**{**values, "images": tuple(values["images"])})
 
 
-def read_styles(paths: Sequence[str | Path]) -> list[Style]:
-    """Make one style of each file, and one of all the pictures in each folder.
+def read_styles(entries: Sequence[str | Path | Mapping[str, Any]]) -> list[Style]:
+    """Make styles of files, folders and specifications.
 
-    Names are the file or folder names without suffix; a name met twice gets "-2", "-3", ...
+    A file is a style, a folder one style of several pictures. A specification is a mapping of
+    "images" (a path or several, all one style) and, as wanted, "name", "weight", "size" (px),
+    "statistic" and "options" (of the statistic). Names are by default the file or folder names
+    without suffix; one met twice gets "-2", "-3", ...
 
     Raises:
-        FstError: Lists every path that is missing, holds no picture or cannot be read.
+        FstError: Lists every path that is missing, holds no picture or cannot be read, and every
+            specification that is wrong.
     """
     styles: list[Style] = []
     problems: list[str] = []
-    for path in paths:
+    for entry in entries:
         try:
-            pictures = images.find([path])
+            found = _specified(entry) if isinstance(entry, Mapping) else _found(entry)
         except FstError as error:
             problems.append(str(error))
             continue
-        for picture in pictures:
-            try:
-                images.decode(picture, shorter_side_px=16)
-            except FstError as error:
-                problems.append(str(error))
-        groups = [pictures] if Path(path).is_dir() else [[p] for p in pictures]
-        for group in groups:
-            stem = Path(path).resolve().name if Path(path).is_dir() else group[0].stem
-            name = _free_name(stem, {style.name for style in styles})
-            styles.append(Style(name, tuple(str(p) for p in group)))
+        for style in found:
+            problems += _unreadable(style.images)
+            taken = {other.name for other in styles}
+            styles.append(replace(style, name=_free_name(style.name, taken)))
     if problems:
         raise FstError("--styles: " + "; ".join(problems))
     if not styles:
         raise FstError("--styles: give at least one style picture, for example --styles wave.jpg")
     return styles
+
+
+def _found(path: str | Path) -> list[Style]:
+    """The styles that a path stands for: several, where it is a pattern."""
+    pictures = images.find([path])
+    if Path(path).is_dir():
+        return [Style(Path(path).resolve().name, tuple(map(str, pictures)))]
+    return [Style(picture.stem, (str(picture),)) for picture in pictures]
+
+
+def _specified(entry: Mapping[str, Any]) -> list[Style]:
+    """The style of a specification.
+
+    Raises:
+        FstError: A key or value is wrong.
+    """
+    unknown = [key for key in entry if key not in SPECIFICATION]
+    if unknown or not entry.get("images"):
+        wrong = f"the unknown key {unknown[0]!r}" if unknown else "no images"
+        raise FstError(f"a style has {wrong}: it takes {', '.join(SPECIFICATION)}")
+    given = entry["images"]
+    paths = [given] if isinstance(given, str | Path) else list(given)
+    first = Path(paths[0])
+    name = str(entry.get("name") or (first.resolve().name if first.is_dir() else first.stem))
+    for key, kinds in (("weight", int | float), ("size", int)):
+        value = entry.get(key)
+        if value is not None and (not isinstance(value, kinds) or not 0 < value < math.inf):
+            raise FstError(f"style {name}: {key} {value!r} is not a number above 0")
+    pictures = tuple(map(str, images.find(paths)))
+    return [Style(name, pictures, entry.get("weight"), entry.get("size"), _statistic(name, entry))]
+
+
+def _statistic(name: str, entry: Mapping[str, Any]) -> str | None:
+    options = entry.get("options") or {}
+    if not isinstance(options, Mapping):
+        raise FstError(f"style {name}: options {options!r}: expected names and values")
+    if options and not entry.get("statistic"):
+        raise FstError(f"style {name}: options need a statistic")
+    words = [f"{key}={_word(value)}" for key, value in options.items()]
+    return " ".join([str(entry["statistic"]), *words]) if entry.get("statistic") else None
+
+
+def _word(value: Any) -> str:
+    """A value of YAML as an option's: true is yes, a list of two a slice."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _unreadable(pictures: Sequence[str]) -> list[str]:
+    """What is wrong with those that cannot be read."""
+    problems = []
+    for picture in pictures:
+        try:
+            images.decode(picture, shorter_side_px=16)
+        except FstError as error:
+            problems.append(str(error))
+    return problems
 
 
 def load_pictures(

@@ -94,11 +94,11 @@ def test_several_pictures_are_one_style(make_loss):
     other = images.to_tensor(stripes(2, 64))
     loss = make_loss()
     optimize(style=[STYLE, other], loss=loss, sizes=[64], steps=1)
-    both = loss.targets["relu1_1"][0]
+    both = loss.groups[0].targets["relu1_1"][0][0]
     each = []
     for picture in (STYLE, other):
         loss.set_styles([[picture]])
-        each.append(loss.targets["relu1_1"][0])
+        each.append(loss.groups[0].targets["relu1_1"][0][0])
     torch.testing.assert_close(both, (each[0] + each[1]) / 2)
 
 

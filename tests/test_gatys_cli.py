@@ -112,3 +112,16 @@ def test_help_is_answered_without_torch():
     code = "import sys; from fst.cli.gatys import main\ntry: main(['--help'])\n"
     code += "except SystemExit: pass\nassert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_statistics_with_options_paint(argv, tmp_path):
+    words = ["--style-loss", "projected", "rank=1", "patches=1x1"]
+    assert main(argv(*words, "-o", "a.png")) == 0
+    assert main(argv("-o", "b.png")) == 0
+    assert not images.load(tmp_path / "a.png").equal(images.load(tmp_path / "b.png"))
+
+
+def test_a_wrong_statistic_is_one_line(argv, capsys):
+    assert main(argv("--style-loss", "eigen", "top=99")) == 2
+    err = capsys.readouterr().err
+    assert "99 eigenpairs, but the layer has 4 channels" in err and "Traceback" not in err

@@ -454,7 +454,7 @@ def test_an_interrupt_keeps_what_is_written(run, monkeypatch):
     _save_photo("p.png")
     true_stylize = Stylizer.stylize
 
-    def stylize(self, image, style):
+    def stylize(self, image, style, **options):
         if style == 1:
             raise KeyboardInterrupt
         return true_stylize(self, image, style)
@@ -485,7 +485,7 @@ def test_out_of_memory_names_the_size_and_the_way_out(run, monkeypatch, error):
     _save_photo("small.png", 20, 20)
     true_stylize = Stylizer.stylize
 
-    def stylize(self, image, style):
+    def stylize(self, image, style, **options):
         if image.shape[1] > 50:
             raise error
         return true_stylize(self, image, style)
@@ -497,7 +497,7 @@ def test_out_of_memory_names_the_size_and_the_way_out(run, monkeypatch, error):
 
 
 def test_an_error_of_our_own_making_is_not_hidden(run, monkeypatch):
-    def stylize(*_):
+    def stylize(*_, **options):
         raise RuntimeError("expected scalar type Float")
 
     _save_photo("p.png")
@@ -711,3 +711,30 @@ def test_a_terminal_sees_a_progress_bar_and_whole_lines(model):
     assert done.stdout.splitlines() == [f"p_{name}.png" for name in NAMES]
     assert "6/6" in told
     assert "\rfst-infer: cannot read q.png" in told.replace(" \r", "\r")
+
+
+# Texture
+
+
+def test_texture_paints_between_the_ids_of_one_painting(run, tmp_path):
+    torch.manual_seed(0)
+    network = transformer.TransformerNet(2, width=0.125, num_blocks=1)
+    styles = [{"name": name, "images": ["a.jpg"]} for name in ("little", "much")]
+    path = save_style_model(tmp_path / "line.safetensors", network, describe(network, styles, {}))
+    photo = _save_photo("p.png")
+    code, out, _ = run(photo, "--style", "little", "--texture", "0.5", model=str(path))
+    assert code == 0
+    expected = Stylizer(path).stylize(photo, 0, texture=0.5)
+    assert (images.load(out[0]) - expected).abs().max() < 1 / 255
+
+
+def test_texture_of_a_style_without_is_a_wrong_argument(run):
+    code, out, told = run(_save_photo("p.png"), "--style", "rain", "--texture", "0.5")
+    assert (code, out) == (2, []) and "no texture to choose" in told[-1]
+
+
+@pytest.mark.parametrize("texture", ["2", "-1", "half", "nan"])
+def test_a_wrong_texture_is_a_usage_error(run, texture, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(f"--texture={texture}")
+    assert stop.value.code == 2 and "from 0 to 1" in capsys.readouterr().err

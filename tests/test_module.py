@@ -189,7 +189,7 @@ def test_targets_are_those_of_the_style_pictures(fitted, style_files):
         features = network(load(path)[None], ["relu1_1"])["relu1_1"][0].flatten(1)  # (C, N)
         count = features.shape[1]
         naive = [[float(a @ b) / count for b in features] for a in features]
-        target = fitted.perceptual.targets["relu1_1"][style_id]
+        target = fitted.perceptual.groups[0].targets["relu1_1"][0][style_id]
         torch.testing.assert_close(target, torch.tensor(naive), rtol=1e-4, atol=1e-5)
 
 

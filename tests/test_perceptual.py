@@ -164,9 +164,9 @@ def test_a_style_of_several_pictures_has_the_mean_of_their_targets():
     both.set_styles([[STYLES[0], STYLES[1][:, :20]]])
     singles = PerceptualLoss(network)
     singles.set_styles([[STYLES[0]], [STYLES[1][:, :20]]])
-    for layer, target in both.targets.items():
+    for layer, (target, _) in both.groups[0].targets.items():
         assert len(target) == 1
-        torch.testing.assert_close(target[0], singles.targets[layer].mean(0))
+        torch.testing.assert_close(target[0], singles.groups[0].targets[layer][0].mean(0))
 
 
 def test_targets_are_computed_once(monkeypatch):
@@ -180,11 +180,11 @@ def test_targets_are_computed_once(monkeypatch):
             LossNetwork.forward(loss.loss_network, images, layers),
         )[1],
     )
-    before = {layer: target.clone() for layer, target in loss.targets.items()}
+    before = {layer: target.clone() for layer, (target, _) in loss.groups[0].targets.items()}
     for _ in range(3):
         loss(pictures(seed=2), photo, torch.tensor([0, 1]))
     assert sizes == [(40, 32)] * 6  # the stylized and the content images, never the styles
-    assert all(torch.equal(loss.targets[layer], before[layer]) for layer in before)
+    assert all(torch.equal(loss.groups[0].targets[layer][0], before[layer]) for layer in before)
 
 
 def test_the_content_pass_stops_at_the_content_layer():
@@ -245,7 +245,7 @@ def test_the_loss_network_is_in_no_state_dict():
 
 def test_moving_the_loss_moves_targets_and_network():
     loss = loss_of(*STYLES).to(torch.device("meta"))
-    assert {target.device.type for target in loss.targets.values()} == {"meta"}
+    assert {t.device.type for ts in loss.groups[0].targets.values() for t in ts} == {"meta"}
     assert {p.device.type for p in loss.loss_network.parameters()} == {"meta"}
 
 
@@ -323,3 +323,44 @@ def test_the_grid_pattern_equals_a_naive_loop():
             means = [tile[p::4, q::4].mean() for p in range(4) for q in range(4)]
             variances.append(torch.stack(means).var(correction=0))
     torch.testing.assert_close(grid_pattern(image), torch.stack(variances).mean())
+
+
+def test_styles_of_different_statistics_are_each_measured_by_their_own():
+    texts = ["gram", "eigen top=50%", "meanstd", "eigen top=50%", "projected rank=2"]
+    pictures_of = [[STYLES[i % 2]] for i in range(5)]
+    mixed = PerceptualLoss(loss_network(), style_loss=texts)
+    mixed.set_styles(pictures_of)
+    assert len(mixed.groups) == 4  # styles of one statistic share a batch of targets
+    photos = pictures(6)
+    index = torch.tensor([3, 0, 4, 1, 1, 2])
+    found = mixed(photos, photos, index)["style_per_image"]
+    for place, style_id in enumerate(index.tolist()):
+        single = PerceptualLoss(loss_network(), style_loss=texts[style_id])
+        single.set_styles([pictures_of[style_id]])
+        alone = single(photos[place][None], photos[place][None], torch.tensor([0]))["style"]
+        torch.testing.assert_close(found[place], alone, rtol=1e-4, atol=1e-7)
+
+
+def test_patches_are_instances_of_the_picture():
+    picture = pictures(1, 64, 96, seed=3)[0]
+    patched = loss_of(picture, style_loss="gram patches=2x3 instances=max")
+    parts = [picture[:, y : y + 32, x : x + 32] for y in (0, 32) for x in (0, 32, 64)]
+    pieces = PerceptualLoss(loss_network(), style_loss="gram instances=max")
+    pieces.set_styles([parts])
+    for layer, (target, _) in patched.groups[0].targets.items():
+        assert torch.equal(target, pieces.groups[0].targets[layer][0])
+
+
+def test_a_rank_that_a_layer_lacks_is_told_with_the_layer():
+    with pytest.raises(FstError, match=r"eigen top=5, relu1_1: 5 eigenpairs.*4 channels"):
+        loss_of(STYLES[0], style_loss="eigen top=5")
+
+
+def test_style_losses_must_be_one_or_one_a_style():
+    with pytest.raises(FstError, match="2 style losses for 1 styles"):
+        loss_of(STYLES[0], style_loss=["gram", "meanstd"])
+
+
+def test_only_gram_has_a_classic_form():
+    with pytest.raises(FstError, match="'meanstd' has no classic form"):
+        PerceptualLoss(loss_network(), style_loss="meanstd", classic=True)

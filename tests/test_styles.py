@@ -121,3 +121,44 @@ def test_a_style_turns_into_plain_values():
     plain = Style("wave", ("a.png", "b.png")).as_dict()
     assert plain == {"name": "wave", "images": ["a.png", "b.png"]}
     assert type(plain["images"]) is list
+
+
+def test_a_specification_is_one_style_with_its_options(tmp_path):
+    wave = str(picture(tmp_path / "wave.png"))
+    folder = tmp_path / "signac"
+    for name in "ab":
+        picture(folder / f"{name}.png")
+    read = read_styles(
+        [
+            wave,
+            {"images": wave, "statistic": "eigen", "options": {"slice": ["10%", "20%"]}},
+            {"images": [str(folder), wave], "name": "all of it", "weight": 3, "size": 256},
+            {"images": str(folder), "statistic": "gram instances=max", "options": {"ones": True}},
+        ]
+    )
+    assert [style.name for style in read] == ["wave", "wave-2", "all_of_it", "signac"]
+    assert read[1].statistic == "eigen slice=10%-20%"
+    assert len(read[2].images) == 3 and (read[2].weight, read[2].size_px) == (3, 256)
+    assert read[3].statistic == "gram instances=max ones=yes"  # refused where it is read
+    assert [Style.from_dict(style.as_dict()) for style in read] == read
+
+
+@pytest.mark.parametrize(
+    ("specification", "part"),
+    [
+        ({}, "no images"),
+        ({"images": []}, "no images"),
+        ({"image": "a.png"}, "unknown key 'image'"),
+        ({"images": "missing.png"}, "missing.png"),
+        ({"images": "a.png", "weight": "much"}, "weight 'much'"),
+        ({"images": "a.png", "size": 0}, "size 0"),
+        ({"images": "a.png", "options": {"top": 3}}, "options need a statistic"),
+        ({"images": "a.png", "statistic": "eigen", "options": "top"}, "options 'top'"),
+    ],
+)
+def test_a_wrong_specification_is_told_in_one_line(tmp_path, monkeypatch, specification, part):
+    picture(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FstError) as error:
+        read_styles([specification])
+    assert part in str(error.value) and "\n" not in str(error.value)

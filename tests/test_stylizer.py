@@ -127,3 +127,36 @@ def test_saving_never_replaces_a_file_unasked(stylizer, tmp_path):
     assert images.load(path).max() == 0
     stylizer.save(torch.ones(3, 20, 20), path, overwrite=True)
     assert images.load(path).min() == 1
+
+
+@pytest.fixture(scope="module")
+def lined(network, tmp_path_factory):
+    """Styles 0 and 2 show one painting."""
+    path = tmp_path_factory.mktemp("model") / "m.safetensors"
+    styles = [{"name": n, "images": [f]} for n, f in zip(NAMES, ("a", "b", "a"), strict=True)]
+    return Stylizer(save_style_model(path, network, describe(network, styles, {})))
+
+
+def test_texture_runs_from_the_first_id_of_a_painting_to_its_last(lined):
+    image = torch.rand(3, 24, 24)
+    assert lined.texture_line("wave") == lined.texture_line(2) == [0, 2]
+    for style_id, texture in ((0, 0.0), (2, 1.0)):
+        end = lined.stylize(image, 0, texture=texture)
+        assert torch.equal(end, lined.stylize(image, style_id))
+    assert lined.style_weights(2, 0.25)[0].tolist() == [0.75, 0, 0.25]
+
+
+def test_a_line_of_three_has_its_second_id_in_the_middle(network, tmp_path):
+    styles = [{"name": name, "images": ["a.jpg"]} for name in NAMES]
+    path = save_style_model(tmp_path / "m.safetensors", network, describe(network, styles, {}))
+    stylizer = Stylizer(path)
+    for texture, weights in ((0.5, [0, 1, 0]), (0.25, [0.5, 0.5, 0]), (0.75, [0, 0.5, 0.5])):
+        assert stylizer.style_weights(0, texture)[0].tolist() == weights
+
+
+def test_texture_is_refused_where_there_is_none(lined):
+    with pytest.raises(FstError, match=r"'rain' has no texture to choose: train its picture"):
+        lined.stylize(torch.rand(3, 20, 20), "rain", texture=0.5)
+    for texture in (-0.1, 1.1, float("nan")):
+        with pytest.raises(FstError, match="from 0 to 1"):
+            lined.style_weights(0, texture)

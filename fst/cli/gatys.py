@@ -142,19 +142,20 @@ def _start(args: argparse.Namespace) -> "str | Tensor":
 def _loss(args: argparse.Namespace, device: str) -> "PerceptualLoss":
     import torch
 
-    from fst.losses.perceptual import CLASSIC_WEIGHTS, DEFAULT_WEIGHTS, PerceptualLoss
+    from fst.gatys.optimization import CONTENT_LAYER, WEIGHTS
+    from fst.losses.perceptual import CLASSIC_WEIGHTS, PerceptualLoss
     from fst.networks.combined import load_loss_networks
 
-    defaults = CLASSIC_WEIGHTS if args.classic_weights else DEFAULT_WEIGHTS
+    defaults = CLASSIC_WEIGHTS if args.classic_weights else WEIGHTS
     given = (args.content_weight, args.style_weight, args.tv_weight)
-    network = load_loss_networks(args.loss_weights or args.loss_network)
+    network = load_loss_networks(args.loss_weights or args.loss_network, args.pooling)
     return PerceptualLoss(
         # The convolutions of CPUs and tensor cores prefer this layout.
         network.to(device).to(memory_format=torch.channels_last),
-        content_layer=args.content_layer,
+        content_layer=args.content_layer or CONTENT_LAYER,
         style_layers=args.style_layers,
         weights=tuple(d if g is None else g for g, d in zip(given, defaults, strict=True)),
-        style_loss=args.style_loss,
+        style_loss=" ".join(args.style_loss),
         classic=args.classic_weights,
     )
 

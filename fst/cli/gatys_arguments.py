@@ -72,10 +72,11 @@ def _add_descent(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
-    add_loss_network(parser)
+    add_loss_network(parser, "deeper: freer forms (relu4_2)")
     add = parser.add_argument
+    add("--pooling", choices=("avg", "max"), default="avg", help="of the loss network (avg)")
     add("--content-weight", type=number, metavar="W", help="weight of content (1)")
-    add("--style-weight", type=number, metavar="W", help="weight of style (5)")
+    add("--style-weight", type=number, metavar="W", help="weight of style (30)")
     add("--tv-weight", type=number, metavar="W", help="weight of smoothness (0)")
 
 

@@ -40,6 +40,7 @@ _EXAMPLES = """examples:
   fst-infer --list-styles                        what the model can paint
   fst-infer photo.jpg --style wave               writes photo_wave.jpg here
   fst-infer photo.jpg --style-id 2 -o new.png    names the output file
+  fst-infer photo.jpg --style wave --texture 0.4     where it was trained several times
   fst-infer photo.jpg holiday/ 'raw/*.png' --all-styles -o out/ --size 1080
 
 Written paths go to stdout, all else to stderr. Exit code: 0 all painted, 1 some picture failed,
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--style-id", nargs="+", action="extend", type=_style_id, metavar="N", help="style by id")
     add("--style", nargs="+", action="extend", metavar="NAME", help="style by name")
     add("--all-styles", action="store_true", help="paint in every style of the model")
+    add("--texture", type=_share, metavar="T", help="0 to 1 along the ids of one painting")
     add("--list-styles", action="store_true", help="show id, name and number of pictures; stop")
     add("--model", metavar="FILE", help="a .safetensors style model or a .ckpt (newest run)")
     add("-o", "--output", metavar="PATH", help="folder, or file for one picture (this folder)")
@@ -89,6 +91,12 @@ def _style_id(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a style id; ids are 0, 1, 2..., and pictures go before --style-id"
         ) from None
+
+
+def _share(text: str) -> float:
+    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or float(text) > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return float(text)
 
 
 def _size_px(text: str) -> int:
@@ -109,6 +117,9 @@ def _run(args: argparse.Namespace) -> int:
         stylizer = _open_model(args.model, device, args.precision, wanted)
         if not args.list_styles:
             styles = _choose_styles(stylizer, args, problems)
+            if args.texture is not None:
+                for style_id in styles:
+                    stylizer.style_weights(style_id, args.texture)  # is there a line?
     if not args.list_styles:
         photos = _find_photos(args.inputs, problems)
         with noting(problems):
@@ -277,7 +288,7 @@ def _paint_photo(
         content = images.load(photo, args.size)
         _check_size(photo, content)
         for style_id, path in targets:
-            painting = stylizer.stylize(content, style_id)
+            painting = stylizer.stylize(content, style_id, texture=args.texture)
             path = free_path(path, protected) if args.overwrite else images.unused_path(path)
             images.save(painting, path, overwrite=args.overwrite)
             protected |= {identity(path)} - {None}

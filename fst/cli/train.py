@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fst.cli.train_arguments import parse
+from fst.cli.train_statistics import check_statistics
 from fst.errors import FstError
 
 # In a run that begins from a trained network: for which share of its steps the styles' rows learn
@@ -55,7 +56,8 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
             return None
 
     styles = attempt(_styles, settings)
-    attempt(_check_loss_network, settings)
+    if attempt(_check_loss_network, settings):
+        attempt(check_statistics, settings, styles or [])
     attempt(_check_sizes, settings)
     if styles:
         attempt(_check_counts, settings, len(styles))
@@ -98,18 +100,13 @@ def _styles(settings: Any) -> list:
     return read_styles(settings.styles or [])
 
 
-def _check_loss_network(settings: Any) -> None:
+def _check_loss_network(settings: Any) -> bool:
     """A weights file must be readable before anything else starts; downloads come later."""
     from fst.losses.perceptual import PerceptualLoss
-    from fst.losses.style import STYLE_LOSSES
     from fst.networks.combined import load_loss_networks
     from fst.networks.vgg import CONVS_PER_STAGE
 
     names = settings.loss_weights or [settings.loss_network]
-    if settings.style_loss not in STYLE_LOSSES or settings.style_loss == "classic":
-        # "classic" needs its own weights: --classic-weights chooses both.
-        known = ", ".join(name for name in STYLE_LOSSES if name != "classic")
-        raise FstError(f"--style-loss {settings.style_loss}: unknown, choose among {known}")
     files = [name for name in names if name not in CONVS_PER_STAGE]
     if len(files) < len(names):  # the rest is downloaded later
         for file in files:
@@ -117,6 +114,7 @@ def _check_loss_network(settings: Any) -> None:
     else:
         layers = {k: getattr(settings, k) for k in ("content_layer", "style_layers")}
         PerceptualLoss(load_loss_networks(names), **layers)
+    return True
 
 
 def _check_sizes(settings: Any) -> None:
@@ -237,7 +235,7 @@ def _module(settings: Any, styles: list):
         tv_weight=settings.tv_weight,
         grid_weight=0.0 if settings.classic_weights else settings.grid_weight,
         classic_weights=settings.classic_weights,
-        style_loss=settings.style_loss,
+        style_loss=" ".join(settings.style_loss),
         style_size_px=_one_or_each(settings.style_size),
         learning_rate=settings.lr,
         **_beginning(settings),

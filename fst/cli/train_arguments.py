@@ -24,7 +24,7 @@ CONFIG_NAME = "config.yaml"
 SCRATCH_STEPS, WARM_STEPS = 4000, 400
 SCRATCH_TRUNK = (0.5, 5)  # width and residual blocks
 LIST_FLAGS = ("styles", "content", "held_out", "style_size", "style_weight", "loss_weights",
-    "style_layers")  # fmt: skip
+    "style_layers", "style_loss")  # fmt: skip
 # What the command decides itself; --steps and the callbacks take their place.
 TRAINER_SKIP = {
     "max_steps",
@@ -185,7 +185,9 @@ def _trainer_names(trainer_class: type) -> list[str]:
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--styles", type=str, nargs="+", metavar="FILE", help="a style each; a folder is one")
+    # YAML files may specify a style; the parser of --help knows only types that can be called.
+    style = str if type(parser) is argparse.ArgumentParser else str | dict
+    add("--styles", type=style, nargs="+", metavar="FILE", help="a style each; a folder is one")
     add("--content", type=str, nargs="+", metavar="DIR", help="photos to train on (drawn scenes)")
     add("--held-out", type=str, nargs="+", metavar="DIR", help="photos for review only")
     add("--size", type=PositiveInt, default=256, metavar="PX", help="side of the crops (256)")
@@ -214,7 +216,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
-    add_loss_network(parser)
+    add_loss_network(parser, "relu3_2 (vgg19), relu3_3 (vgg16)")
     add = parser.add_argument
     add("--content-weight", type=NonNegativeFloat, metavar="W", help="weight of content (1)")
     add("--style-weight", type=NonNegativeFloat, nargs="+", metavar="W",

@@ -1,12 +1,14 @@
 """The training objective: content, style and smoothness, each dimensionless."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from fst.errors import FstError
-from fst.losses.style import STYLE_LOSSES
+from fst.losses.statistic import Statistic, read_statistic
+from fst.losses.style import CLASSIC, Targets
 from fst.networks.vgg import LossNetwork
 
 # Content at the third stage keeps shapes and frees textures; styles at every scale
@@ -22,6 +24,35 @@ GRID_PERIOD_PX, GRID_TILE_PX = 4, 64
 # the classic ones are those of the published Johnson recipes for absolute sums.
 DEFAULT_WEIGHTS = (1.0, 5.0, 0.0)
 CLASSIC_WEIGHTS = (1e5, 1e10, 0.0)
+
+
+@dataclass(frozen=True)
+class StyleGroup:
+    """The styles that share a statistic.
+
+    Attributes:
+        statistic: Theirs.
+        ids: Their style ids.
+        targets: Layer to tensors of (len(ids), ...), one row a style.
+    """
+
+    statistic: Statistic
+    ids: tuple[int, ...]
+    targets: dict[str, Targets]
+
+    def members(self, style_index: Tensor) -> tuple[Tensor, Tensor]:
+        """Where style ids (B,) are of this group, and their rows in `targets`."""
+        ids = torch.tensor(self.ids, device=style_index.device)
+        return (style_index[:, None] == ids).nonzero(as_tuple=True)
+
+    def distance(self, features: Tensor, *targets: Tensor) -> Tensor:
+        """Distances (B,) of features from the targets of their styles, fp32."""
+        return self.statistic.loss.distance(features, *targets).float()
+
+    def to(self, device: torch.device) -> "StyleGroup":
+        """The same with targets on a device."""
+        moved = {n: tuple(t.to(device) for t in parts) for n, parts in self.targets.items()}
+        return replace(self, targets=moved)
 
 
 class PerceptualLoss:
@@ -40,7 +71,7 @@ class PerceptualLoss:
         content_layer: str | None = None,
         style_layers: Sequence[str] | None = None,
         weights: tuple[float, float | Sequence[float], float] | None = None,
-        style_loss: str = "gram",
+        style_loss: str | Sequence[str] = "gram",
         classic: bool = False,
     ) -> None:
         """Choose layers and weights.
@@ -51,23 +82,22 @@ class PerceptualLoss:
             style_layers: Layers that measure style; by default one of each stage.
             weights: Of content, style and total variation; by default those of the mode. That of
                 style may be a sequence, one for each style id.
-            style_loss: Name in `STYLE_LOSSES`.
+            style_loss: Statistic with its options, see `read_statistic`; or one for each style id.
             classic: Absolute sums and their weights (Johnson et al. 2016), not relative ones.
 
         Raises:
-            FstError: The network lacks a layer, or the style loss is unknown.
+            FstError: The network lacks a layer, or a style loss is unknown or not for `classic`.
         """
-        # "classic" needs its own weights: the option of that name chooses both.
-        known = [name for name in STYLE_LOSSES if name != "classic"]
-        if style_loss not in known:
-            raise FstError(f"style loss {style_loss!r} is unknown: choose among {', '.join(known)}")
+        texts = [style_loss] if isinstance(style_loss, str) else style_loss
+        self.statistics = [read_statistic(text) for text in texts]
+        if classic:
+            self.statistics = [_classic(statistic) for statistic in self.statistics]
         self.loss_network = loss_network
         self.content_layer = content_layer or CONTENT_LAYER[loss_network.topology]
         self.style_layers = tuple(style_layers or STYLE_LAYERS[loss_network.topology])
         self.classic = classic
         self.weights = weights or (CLASSIC_WEIGHTS if classic else DEFAULT_WEIGHTS)
-        self.style_loss = STYLE_LOSSES["classic" if classic else style_loss]
-        self.targets: dict[str, Tensor] = {}  # layer -> (S, ...)
+        self.groups: list[StyleGroup] = []
         loss_network.require([self.content_layer, *self.style_layers])
 
     @torch.no_grad()
@@ -78,18 +108,44 @@ class PerceptualLoss:
             styles: For each style id the pictures of that style, each (3, H, W) in [0, 1], on the
                 device of the loss network and at the size whose strokes are wanted. None at all
                 leaves style out of the loss.
+
+        Raises:
+            FstError: A statistic does not fit a layer or a picture, or there is not one statistic,
+                or one for each style.
         """
-        targets: dict[str, list[Tensor]] = {layer: [] for layer in self.style_layers}
-        for images in styles:
-            features = [self.loss_network(image[None], self.style_layers) for image in images]
-            for layer in self.style_layers:
-                targets[layer].append(self.style_loss.target([f[layer] for f in features]))
-        self.targets = {layer: torch.stack(rows) for layer, rows in targets.items() if rows}
+        statistics = self.statistics * (len(styles) if len(self.statistics) == 1 else 1)
+        if len(statistics) != len(styles):
+            raise FstError(f"{len(statistics)} style losses for {len(styles)} styles")
+        members: dict[str, list[int]] = {}
+        for style_id, statistic in enumerate(statistics):
+            members.setdefault(statistic.text, []).append(style_id)
+        self.groups = []
+        for ids in members.values():
+            rows = [self._targets(statistics[ids[0]], styles[style_id]) for style_id in ids]
+            targets = {
+                layer: tuple(
+                    torch.stack(parts) for parts in zip(*(r[layer] for r in rows), strict=True)
+                )
+                for layer in self.style_layers
+            }
+            self.groups.append(StyleGroup(statistics[ids[0]], tuple(ids), targets))
+
+    def _targets(self, statistic: Statistic, pictures: Sequence[Tensor]) -> dict[str, Targets]:
+        """The targets of one style, layer by layer."""
+        instances = [part for picture in pictures for part in statistic.pictures(picture)]
+        features = [self.loss_network(image[None], self.style_layers) for image in instances]
+        targets = {}
+        for layer in self.style_layers:
+            try:
+                targets[layer] = statistic.loss.target([f[layer] for f in features])
+            except FstError as error:
+                raise FstError(f"style loss {statistic.text}, {layer}: {error}") from None
+        return targets
 
     def to(self, device: torch.device) -> "PerceptualLoss":
         """Move the loss network and the targets."""
         self.loss_network.to(device)
-        self.targets = {layer: target.to(device) for layer, target in self.targets.items()}
+        self.groups = [group.to(device) for group in self.groups]
         return self
 
     def __call__(self, stylized: Tensor, content: Tensor, style_index: Tensor) -> dict[str, Tensor]:
@@ -126,15 +182,15 @@ class PerceptualLoss:
             style_index: (B,) style ids, int64. Without styles (`set_styles` not called, or called
                 with none) style is left out, its terms are 0.
         """
-        style_layers = self.style_layers if self.targets else ()
+        style_layers = self.style_layers if self.groups else ()
         layers = {*style_layers, *([] if target is None else [self.content_layer])}
         features = self.loss_network(stylized, layers) if layers else {}
         content = stylized.new_zeros((), dtype=torch.float32)
         if target is not None:
             content = self._content(features[self.content_layer].float(), target).mean()
+        members = self._members(style_index)
         by_layer = {
-            layer: self.style_loss.distance(features[layer], self.targets[layer][style_index])
-            for layer in style_layers
+            layer: self._style(features[layer], layer, members) for layer in style_layers
         }  # each (B,)
         style = torch.stack(list(by_layer.values()) or [content.new_zeros(len(stylized))])
         # The classic recipes add the layers up.
@@ -149,6 +205,24 @@ class PerceptualLoss:
             **{f"style/{layer}": d.detach().mean() for layer, d in by_layer.items()},
         }
 
+    def _members(self, style_index: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """For each group the places of its images in the batch and the rows of their targets."""
+        if len(self.groups) == 1:  # spares a GPU the waiting for how many they are
+            return [(torch.arange(len(style_index), device=style_index.device), style_index)]
+        return [group.members(style_index) for group in self.groups]
+
+    def _style(
+        self, features: Tensor, layer: str, members: Sequence[tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        """Distances (B,) at one layer, each image by the statistic of its style."""
+        distances = features.new_zeros(len(features), dtype=torch.float32)
+        for group, (places, rows) in zip(self.groups, members, strict=True):
+            if len(places):
+                targets = (target[rows] for target in group.targets[layer])
+                own = features if len(places) == len(features) else features[places]
+                distances = distances.index_put((places,), group.distance(own, *targets))
+        return distances
+
     def _total(self, content: Tensor, style: Tensor, tv: Tensor, style_index: Tensor) -> Tensor:
         w_content, w_style, w_tv = self.weights
         if not isinstance(w_style, int | float):
@@ -159,6 +233,17 @@ class PerceptualLoss:
         if self.classic:
             return (features - target).square().mean((1, 2, 3))
         return content_distance(features, target)
+
+
+def _stacked(rows: Sequence[Targets]) -> Targets:
+    """Targets of several styles as one batch."""
+    return tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
+
+
+def _classic(statistic: Statistic) -> Statistic:
+    if statistic.text != "gram":
+        raise FstError(f"style loss {statistic.text!r} has no classic form: use gram")
+    return replace(statistic, loss=CLASSIC)
 
 
 def content_distance(features: Tensor, target: Tensor) -> Tensor:

@@ -1,4 +1,8 @@
-"""The style losses by name: each a statistic of the style images and a distance from it."""
+"""The style losses by name: each a statistic of the style images and a distance from it.
+
+A statistic is written as its name and options: "gram", "eigen top=5%", "eigen slice=10%-20%",
+"projected rank=10% patches=3x3", "meanstd instances=max". `fst.losses.statistic` reads that.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -6,7 +10,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fst.losses import moments
+from fst.losses.eigen import Amount, count_of, eigenpairs, part, span
 from fst.losses.gram import gram_matrix
+
+Targets = tuple[Tensor, ...]
+Features = Sequence[Tensor]  # of the images of ONE style, each (1, C, H, W)
+QUANTILES = 256  # bins of `sliced`
+FLOOR = 1e-12  # a black style image has an all-zero Gram matrix at relu1_1 at worst
 
 
 class StyleLoss(NamedTuple):
@@ -14,21 +25,34 @@ class StyleLoss(NamedTuple):
 
     Attributes:
         target: Takes the features of the images of ONE style, each (1, C, H, W), and returns its
-            target, of any shape without a batch dimension.
-        distance: Takes features (B, C, H, W) and the targets of their styles (B, ...), and
+            target: tensors of any shape without a batch dimension.
+        distance: Takes features (B, C, H, W) and the targets of their styles, each (B, ...), and
             returns the distances (B,), fp32.
     """
 
-    target: Callable[[Sequence[Tensor]], Tensor]
-    distance: Callable[[Tensor, Tensor], Tensor]
+    target: Callable[[Features], Targets]
+    distance: Callable[..., Tensor]
 
 
-def gram_target(features: Sequence[Tensor]) -> Tensor:
-    """Elementwise mean of the Gram matrices of a style's images: (C, C)."""
-    return torch.cat([gram_matrix(image) for image in features]).mean(0)
+# ---- Gram matrices and parts of them -----------------------------------------------------------
 
 
-def gram_distance(features: Tensor, targets: Tensor) -> Tensor:
+def aggregated(rows: Tensor, instances: str) -> Tensor:
+    """Mean, max or min over the first dimension, one row an instance, element by element.
+
+    Thesis, "descriptive statistics". Maxima and minima of Gram matrices are symmetric, but can
+    have negative eigenvalues.
+    """
+    return {"mean": rows.mean, "max": rows.amax, "min": rows.amin}[instances](0)
+
+
+def gram_target(features: Features, instances: str = "mean") -> Targets:
+    """Gram matrices of a style's images as one: A (C, C), and ||A||_F^2."""
+    matrix = aggregated(torch.cat([gram_matrix(image) for image in features]), instances)
+    return matrix, matrix.square().sum()
+
+
+def gram_distance(features: Tensor, targets: Tensor, size: Tensor) -> Tensor:
     """Relative squared distance of Gram matrices: ||G(y) - A||_F^2 / ||A||_F^2.
 
     Gatys et al. 2016, eq. 4. Differs from the paper: divided by the size of the target, so that
@@ -37,26 +61,194 @@ def gram_distance(features: Tensor, targets: Tensor) -> Tensor:
     Args:
         features: (B, C, H, W).
         targets: A, (B, C, C).
+        size: ||A||_F^2, (B,).
 
     Returns:
         (B,), at least 0.
     """
     squares = (gram_matrix(features) - targets).square().sum((1, 2))
-    # A black style image has an all-zero Gram matrix at relu1_1 at worst; 1e-12 keeps it finite.
-    return squares / targets.square().sum((1, 2)).clamp_min(1e-12)
+    return squares / size.clamp_min(FLOOR)
 
 
-def classic_distance(features: Tensor, targets: Tensor) -> Tensor:
+def gram(instances: str = "mean") -> StyleLoss:
+    """All that Gram matrices say (Gatys et al. 2016)."""
+    return StyleLoss(lambda features: gram_target(features, instances), gram_distance)
+
+
+def eigen(
+    top: Amount | None = None,
+    bottom: Amount | None = None,
+    slice: tuple[Amount, Amount] | None = None,
+    ones: bool = False,
+    instances: str = "mean",
+) -> StyleLoss:
+    """Some eigenpairs of the target: ||G(y) - P_K L_K P_K^T||_F^2 / ||A||_F^2 (thesis).
+
+    Relative to the whole target, so that a part that says little weighs little.
+
+    Args:
+        top: The largest so many; this, `bottom` or `slice`.
+        bottom: The smallest so many.
+        slice: From after so many to so many, sorted from the largest.
+        ones: The last of them is replaced by the ones-vector with a tiny eigenvalue.
+        instances: How several images become one target: mean, max or min.
+    """
+
+    def target(features: Features) -> Targets:
+        matrix, size = gram_target(features, instances)
+        return part(matrix, *span(len(matrix), top, bottom, slice), ones), size
+
+    return StyleLoss(target, gram_distance)
+
+
+def projected_distance(features: Tensor, vectors: Tensor, images: Tensor, size: Tensor) -> Tensor:
+    """||G(y) P - P L||_F^2 / ||P L||_F^2 (thesis, "modified style loss").
+
+    G(y) P is F (F^T P) / N: the C x C matrix is never made.
+
+    Args:
+        features: F, (B, C, H, W).
+        vectors: P, (B, C, k).
+        images: P L, (B, C, k).
+        size: ||P L||_F^2, (B,).
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        flat = moments.wide(features)  # (B, C, N)
+        along = flat.mT @ vectors.to(flat.dtype)  # (B, N, k)
+        turned = flat @ along / flat.shape[2]  # (B, C, k)
+    return (turned - images).square().sum((1, 2)) / size.clamp_min(FLOOR)
+
+
+def projected(rank: Amount = 0.1, instances: str = "mean") -> StyleLoss:
+    """The Gram matrix along the target's leading eigenvectors: C x k numbers, not C x C (thesis).
+
+    Args:
+        rank: k.
+        instances: How several images become one target: mean, max, min; or beside: each with its
+            own eigenvectors, side by side.
+    """
+
+    def target(features: Features) -> Targets:
+        matrices = [gram_matrix(image)[0] for image in features]
+        if instances != "beside":
+            matrices = [aggregated(torch.stack(matrices), instances)]
+        vectors, images = [], []
+        for matrix in matrices:
+            k = count_of(rank, len(matrix))
+            values, columns = eigenpairs(matrix)
+            vectors.append(columns[:, :k].to(matrix.dtype))
+            images.append((columns[:, :k] * values[:k]).to(matrix.dtype))
+        beside = torch.cat(images, 1)
+        return torch.cat(vectors, 1), beside, beside.square().sum()
+
+    return StyleLoss(target, projected_distance)
+
+
+def classic_distance(features: Tensor, targets: Tensor, size: Tensor) -> Tensor:
     """Mean squared difference of Gram matrices over C H W (Johnson et al. 2016, eq. 4).
 
     Differs from the paper: a mean over the C x C entries, as the widely used implementations do
-    and as the weight 1e10 presumes.
+    and as the weight 1e10 presumes. `size` is not used.
     """
     channels = features.shape[1]
     return ((gram_matrix(features) - targets) / channels).square().mean((1, 2))
 
 
-STYLE_LOSSES: dict[str, StyleLoss] = {
-    "gram": StyleLoss(gram_target, gram_distance),
-    "classic": StyleLoss(gram_target, classic_distance),
+# ---- moments and distributions -----------------------------------------------------------------
+
+
+def meanstd(instances: str = "mean") -> StyleLoss:
+    """Mean and standard deviation of each channel (Huang & Belongie 2017, eq. 13), relative.
+
+    (||m(y) - m||^2 + ||s(y) - s||^2) / (||m||^2 + ||s||^2)
+    """
+
+    def target(features: Features) -> Targets:
+        rows = [torch.stack(moments.channel_moments(image), 1) for image in features]
+        both = aggregated(torch.cat(rows), instances)  # (2, C)
+        return both, both.square().sum()
+
+    def distance(features: Tensor, both: Tensor, size: Tensor) -> Tensor:
+        ours = torch.stack(moments.channel_moments(features), 1)
+        return (ours - both).square().sum((1, 2)) / size.clamp_min(FLOOR)
+
+    return StyleLoss(target, distance)
+
+
+def covariance(instances: str = "mean") -> StyleLoss:
+    """Gram matrices of centred features: ||S(y) - T||_F^2 / ||T||_F^2, whatever the means are."""
+
+    def target(features: Features) -> Targets:
+        rows = [moments.covariance_matrix(image)[1] for image in features]
+        matrix = aggregated(torch.cat(rows), instances)
+        return matrix, matrix.square().sum()
+
+    def distance(features: Tensor, targets: Tensor, size: Tensor) -> Tensor:
+        squares = (moments.covariance_matrix(features)[1] - targets).square().sum((1, 2))
+        return squares / size.clamp_min(FLOOR)
+
+    return StyleLoss(target, distance)
+
+
+def wasserstein(instances: str = "mean") -> StyleLoss:
+    """Squared 2-Wasserstein distance of normal distributions over ||n||^2 + tr(T).
+
+    See `moments.gaussian_wasserstein`. 1 is the distance of a black image. Of maxima and minima
+    of covariances the negative part is cut off.
+    """
+
+    def target(features: Features) -> Targets:
+        pairs = [moments.covariance_matrix(image) for image in features]
+        mean, matrix = (aggregated(torch.cat(rows), instances) for rows in zip(*pairs, strict=True))
+        root = moments.positive_root(matrix)
+        return mean, root, mean.square().sum() + root.square().sum()
+
+    def distance(features: Tensor, mean: Tensor, root: Tensor, size: Tensor) -> Tensor:
+        squared = moments.gaussian_wasserstein(*moments.covariance_matrix(features), mean, root)
+        return (squared / size.double().clamp_min(FLOOR)).to(mean.dtype)
+
+    return StyleLoss(target, distance)
+
+
+def sliced(directions: int | None = None, seed: int = 0, instances: str = "mean") -> StyleLoss:
+    """Sliced Wasserstein distance (Heitz et al. 2021, eq. 4), relative to the target's size.
+
+    Features are projected on random directions and sorted; the distance is that of the sorted
+    projections. Differs from the paper: the directions stay, so that L-BFGS sees one function, and
+    the sorted projections are averaged in 256 bins, so that image sizes may differ.
+
+    Args:
+        directions: How many; as many as channels by default.
+        seed: Of the directions.
+        instances: How several images become one target: mean, max or min of the bins.
+    """
+
+    def along(features: Tensor) -> Tensor:
+        channels = features.shape[1]
+        return moments.directions(channels, directions or channels, seed).to(features.device)
+
+    def target(features: Features) -> Targets:
+        rows = [moments.quantiles(image, along(image), QUANTILES) for image in features]
+        bins = aggregated(torch.cat(rows), instances)  # (K, Q)
+        return bins, bins.square().sum()
+
+    def distance(features: Tensor, bins: Tensor, size: Tensor) -> Tensor:
+        ours = moments.quantiles(features, along(features), QUANTILES)
+        return (ours - bins).square().sum((1, 2)) / size.clamp_min(FLOOR)
+
+    return StyleLoss(target, distance)
+
+
+# ---- by name -----------------------------------------------------------------------------------
+
+# Their keyword arguments are the options that users write.
+STYLE_LOSSES: dict[str, Callable[..., StyleLoss]] = {
+    "gram": gram,
+    "eigen": eigen,
+    "projected": projected,
+    "meanstd": meanstd,
+    "covariance": covariance,
+    "wasserstein": wasserstein,
+    "sliced": sliced,
 }
+CLASSIC = StyleLoss(gram_target, classic_distance)

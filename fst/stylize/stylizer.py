@@ -80,21 +80,61 @@ class Stylizer:
         hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names[:10])}"
         raise FstError(f"the model has no style {style!r}: {hint}")
 
+    def texture_line(self, style: int | str) -> list[int]:
+        """The ids of the styles that show the same pictures, in order: how one painting's texture
+        grows, where it was trained several times with different statistics, sizes or weights.
+        """
+        shown = self.styles[self.style_id(style)].get("images")
+        return [i for i, other in enumerate(self.styles) if other.get("images") == shown]
+
+    def style_weights(self, style: int | str, texture: float | None = None) -> Tensor:
+        """How much of each style is in a painting, (1, S), adding up to 1.
+
+        Args:
+            style: Id or name.
+            texture: Place on the style's `texture_line`, from 0 (its first id) to 1 (its last);
+                between two ids their rows are blended (Dumoulin et al. 2017, section 3.3). None
+                paints in the style itself.
+
+        Raises:
+            FstError: There is no such style, or no line; or the place is not within [0, 1].
+        """
+        style_id = self.style_id(style)
+        if texture is None:
+            return self.network.one_hot(torch.tensor([style_id], device=self.device))
+        if not 0 <= texture <= 1:
+            raise FstError(f"texture {texture:g}: expected a number from 0 to 1")
+        line = self.texture_line(style_id)
+        if len(line) < 2:
+            raise FstError(
+                f"style {self.style_names[style_id]!r} has no texture to choose: train its picture "
+                "several times in one model, with different statistics"
+            )
+        place = texture * (len(line) - 1)
+        low = min(int(place), len(line) - 2)
+        weights = torch.zeros(1, self.network.num_styles, device=self.device)
+        weights[0, line[low]], weights[0, line[low + 1]] = low + 1 - place, place - low
+        return weights
+
     @torch.inference_mode()
-    def stylize(self, image: Tensor | str | Path, style: int | str = 0) -> Tensor:
+    def stylize(
+        self, image: Tensor | str | Path, style: int | str = 0, *, texture: float | None = None
+    ) -> Tensor:
         """Paint one image.
 
         Args:
             image: (3, H, W) RGB in [0, 1], or a file.
             style: Id or name.
+            texture: How much of the style's texture, see `style_weights`.
 
         Returns:
             (3, H, W) in [0, 1] on the CPU, fp32, of the size of `image`.
 
         Raises:
-            FstError: The file cannot be read, the image is too small, or there is no such style.
+            FstError: The file cannot be read, the image is too small, or there is no such style or
+                texture.
         """
-        index = torch.tensor([self.style_id(style)], device=self.device)
+        weights = self.style_weights(style, texture)
         content = image if isinstance(image, Tensor) else images.load(image)
         if content.dim() != 3 or content.shape[0] != 3 or min(content.shape[1:]) < MIN_SIZE_PX:
             raise FstError(
@@ -105,7 +145,7 @@ class Stylizer:
         batch = batch.contiguous(memory_format=torch.channels_last)
         bf16 = self.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            painting = self.network(batch, self.network.one_hot(index))[0]
+            painting = self.network(batch, weights)[0]
         return painting.contiguous().cpu()
 
     @staticmethod

@@ -66,7 +66,8 @@ class StyleTransferModule(pl.LightningModule):
         """Make the network; the loss network and the style pictures are read in `setup`.
 
         Args:
-            styles: For each style id {"name": ..., "images": [files]} (`Style.as_dict`).
+            styles: For each style id {"name": ..., "images": [files]} (`Style.as_dict`); "weight",
+                "size_px" and "statistic" of a style outweigh those below.
             width: Scales the channels of the network, see `TransformerNet`.
             num_blocks: Residual blocks of the network.
             loss_network: "vgg19-lite", "vgg16", "vgg19" or a weights file, or several, of which
@@ -78,7 +79,7 @@ class StyleTransferModule(pl.LightningModule):
             tv_weight: Weight of total variation, likewise.
             grid_weight: Weight of patterns in step with the pixel grid, see `grid_pattern`.
             classic_weights: Absolute sums with Johnson's weights.
-            style_loss: Statistic that describes style.
+            style_loss: Statistic that describes style, see `read_statistic`.
             style_size_px: Shorter side of the style pictures, or one for each style id: larger
                 gives larger strokes.
             shift_px: The images are moved by up to this many pixels before the loss network, at
@@ -103,7 +104,7 @@ class StyleTransferModule(pl.LightningModule):
             torch.manual_seed(seed)
             network = TransformerNet(len(styles), width, num_blocks)
         self.network = network.to(memory_format=torch.channels_last)
-        self.styles = [Style(style["name"], tuple(style["images"])) for style in styles]
+        self.styles = [Style.from_dict(style) for style in styles]
         self.perceptual: PerceptualLoss | None = None
         self.metrics: nn.ModuleDict | None = None
         self.final_metrics: dict[str, float] = {}
@@ -132,10 +133,11 @@ class StyleTransferModule(pl.LightningModule):
             content_layer=settings.content_layer,
             style_layers=settings.style_layers,
             weights=self._weights(),
-            style_loss=settings.style_loss,
+            style_loss=[style.statistic or settings.style_loss for style in self.styles],
             classic=settings.classic_weights,
         )
-        self.perceptual.set_styles(self._pictures(settings.style_size_px, device))
+        sizes = self._each(settings.style_size_px, "size_px")
+        self.perceptual.set_styles(self._pictures(sizes, device))
         with torch.no_grad():
             grams = [style_grams(loss_network, self._pictures(px, device)) for px in STYLE_SIZES_PX]
         self.metrics = nn.ModuleDict(
@@ -234,7 +236,7 @@ class StyleTransferModule(pl.LightningModule):
         training = {"step": self.global_step, "settings": settings, "metrics": self.final_metrics}
         # File names only: where they lay on this machine is nobody else's business.
         styles = [
-            {"name": style.name, "images": [Path(image).name for image in style.images]}
+            {**style.as_dict(), "images": [Path(image).name for image in style.images]}
             for style in self.styles
         ]
         networks = settings["loss_network"]
@@ -246,7 +248,16 @@ class StyleTransferModule(pl.LightningModule):
         defaults = CLASSIC_WEIGHTS if self.hparams.classic_weights else DEFAULT_WEIGHTS
         names = ("content_weight", "style_weight", "tv_weight")
         given = (self.hparams[name] for name in names)
-        return tuple(d if g is None else g for g, d in zip(given, defaults, strict=True))
+        content, style, tv = (d if g is None else g for g, d in zip(given, defaults, strict=True))
+        return content, self._each(style, "weight"), tv
+
+    def _each(self, value: Any, name: str) -> Any:
+        """A setting as one value for each style, where styles have their own; else as it is."""
+        own = [getattr(style, name) for style in self.styles]
+        if all(o is None for o in own):
+            return value
+        values = value if isinstance(value, list | tuple) else [value] * len(own)
+        return [v if o is None else o for v, o in zip(values, own, strict=True)]
 
     def _pictures(self, size_px: int | Sequence[int], device: torch.device) -> list[list[Tensor]]:
         return [

@@ -1,0 +1,360 @@
+"""The style statistics against computations of another kind, and their options."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fst.errors import FstError
+from fst.losses import eigen, moments
+from fst.losses.patches import cut
+from fst.losses.statistic import read_statistic
+from fst.losses.style import STYLE_LOSSES, gram_target
+
+
+def features_of(seed=0, channels=6, height=5, width=7, batch=1):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(batch, channels, height, width, generator=generator, dtype=torch.float64)
+    mixing = torch.randn(channels, channels, generator=generator, dtype=torch.float64)
+    return torch.einsum("ij,bjhw->bihw", mixing, values).relu()
+
+
+def distance(text, image, style):
+    """By the statistic of that text, of an image (1, C, H, W) from the pictures of a style."""
+    loss = read_statistic(text).loss
+    return loss.distance(image, *(t[None] for t in loss.target(style))).item()
+
+
+def flat(features):
+    return features[0].flatten(1).numpy()
+
+
+def numpy_gram(features):
+    f = flat(features)
+    return np.array([[np.mean(a * b) for b in f] for a in f])
+
+
+IMAGE, STYLE = features_of(0), features_of(1, height=6, width=4)
+
+
+# ---- eigen -------------------------------------------------------------------------------------
+
+
+def numpy_part(matrix, places):
+    """The sum of outer products of some eigenpairs, largest first, by numpy's general solver."""
+    values, vectors = np.linalg.eig(matrix)
+    order = np.argsort(-np.abs(values))
+    pairs = [(values[i], vectors[:, i]) for i in order]
+    return sum(
+        (value * np.outer(vector, vector) for value, vector in (pairs[p] for p in places)),
+        np.zeros_like(matrix),
+    ).real
+
+
+@pytest.mark.parametrize(
+    ("option", "places"),
+    [("top=2", [0, 1]), ("bottom=2", [4, 5]), ("slice=1-3", [1, 2]), ("slice=50%-100%", [3, 4, 5]),
+     ("top=50%", [0, 1, 2]), ("top=1%", [0])],
+)  # fmt: skip
+def test_eigen_keeps_the_chosen_pairs(option, places):
+    matrix = numpy_gram(STYLE)
+    rebuilt = numpy_part(matrix, places)
+    expected = np.linalg.norm(numpy_gram(IMAGE) - rebuilt) ** 2 / np.linalg.norm(matrix) ** 2
+    assert distance(f"eigen {option}", IMAGE, [STYLE]) == pytest.approx(expected, rel=1e-9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), instances=st.sampled_from(["mean", "max", "min"]))
+def test_all_eigenpairs_are_the_plain_gram_loss(seed, instances):
+    pictures = [features_of(seed), features_of(seed + 1)]
+    plain = distance(f"gram instances={instances}", IMAGE, pictures)
+    for option in ("", "top=100%", "slice=0-6"):
+        whole = distance(f"eigen {option} instances={instances}", IMAGE, pictures)
+        assert whole == pytest.approx(plain, rel=1e-5)
+
+
+def test_slices_add_up_to_the_whole():
+    matrix = gram_target([STYLE])[0]
+    parts = [eigen.part(matrix, start, start + 2) for start in (0, 2, 4)]
+    torch.testing.assert_close(sum(parts), matrix)
+
+
+def test_the_smallest_pair_gives_way_to_the_ones_vector():
+    matrix = numpy_gram(STYLE)
+    largest = np.linalg.eigvalsh(matrix)[-1]
+    ones = np.full((6, 6), 1 / 6)
+    expected = numpy_part(matrix, range(5)) + eigen.ONES_EIGENVALUE * largest * ones
+    target = read_statistic("eigen ones").loss.target([STYLE])[0]
+    np.testing.assert_allclose(target.numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_energy_rank_counts_the_pairs_that_hold_a_share():
+    # Squares 16, 9, 0.01: of 25.01 the first holds 64 %, two 99.96 %.
+    matrix = torch.diag(torch.tensor([0.1, 4.0, -3.0]))
+    assert [eigen.energy_rank(matrix, share) for share in (0.6, 0.9, 0.9999)] == [1, 2, 3]
+
+
+# ---- projected ---------------------------------------------------------------------------------
+
+
+def test_projected_at_full_rank_is_the_rotated_plain_loss():
+    plain = distance("gram", IMAGE, [STYLE])
+    assert distance("projected rank=100%", IMAGE, [STYLE]) == pytest.approx(plain, rel=1e-9)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_projected_is_its_formula(k):
+    values, vectors = np.linalg.eigh(numpy_gram(STYLE))
+    vectors, values = vectors[:, ::-1][:, :k], values[::-1][:k]
+    difference = numpy_gram(IMAGE) @ vectors - vectors * values
+    expected = np.linalg.norm(difference) ** 2 / np.sum(values**2)
+    assert distance(f"projected rank={k}", IMAGE, [STYLE]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_projected_beside_sums_over_the_instances():
+    other = features_of(2)
+    expected, size = 0.0, 0.0
+    for picture in (STYLE, other):
+        values, vectors = np.linalg.eigh(numpy_gram(picture))
+        vectors, values = vectors[:, -2:], values[-2:]
+        expected += np.linalg.norm(numpy_gram(IMAGE) @ vectors - vectors * values) ** 2
+        size += np.sum(values**2)
+    found = distance("projected rank=2 instances=beside", IMAGE, [STYLE, other])
+    assert found == pytest.approx(expected / size, rel=1e-9)
+
+
+def test_projected_target_is_smaller_than_a_gram_matrix():
+    vectors, images, _ = read_statistic("projected rank=2").loss.target([STYLE])
+    assert vectors.shape == images.shape == (6, 2)
+
+
+# ---- instances ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["mean", "max", "min"])
+def test_instances_are_aggregated_element_by_element(how):
+    pictures = [features_of(seed) for seed in (1, 2, 3)]
+    function = {"mean": np.mean, "max": np.max, "min": np.min}[how]
+    matrix = function([numpy_gram(picture) for picture in pictures], axis=0)
+    target = read_statistic(f"gram instances={how}").loss.target(pictures)[0]
+    np.testing.assert_allclose(target.numpy(), matrix, rtol=1e-9)
+    moments_of = [np.stack([flat(p).mean(1), np.sqrt(flat(p).var(1) + 1e-5)]) for p in pictures]
+    target = read_statistic(f"meanstd instances={how}").loss.target(pictures)[0]
+    np.testing.assert_allclose(target.numpy(), function(moments_of, axis=0), rtol=1e-9)
+
+
+# ---- moments and distributions -----------------------------------------------------------------
+
+
+def test_meanstd_is_its_formula():
+    (m, s), (n, t) = ((flat(f).mean(1), np.sqrt(flat(f).var(1) + 1e-5)) for f in (IMAGE, STYLE))
+    expected = (np.sum((m - n) ** 2) + np.sum((s - t) ** 2)) / (np.sum(n**2) + np.sum(t**2))
+    assert distance("meanstd", IMAGE, [STYLE]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_covariance_is_numpys():
+    ours, theirs = (np.cov(flat(f), bias=True) for f in (IMAGE, STYLE))
+    expected = np.linalg.norm(ours - theirs) ** 2 / np.linalg.norm(theirs) ** 2
+    assert distance("covariance", IMAGE, [STYLE]) == pytest.approx(expected, rel=1e-9)
+    assert distance("covariance", IMAGE + 3, [STYLE]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_wasserstein_of_normal_distributions_by_the_general_root():
+    # tr((T^1/2 S T^1/2)^1/2) is the sum of the roots of the eigenvalues of S T.
+    (m, s), (n, t) = ((flat(f).mean(1), np.cov(flat(f), bias=True)) for f in (IMAGE, STYLE))
+    cross = np.sqrt(np.linalg.eigvals(s @ t).real.clip(0)).sum()
+    squared = np.sum((m - n) ** 2) + np.trace(s) + np.trace(t) - 2 * cross
+    expected = squared / (np.sum(n**2) + np.trace(t))
+    assert distance("wasserstein", IMAGE, [STYLE]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_wasserstein_of_independent_channels_is_the_closed_form():
+    mean, other = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 4.0]])
+    covariance = torch.diag(torch.tensor([4.0, 9.0]))[None]
+    root = torch.diag(torch.tensor([1.0, 5.0]))[None]
+    # (1 - 0)^2 + (2 - 4)^2 + (2 - 1)^2 + (3 - 5)^2
+    found = moments.gaussian_wasserstein(mean, covariance, other, root)
+    assert found.item() == pytest.approx(10.0)
+
+
+def test_wasserstein_takes_maxima_that_are_no_covariance():
+    pictures = [features_of(seed) for seed in (1, 2, 3)]
+    for how in ("max", "min"):
+        assert np.isfinite(distance(f"wasserstein instances={how}", IMAGE, pictures))
+
+
+def test_sliced_is_a_loop_over_directions():
+    image, style = features_of(0, 3, 16, 16), features_of(1, 3, 32, 16)  # 1 and 2 values a bin
+    along = moments.directions(3, 4, seed=7).double().numpy()
+    expected, size = 0.0, 0.0
+    for direction in along:
+        ours = np.sort(direction @ flat(image))
+        theirs = np.sort(direction @ flat(style)).reshape(256, 2).mean(1)
+        expected += np.sum((ours - theirs) ** 2)
+        size += np.sum(theirs**2)
+    found = distance("sliced directions=4 seed=7", image, [style])
+    assert found == pytest.approx(expected / size, rel=1e-9)
+
+
+# ---- all of them -------------------------------------------------------------------------------
+
+ALL = [*STYLE_LOSSES, "eigen top=2", "projected rank=2", "sliced directions=5"]
+
+
+@pytest.mark.parametrize("text", ["gram", "eigen", "projected", "meanstd", "covariance", "sliced"])
+def test_the_style_picture_itself_has_distance_zero(text):
+    assert distance(text, STYLE, [STYLE]) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_style_picture_itself_is_near_in_wasserstein():
+    # The floor under the root is 1e-5 of the mean variance.
+    assert distance("wasserstein", STYLE, [STYLE]) == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("text", ALL)
+def test_gradients(text):
+    loss = read_statistic(text).loss
+    targets = [target[None].expand(2, *target.shape) for target in loss.target([STYLE])]
+    # Not rectified: two equal numbers, as zeros are, have no derivative of their order.
+    image = torch.randn(2, 6, 3, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda f: loss.distance(f, *targets), image)
+
+
+@pytest.mark.parametrize("text", ALL)
+def test_few_positions_and_flat_features_have_finite_gradients(text):
+    loss = read_statistic(text).loss
+    targets = [target[None].float() for target in loss.target([STYLE])]
+    for image in (torch.ones(1, 6, 4, 4), torch.zeros(1, 6, 1, 2), torch.rand(1, 6, 1, 2)):
+        image.requires_grad_()
+        loss.distance(image, *targets).sum().backward()
+        assert image.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("text", ALL)
+def test_distance_is_fp32_and_near_exact_under_bf16_autocast(text):
+    loss = read_statistic(text).loss
+    targets = [target[None].float() for target in loss.target([STYLE])]
+    plain = loss.distance(IMAGE.float(), *targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = loss.distance(IMAGE.float(), *targets)
+    assert cast.dtype == torch.float32
+    torch.testing.assert_close(cast, plain, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("text", ALL)
+def test_a_batch_is_its_images(text):
+    loss = read_statistic(text).loss
+    images = features_of(3, batch=2)
+    styles = [loss.target([features_of(seed)]) for seed in (4, 5)]
+    together = loss.distance(images, *(torch.stack(t) for t in zip(*styles, strict=True)))
+    for place in (0, 1):
+        alone = loss.distance(images[place : place + 1], *(t[None] for t in styles[place]))
+        assert together[place].item() == pytest.approx(alone.item(), rel=1e-9)
+
+
+# ---- patches -----------------------------------------------------------------------------------
+
+
+def test_patches_of_a_grid_tile_the_picture():
+    picture = torch.rand(3, 80, 120)
+    patches = cut(picture, (2, 3))
+    rows = [torch.cat(patches[start : start + 3], 2) for start in (0, 3)]
+    torch.testing.assert_close(torch.cat(rows, 1), picture)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    height=st.integers(64, 200), width=st.integers(64, 200), rows=st.integers(1, 3),
+    columns=st.integers(1, 3), overlap=st.floats(0.2, 0.9),
+)  # fmt: skip
+def test_overlapping_patches_are_equal_and_reach_the_edges(height, width, rows, columns, overlap):
+    picture = torch.arange(height * width).view(1, height, width)
+    patches = cut(picture, (rows, columns), overlap)
+    assert len({patch.shape for patch in patches}) == 1 and len(patches) == rows * columns
+    seen = torch.cat([patch.flatten() for patch in patches]).unique()
+    assert len(seen) == height * width  # every pixel is in some patch
+    if rows > 1:
+        shared = patches[0].shape[1] - (patches[columns][0, 0, 0] // width).item()
+        assert shared / patches[0].shape[1] == pytest.approx(overlap, abs=0.06)
+
+
+def test_patch_size_is_what_it_says():
+    assert {p.shape for p in cut(torch.zeros(3, 100, 140), (2, 2), size_px=40)} == {(3, 40, 40)}
+
+
+@pytest.mark.parametrize(
+    "options", [{"grid": (3, 1)}, {"grid": (1, 1), "size_px": 90}, {"grid": (9, 9)}]
+)
+def test_pictures_too_small_for_the_grid_are_refused(options):
+    with pytest.raises(FstError, match=r"64x80 px.*at least 32 px"):
+        cut(torch.zeros(3, 80, 64), **options)
+
+
+# ---- how they are written ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("vibes", "choose among gram, eigen"),
+        ("", "unknown"),
+        ("gram top=3", "option 'top'"),
+        ("eigen top=2 top=3", "given twice"),
+        ("eigen top=0", "from 1 up"),
+        ("eigen top=101%", "to 100%"),
+        ("eigen top=few", "such as 5%"),
+        ("eigen slice=20%-10%", "ends before it begins"),
+        ("eigen slice=3", "FROM-TO"),
+        ("eigen slice=1-50%", "two counts or two shares"),
+        ("eigen ones=maybe", "yes or no"),
+        ("projected rank", "such as 5%"),
+        ("gram instances=median", "mean, max, min"),
+        ("gram instances=beside", "mean, max, min"),
+        ("gram patches=3", "ROWSxCOLUMNS"),
+        ("gram overlap=0.5", "needs patches"),
+        ("gram patches=2x2 overlap=100%", "below 100%"),
+        ("gram patches=2x2 overlap=10% patch_size=64", "one of them"),
+        ("gram patches=2x2 patch_size=31", "from 32 up"),
+        ("sliced directions=0", "from 1 up"),
+    ],
+)
+def test_a_wrong_statistic_is_told_in_one_line(text, part):
+    with pytest.raises(FstError) as error:
+        read_statistic(text)
+    assert part in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("eigen top=7", "7 eigenpairs, but the layer has 6"),
+        ("projected rank=7", "6 channels"),
+        ("eigen slice=1%-2%", "none of 6"),
+        ("eigen top=1 bottom=1", "give one of them"),
+    ],
+)
+def test_ranks_that_a_layer_lacks_are_refused(text, part):
+    with pytest.raises(FstError, match=part):
+        read_statistic(text).loss.target([STYLE])
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("eigen  slice=0.1-20%", "eigen slice=10%-20%"),
+        ("gram patches=2x3 overlap=.5", "gram overlap=50% patches=2x3"),
+        ("eigen ones", "eigen ones=yes"),
+        ("projected rank=8", "projected rank=8"),
+        ("eigen slice=0-5", "eigen slice=0-5"),
+    ],
+)
+def test_equal_statistics_have_equal_text(text, canonical):
+    statistic = read_statistic(text)
+    assert statistic.text == canonical
+    assert read_statistic(statistic.text).text == canonical
+
+
+def test_counts_and_shares():
+    assert eigen.count_of(0.1, 64) == 6 and eigen.count_of(1, 64) == 1
+    assert eigen.count_of(1.0, 64) == 64 and eigen.count_of(1e-6, 64) == 1
