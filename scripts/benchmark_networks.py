@@ -88,15 +88,13 @@ def random_vgg(
     generator = torch.Generator().manual_seed(0)
     state_dict, channels = dict(given or {}), 3
     for name, index in layer_names(topology).items():
-        out = VGG_CHANNELS[int(name[4]) - 1]
-        if f"features.{index}.weight" in state_dict:
-            channels = out
-            continue
-        weight = torch.empty(out, channels, 3, 3)
-        nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=generator)
-        state_dict[f"features.{index}.weight"] = weight
-        state_dict[f"features.{index}.bias"] = torch.zeros(out)
-        channels = out
+        weight = state_dict.get(f"features.{index}.weight")
+        if weight is None:
+            weight = torch.empty(VGG_CHANNELS[int(name[4]) - 1], channels, 3, 3)
+            nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=generator)
+            state_dict[f"features.{index}.weight"] = weight
+            state_dict[f"features.{index}.bias"] = torch.zeros(len(weight))
+        channels = len(weight)
         if name == deepest:
             break
     return state_dict

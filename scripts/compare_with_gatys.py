@@ -33,7 +33,6 @@ from evaluate import (
     open_loss_network,
     photo_size,
     positive,
-    table_of,
 )
 from torch import Tensor
 from tqdm import tqdm
@@ -45,6 +44,7 @@ from fst.gatys import GatysStep, optimize
 from fst.losses.perceptual import DEFAULT_WEIGHTS, PerceptualLoss
 from fst.metrics import STYLE_LAYERS
 from fst.networks.combined import load_loss_networks
+from fst.sheets import table_of
 from fst.shipped import GALLERY
 from fst.styles import Style, load_pictures
 from fst.stylize.style_model import write_atomically

@@ -19,8 +19,6 @@ import PIL
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchvision.transforms.functional import center_crop
-from torchvision.utils import make_grid
 from tqdm import tqdm
 
 import fst
@@ -36,6 +34,7 @@ from fst.metrics import (
 )
 from fst.networks.transformer import MIN_SIZE_PX
 from fst.networks.vgg import LossNetwork, load_loss_network
+from fst.sheets import table_of
 from fst.styles import Style, load_pictures
 from fst.stylize.style_model import write_atomically
 from fst.stylize.stylizer import Stylizer
@@ -334,17 +333,6 @@ def grid(rows: Sequence[Sequence[Tensor]], styles: Sequence[Style], cell_px: int
     header = [torch.ones(3, cell_px, cell_px)]
     header += [images.load(style.images[0], cell_px) for style in styles]
     return table_of([header, *rows], cell_px)
-
-
-def table_of(rows: Sequence[Sequence[Tensor]], cell_px: int) -> Tensor:
-    """Rows of equally many images (3, h, w) as one, a square of each: (3, H, W)."""
-
-    def cell(image: Tensor) -> Tensor:
-        picture = images.resize_shorter_side(images.to_picture(image), cell_px, enlarge=True)
-        return center_crop(images.to_tensor(picture), [cell_px, cell_px])
-
-    cells = [cell(image) for row in rows for image in row]
-    return make_grid(cells, nrow=len(rows[0]), padding=4, pad_value=1.0)
 
 
 if __name__ == "__main__":

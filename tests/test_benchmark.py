@@ -1,20 +1,28 @@
 """Tests of scripts/benchmark.py; none asserts a speed."""
 
-import importlib.util
 import json
 import re
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from fst.networks.transformer import TransformerNet
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
-SPEC = importlib.util.spec_from_file_location("benchmark", SCRIPT)
-benchmark = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(benchmark)
+
+@pytest.fixture(scope="module")
+def benchmark(load_script):
+    return load_script("benchmark")
+
+
+@pytest.fixture(scope="module")
+def networks(load_script):
+    return load_script("benchmark_networks")
+
+
+@pytest.fixture(scope="module")
+def gatys(load_script):
+    return load_script("benchmark_gatys")
 
 
 @pytest.fixture(autouse=True)
@@ -27,27 +35,27 @@ def _keep_global_state():
 
 @pytest.mark.parametrize("size", [(32, 32), (64, 48), (36, 44)])
 @pytest.mark.parametrize("width", [0.125, 0.5])
-def test_baseline_equals_transformer_network_at_equal_weights(size, width):
+def test_baseline_equals_transformer_network_at_equal_weights(networks, size, width):
     torch.manual_seed(0)
     network = TransformerNet(1, width, num_blocks=2)
     for name, parameter in network.named_parameters():
         if name.endswith(("gamma", "beta")):
             torch.nn.init.normal_(parameter)
-    baseline = benchmark.BaselineNet(width, num_blocks=2, like_ours=True)
-    benchmark.copy_weights(network, baseline)
+    baseline = networks.BaselineNet(width, num_blocks=2, like_ours=True)
+    networks.copy_weights(network, baseline)
     photos = torch.rand(2, 3, *size)
     with torch.no_grad():
         expected = network(photos, torch.ones(2, 1))
         torch.testing.assert_close(baseline(photos), expected, atol=1e-4, rtol=0)
 
 
-def test_plain_baseline_has_the_parameters_of_the_pytorch_example():
+def test_plain_baseline_has_the_parameters_of_the_pytorch_example(networks):
     # Counted by hand: convolutions with biases 1,676,035, norms of all but the last 3,200.
-    assert sum(p.numel() for p in benchmark.BaselineNet().parameters()) == 1_679_235
+    assert sum(p.numel() for p in networks.BaselineNet().parameters()) == 1_679_235
 
 
-def test_loss_networks_have_the_channels_of_vgg():
-    network = benchmark.random_loss_network("vgg16", "relu4_3")
+def test_loss_networks_have_the_channels_of_vgg(networks):
+    network = networks.random_loss_network("vgg16", "relu4_3")
     assert network.layers[-1] == "relu4_3"
     assert network.convs["relu4_3"].weight.shape == (512, 512, 3, 3)
 
@@ -58,7 +66,7 @@ def table(text):
     return [dict(zip(lines[0], row, strict=True)) for row in lines[2:]]
 
 
-def test_train_prints_a_ratio_per_row(capsys, tmp_path):
+def test_train_prints_a_ratio_per_row(benchmark, capsys, tmp_path):
     options = ["--size", "32", "--width", "0.125", "--repeats", "1", "--batch-size", "2"]
     assert benchmark.main(["train", *options, "--json", str(tmp_path / "out.json")]) == 0
     out = capsys.readouterr().out
@@ -70,7 +78,7 @@ def test_train_prints_a_ratio_per_row(capsys, tmp_path):
     assert saved["results"]["train"][1]["case"] == rows[1]["case"]
 
 
-def test_infer_gives_the_same_picture_as_the_baseline(capsys):
+def test_infer_gives_the_same_picture_as_the_baseline(benchmark, capsys):
     options = ["--sizes", "32", "64", "--width", "0.125", "--repeats", "1"]
     assert benchmark.main(["infer", *options]) == 0
     rows = table(capsys.readouterr().out)
@@ -81,7 +89,7 @@ def test_infer_gives_the_same_picture_as_the_baseline(capsys):
             assert float(row["share beyond 1/255"]) == 0
 
 
-def test_cases_take_turns():
+def test_cases_take_turns(benchmark):
     order = []
     cases = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
     assert benchmark.interleaved(cases, repeats=3, warmup=1).keys() == {"a", "b"}
@@ -89,21 +97,69 @@ def test_cases_take_turns():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_peak_memory_sees_a_tensor_that_is_gone():
+def test_peak_memory_sees_a_tensor_that_is_gone(benchmark):
     # The peak outlives the tensor, so it is at least that above what there was before.
     before = benchmark.resident_mib("VmRSS")
     torch.ones(64 * 2**18).sum()  # 64 MiB
     assert benchmark.resident_mib("VmHWM") - before > 60
 
 
-def test_a_failing_process_is_a_one_line_error():
+def test_a_failing_process_is_a_one_line_error(benchmark):
     with pytest.raises(benchmark.FstError, match="no such thing"):
         benchmark.python(["-c", "raise SystemExit('no such thing')"])
 
 
 @pytest.mark.parametrize("size", ["30", "34", "x"])
-def test_sizes_that_the_baseline_cannot_take_are_refused(size, capsys):
+def test_sizes_that_the_baseline_cannot_take_are_refused(benchmark, size, capsys):
     with pytest.raises(SystemExit) as stop:
         benchmark.main(["train", "--size", size])
     assert stop.value.code == 2
     assert "multiple of 4" in capsys.readouterr().err or size == "x"
+
+
+# ---- gatys ------------------------------------------------------------------------------------
+
+
+def test_gatys_rows_hold_fst_against_the_classical_recipe(benchmark, capsys, loss_weights):
+    options = ["--shapes", "48x64", "--evaluations", "6", "--judge", str(loss_weights)]
+    assert benchmark.main(["gatys", *options]) == 0
+    rows = table(capsys.readouterr().out)
+    assert [row["case"] for row in rows] == ["baseline, 64x48 px", "fst, 64x48 px"]
+    assert float(rows[0]["speed ratio"]) == float(rows[0]["time ratio"]) == 1
+    assert rows[0]["evaluations"] == "6"
+
+
+def test_the_classical_network_has_full_width_and_mean_activations_of_one(gatys):
+    photo = torch.rand(1, 3, 64, 64)
+    network = gatys.classical_network(None, photo)
+    assert network.convs["relu5_1"].weight.shape == (512, 512, 3, 3)
+    for features in network(photo, ("relu1_1", "relu4_2", "relu5_1")).values():
+        assert features.mean().item() == pytest.approx(1, rel=1e-3)
+
+
+def test_the_classical_recipe_descends(gatys):
+    torch.manual_seed(0)
+    photo, style = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32).round()
+    network, seen = gatys.classical_network(None, photo), []
+    gatys.classical_descent(network, photo, style, 15, seen.append)
+
+    def distance(image):
+        flat = [network(i, ["relu1_1"])["relu1_1"].flatten(2) for i in (image, style)]
+        first, second = (f @ f.mT / f.shape[2] for f in flat)
+        return (first - second).norm().item()
+
+    assert distance(seen[-1]) < 0.7 * distance(seen[0])
+
+
+def test_time_to_a_distance_is_that_of_the_first_evaluation_there(gatys):
+    record = gatys.Record(None)
+    record.seconds = [2.0, 1.0, 1.0]
+    record.judged = {1: (0.9, 0.0), 2: (0.5, 0.1), 3: (0.4, 0.2)}
+    assert record.reaches(0.5) == 2.0 and record.reaches(0.1) == float("inf")
+
+
+@pytest.mark.parametrize("shape", ["48", "8x64", "axb"])
+def test_wrong_shapes_are_a_usage_error(benchmark, shape, capsys):
+    with pytest.raises(SystemExit) as stop:
+        benchmark.main(["gatys", "--shapes", shape])
+    assert stop.value.code == 2 and "256x384" in capsys.readouterr().err

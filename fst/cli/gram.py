@@ -1,0 +1,170 @@
+"""`fst-gram`: what the Gram matrices of style pictures say, as a report.
+
+Only the standard library is imported up here, so that `--help` and a mistyped flag are answered at
+once.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fst.cli.devices import device_name, usable_device
+from fst.cli.gatys_arguments import positive, whole
+from fst.cli.messages import noting, tell
+from fst.errors import FstError
+
+PROGRAM = "fst-gram"
+_EXAMPLES = """examples:
+  fst-gram wave.jpg -o report/
+  fst-gram signac/ wave.jpg                         instances of one style, held against each other
+  fst-gram wave.jpg --synthesize                    with textures from parts of the statistics
+  fst-gram wave.jpg --synthesize gram "eigen top=5%%" "meanstd"
+
+The path of the report goes to stdout, all else to stderr. Exit code: 0 done, 1 it could not be
+written, 2 wrong arguments (nothing was done), 130 interrupted."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = make_parser().parse_intermixed_args(argv)
+    try:
+        names, pictures, network = prepare(args)
+        return run(args, names, pictures, network)
+    except FstError as error:
+        for line in str(error).split("\n"):
+            tell(PROGRAM, f"error: {line}")
+        return 2
+    except KeyboardInterrupt:
+        tell(PROGRAM, "interrupted; nothing was written")
+        return 130
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Command line of fst-gram."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Report what the Gram matrices of style pictures say.",
+        epilog=_EXAMPLES.replace("%%", "%"),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+            prog, max_help_position=30, width=96
+        ),
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("pictures", nargs="+", metavar="PICTURE", help="files, folders or 'patterns'")
+    add("-o", "--output", type=Path, default=Path("gram-report"), metavar="FOLDER",
+        help="(gram-report)")  # fmt: skip
+    add("--overwrite", action="store_true", help="replace the report that is there")
+    add("--size", type=positive, default=384, metavar="PX", help="shorter sides at most (384)")
+    add("--layers", nargs="+", metavar="LAYER", help="relu1_1 ... relu5_1")
+    add("--patches", type=grid, default=(3, 3), metavar="RxC", help="grid of patches (3x3)")
+    add("--synthesize", nargs="*", metavar="STATISTIC", help="textures too: of these, or a choice")
+    add("--texture-size", type=positive, default=128, metavar="PX", help="of the textures (128)")
+    add("--steps", type=positive, default=150, metavar="N", help="of each texture (150)")
+    add("--seed", type=whole, default=0, metavar="N", help="of the noise they begin from (0)")
+    add("--loss-network", default="vgg19-lite", metavar="NAME", help="or vgg16, vgg19 (downloaded)")
+    add("--loss-weights", nargs="+", metavar="FILE", help="VGG files instead")
+    add("--device", type=device_name, metavar="NAME", help="cpu, cuda, ... (a GPU or cpu)")
+    return parser
+
+
+def grid(text: str) -> tuple[int, int]:
+    """RxC as two numbers."""
+    rows, _, columns = text.partition("x")
+    if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not ROWSxCOLUMNS, such as 3x3")
+    return int(rows), int(columns)
+
+
+def prepare(args: argparse.Namespace) -> tuple:
+    """Read and check everything before work begins: names, pictures, loss network.
+
+    Raises:
+        FstError: Lists all that is wrong, a line each.
+    """
+    from fst import images
+    from fst.gramlab.synthesis import SYNTHESIZED
+    from fst.losses.statistic import read_statistic
+    from fst.networks.combined import load_loss_networks
+
+    problems: list[str] = []
+    files, network, device = [], None, "cpu"
+    if args.synthesize is not None:
+        args.synthesize = args.synthesize or list(SYNTHESIZED)
+    for text in args.synthesize or ():
+        with noting(problems):
+            read_statistic(text)
+    with noting(problems):
+        device = usable_device(args.device)
+    for given in args.pictures:
+        with noting(problems):
+            found = images.find(given)
+            folder = f"{Path(given).resolve().name}/" if Path(given).is_dir() else ""
+            files += [(f"{folder}{file.stem}", file) for file in found]
+    with noting(problems):
+        network = load_loss_networks(args.loss_weights or args.loss_network)
+        network.require(args.layers or ())
+    if (args.output / "report.html").exists() and not args.overwrite:
+        problems.append(f"-o {args.output} holds a report; name another folder or add --overwrite")
+    elif args.output.exists() and not args.output.is_dir():
+        problems.append(f"-o {args.output} is a file; name a folder")
+    pictures = []
+    for _, file in files:
+        with noting(problems):
+            pictures.append(images.load(file, args.size).to(device))
+    if problems:
+        raise FstError("\n".join(problems))
+    return [name for name, _ in files], pictures, network.to(device)
+
+
+def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> int:
+    """Measure, synthesise if asked, and write the report."""
+    from fst.allocator import keep_freed_memory
+    from fst.gramlab import report
+    from fst.gramlab.measure import Laboratory
+    from fst.losses.perceptual import STYLE_LAYERS
+
+    keep_freed_memory()
+    layers = args.layers or STYLE_LAYERS[network.topology]
+    laboratory = Laboratory(network, pictures, unique(names), layers)
+    parts = report.sections(laboratory, args.patches)
+    if args.synthesize:
+        textures = synthesized(args, pictures, network, layers)
+        parts.insert(1, report.texture_section(textures, pictures[0]))
+    networks = args.loss_weights or [args.loss_network]
+    settings = (
+        f"{', '.join(Path(name).name for name in networks)} at {', '.join(layers)}; "
+        f"shorter sides of at most {args.size} px"
+    )
+    try:
+        path = report.write(args.output, laboratory.names, settings, parts)
+    except FstError as error:
+        tell(PROGRAM, f"error: {error}")
+        return 1
+    print(path, flush=True)
+    return 0
+
+
+def unique(names: list[str]) -> list[str]:
+    """Names met twice get "-2", "-3", ..."""
+    return [
+        name if not (before := names[:place].count(name)) else f"{name}-{before + 1}"
+        for place, name in enumerate(names)
+    ]
+
+
+def synthesized(args: argparse.Namespace, pictures: list, network, layers) -> dict:
+    """The textures, with a progress bar."""
+    from tqdm import tqdm
+
+    from fst.gramlab.synthesis import synthesize
+
+    with tqdm(total=args.steps * len(args.synthesize), unit="step", disable=None) as bar:
+        return synthesize(
+            network, pictures, args.synthesize, size_px=args.texture_size, steps=args.steps,
+            seed=args.seed, layers=layers, on_step=lambda step: bar.update(),
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

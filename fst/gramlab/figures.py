@@ -1,0 +1,144 @@
+"""Figures of the tables of `fst.gramlab.measure`."""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fst.gramlab.measure import ENERGIES, Table
+
+
+def _panels(count: int, width: float = 3.4, height: float = 2.7) -> tuple[Figure, list[Axes]]:
+    columns = min(5, count)
+    rows = math.ceil(count / columns)
+    # Not through pyplot: the program that calls keeps its own backend.
+    figure = Figure(figsize=(width * columns, height * rows), dpi=110, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat[count:]:
+        axis.axis("off")
+    return figure, list(axes.flat[:count])
+
+
+def _groups(table: Table, *places: int) -> dict[tuple, list[tuple]]:
+    """Rows by the values at some places, in the order met."""
+    groups: dict[tuple, list[tuple]] = {}
+    for row in table.rows:
+        groups.setdefault(tuple(row[place] for place in places), []).append(row)
+    return groups
+
+
+def spectra(table: Table, log: bool) -> Figure:
+    """Eigenvalues against rank, a panel a layer, a line a picture, energy ranks marked."""
+    layers = list(dict.fromkeys(row[0] for row in table.rows))
+    figure, axes = _panels(len(layers))
+    for (layer, picture), rows in _groups(table, 0, 1).items():
+        axis = axes[layers.index(layer)]
+        ranks, values, energy = zip(*(row[2:] for row in rows), strict=True)
+        shown = [max(value, 1e-9 * values[0]) for value in values] if log else values
+        (line,) = axis.plot(ranks, shown, linewidth=1.2, label=picture)
+        for share, marker in zip(ENERGIES, "os^", strict=True):
+            place = next(i for i, e in enumerate(energy) if e >= share - 1e-12)
+            axis.plot(ranks[place], shown[place], marker, color=line.get_color(), markersize=5)
+        axis.set_title(layer, fontsize=9)
+        axis.set_xscale("log")
+        axis.set_yscale("log" if log else "linear")
+        axis.tick_params(labelsize=7)
+    axes[0].legend(fontsize=6)
+    figure.supxlabel("rank (marks: 90, 95, 99 % of the energy)", fontsize=8)
+    figure.supylabel("eigenvalue", fontsize=8)
+    return figure
+
+
+def reconstruction(table: Table) -> Figure:
+    """Relative error against the share of eigenpairs kept."""
+    layers = list(dict.fromkeys(row[0] for row in table.rows))
+    figure, axes = _panels(len(layers))
+    for (layer, picture), rows in _groups(table, 0, 1).items():
+        axis = axes[layers.index(layer)]
+        axis.plot(
+            [100 * r[2] for r in rows], [r[4] for r in rows], ".-", linewidth=1, label=picture
+        )
+        axis.set_title(layer, fontsize=9)
+        axis.set_xscale("log")
+        axis.set_ylim(0, None)
+        axis.tick_params(labelsize=7)
+    axes[0].legend(fontsize=6)
+    figure.supxlabel("eigenpairs kept, %", fontsize=8)
+    figure.supylabel("||A - A_k|| / ||A||", fontsize=8)
+    return figure
+
+
+def similarity(table: Table) -> Figure:
+    """Heat map of the relative Gram distances of the pictures, a panel a layer."""
+    return _heat_maps(
+        {layer: rows for (layer,), rows in _groups(table, 0).items()},
+        list(dict.fromkeys(row[1] for row in table.rows)),
+        list(dict.fromkeys(row[2] for row in table.rows)),
+    )
+
+
+def patches(table: Table) -> Figure:
+    """Heat map of the distance of each patch from its picture: mean over the layers."""
+    maps = {}
+    for (picture,), rows in _groups(table, 1).items():
+        cells = {}
+        for _, _, row, column, distance in rows:
+            cells.setdefault((row, column), []).append(distance)
+        maps[picture] = [(None, r, c, sum(d) / len(d)) for (r, c), d in cells.items()]
+    first = next(iter(maps.values()))
+    rows, columns = sorted({cell[1] for cell in first}), sorted({cell[2] for cell in first})
+    return _heat_maps(maps, rows, columns)
+
+
+def _heat_maps(maps: dict[str, list[tuple]], down: Sequence, across: Sequence) -> Figure:
+    """Panels of cells (_, down, across, value)."""
+    side = 1.6 + 0.35 * max(len(down), len(across))
+    figure, axes = _panels(len(maps), side, side)
+    most = max(cell[3] for cells in maps.values() for cell in cells)
+    for axis, (title, cells) in zip(axes, maps.items(), strict=True):
+        values = [[0.0] * len(across) for _ in down]
+        for _, row, column, value in cells:
+            values[list(down).index(row)][list(across).index(column)] = value
+        shown = axis.imshow(values, cmap="viridis", vmin=0, vmax=max(most, 1e-9))
+        for row, line in enumerate(values):
+            for column, value in enumerate(line):
+                axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6,
+                          color="black" if value > 0.6 * most else "white")  # fmt: skip
+        axis.set_title(title, fontsize=8)
+        axis.set_xticks(range(len(across)), across, rotation=90, fontsize=6)
+        axis.set_yticks(range(len(down)), down, fontsize=6)
+    figure.colorbar(shown, ax=axes, shrink=0.7)
+    return figure
+
+
+def aggregates(table: Table) -> Figure:
+    """Distance of maximum and minimum from the mean, layer by layer."""
+    return _bars(table, 2, "distance from the mean, over its norm")
+
+
+def _bars(table: Table, place: int, label: str) -> Figure:
+    groups = {how: rows for (how,), rows in _groups(table, 1).items()}
+    figure, (axis,) = _panels(1, 7, 2.6)
+    width = 0.8 / len(groups)
+    for number, (how, rows) in enumerate(groups.items()):
+        axis.bar([i + number * width for i in range(len(rows))], [r[place] for r in rows], width,
+                 label=how)  # fmt: skip
+    rows = next(iter(groups.values()))
+    axis.set_xticks([i + 0.4 - width / 2 for i in range(len(rows))], [r[0] for r in rows])
+    axis.set_ylabel(label, fontsize=8)
+    axis.tick_params(labelsize=7)
+    axis.legend(fontsize=7)
+    return figure
+
+
+def costs(table: Table) -> Figure:
+    """Numbers kept and time of each statistic."""
+    figure, (left, right) = _panels(2, 4.5, 2.8)
+    names = [row[0] for row in table.rows]
+    for axis, place, label in ((left, 1, "numbers kept"), (right, 2, "ms, distance and gradient")):
+        axis.barh(names, [row[place] for row in table.rows], color="tab:blue")
+        axis.set_xlabel(label, fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.invert_yaxis()
+    return figure

@@ -1,0 +1,156 @@
+"""The report of `fst-gram`: figures, tables, one web page that holds all, and TensorBoard."""
+
+import base64
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from fst import images
+from fst.gramlab import figures
+from fst.gramlab.measure import Laboratory, Table
+from fst.sheets import table_of
+from fst.stylize.style_model import write_atomically
+
+THUMBNAIL_PX = 200
+
+
+@dataclass
+class Section:
+    """A part of the report.
+
+    Attributes:
+        title: Its heading.
+        text: What is to be seen.
+        images: File stem to image (3, H, W).
+        table: Shown below; a long one is only written as CSV.
+        hidden: Tables that are only written.
+    """
+
+    title: str
+    text: str
+    images: dict[str, Tensor] = field(default_factory=dict)
+    table: Table | None = None
+    hidden: list[Table] = field(default_factory=list)
+
+
+def sections(laboratory: Laboratory, grid: tuple[int, int]) -> list[Section]:
+    """Measure and draw all but the textures.
+
+    Raises:
+        FstError: A picture is too small for the grid of patches.
+    """
+    spectra, reconstruction = laboratory.spectra(), laboratory.reconstruction()
+    similarity, patches = laboratory.similarity(), laboratory.patches(grid)
+    aggregates, costs = laboratory.aggregates(), laboratory.costs()
+    parts = [
+        Section("Pictures", "Style pictures, at the size measured, cut square here.",
+                {"pictures": table_of([[p.cpu() for p in laboratory.pictures]], THUMBNAIL_PX)}),
+        Section("Spectra", "Eigenvalues of the Gram matrices, largest first; marks show where 90, "
+                "95 and 99 % of ||A||_F^2 are reached. The steeper, the fewer pairs carry the "
+                "style.", {"spectra_linear": drawn(figures.spectra(spectra, log=False)),
+                "spectra_log": drawn(figures.spectra(spectra, log=True))}, laboratory.ranks(),
+                [spectra]),
+        Section("Reconstruction", "What is missing when only the top eigenpairs are kept.",
+                {"reconstruction": drawn(figures.reconstruction(reconstruction))},
+                hidden=[reconstruction]),
+        Section("Patches", f"How far each patch of a {grid[0]}x{grid[1]} grid is from its picture: "
+                "high where the style is not the same all over.",
+                {"patches": drawn(figures.patches(patches))}, hidden=[patches]),
+        Section("Costs", "Targets and time of the statistics, over all layers, without the loss "
+                "network's own.", {"costs": drawn(figures.costs(costs))}, costs),
+    ]  # fmt: skip
+    if len(laboratory.names) > 1:
+        parts[3:3] = [
+            Section("Similarity", "Relative distances of the pictures' Gram matrices: 0 the same, "
+                    "about 1 nothing in common.",
+                    {"similarity": drawn(figures.similarity(similarity))}, hidden=[similarity]),
+            Section("Mean, maximum, minimum", "Aggregates over the pictures. A negative share says "
+                    "that no picture could have that matrix.",
+                    {"aggregates": drawn(figures.aggregates(aggregates))}, aggregates),
+        ]  # fmt: skip
+    return parts
+
+
+def texture_section(textures: dict[str, Tensor], source: Tensor) -> Section:
+    """Textures beside the picture that they come from."""
+    side = min(next(iter(textures.values())).shape[1:])
+    text = "From left to right: the picture, " + ", ".join(textures) + "."
+    strip = table_of([[source.cpu(), *textures.values()]], side)
+    return Section("Textures", text, {"textures": strip})
+
+
+def write(folder: Path, names: Sequence[str], settings: str, parts: Sequence[Section]) -> Path:
+    """Write figures/*.png, tables/*.csv, tensorboard/ and report.html; returns the last.
+
+    Raises:
+        FstError: The folder cannot be written.
+    """
+    shown = []
+    for part in parts:
+        encoded = []
+        for stem, image in part.images.items():
+            path = images.save(image, folder / "figures" / f"{stem}.png", overwrite=True)
+            encoded.append((stem, base64.b64encode(path.read_bytes()).decode()))
+        for table in [*([part.table] if part.table else []), *part.hidden]:
+            write_atomically(folder / "tables" / f"{table.name}.csv", csv_bytes(table))
+        shown.append({"title": part.title, "text": part.text, "images": encoded,
+                      "table": part.table and rounded(part.table)})  # fmt: skip
+    template = (Path(__file__).parent / "report.html").read_text()
+    page = jinja2.Template(template, autoescape=True).render(
+        names=[images.printable(name) for name in names], settings=settings, sections=shown
+    )
+    write_atomically(folder / "report.html", page.encode())
+    _log(folder / "tensorboard", parts)
+    return folder / "report.html"
+
+
+def _log(folder: Path, parts: Sequence[Section]) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:
+        for part in parts:
+            for stem, image in part.images.items():
+                writer.add_image(f"gram/{stem}", image)
+            if part.table:
+                writer.add_text(f"gram/{part.table.name}", markdown(part.table))
+
+
+# ---- pieces ------------------------------------------------------------------------------------
+
+
+def drawn(figure: Figure) -> Tensor:
+    """A figure as an image (3, H, W) in [0, 1]."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = torch.from_numpy(np.array(canvas.buffer_rgba()))  # (H, W, 4)
+    return pixels[..., :3].permute(2, 0, 1).float() / 255
+
+
+def csv_bytes(table: Table) -> bytes:
+    """A table as a CSV file."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(table.header)
+    writer.writerows(table.rows)
+    return text.getvalue().encode()
+
+
+def rounded(table: Table) -> Table:
+    """The same with numbers as people read them."""
+    rows = [tuple(f"{v:.4g}" if isinstance(v, float) else v for v in row) for row in table.rows]
+    return Table(table.name, table.header, rows)
+
+
+def markdown(table: Table) -> str:
+    """A table as Markdown."""
+    lines = [table.header, ["---"] * len(table.header), *rounded(table).rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

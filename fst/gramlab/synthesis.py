@@ -1,0 +1,51 @@
+"""Textures made by Gatys' method from parts of a style's statistics."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from fst.gatys import GatysStep, optimize
+from fst.losses.perceptual import PerceptualLoss
+
+SYNTHESIZED = ("gram", "eigen top=25%", "eigen top=10%", "eigen top=5%", "eigen slice=10%-20%",
+    "eigen bottom=50%", "projected rank=10%", "meanstd")  # fmt: skip
+
+
+def synthesize(
+    loss_network,
+    pictures: Sequence[Tensor],
+    texts: Sequence[str] = SYNTHESIZED,
+    *,
+    size_px: int = 128,
+    steps: int = 150,
+    seed: int = 0,
+    layers: Sequence[str] | None = None,
+    on_step: Callable[[GatysStep], None] | None = None,
+) -> dict[str, Tensor]:
+    """A square texture (3, size, size) for each statistic, all from the same noise.
+
+    Args:
+        loss_network: A `LossNetwork`.
+        pictures: Of one style, each (3, H, W) in [0, 1].
+        texts: Statistics, see `read_statistic`.
+        size_px: Side of the textures and shorter side of the pictures.
+        steps: Evaluations for each.
+        seed: Of the noise.
+        layers: Of style; one of each stage by default.
+        on_step: As `fst.gatys.optimize` takes it.
+
+    Raises:
+        FstError: A statistic does not fit.
+    """
+    textures = {}
+    for text in texts:
+        loss = PerceptualLoss(
+            loss_network, style_layers=layers, weights=(0.0, 1.0, 0.0), style_loss=text
+        )
+        result = optimize(
+            None, pictures, loss=loss, sizes=[size_px], steps=steps, seed=seed, on_step=on_step
+        )
+        textures[text] = result.image
+        if result.stopped == "interrupted":
+            break
+    return textures

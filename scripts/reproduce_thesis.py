@@ -1,0 +1,203 @@
+"""The thesis' findings about Gram matrices, as one experiment in Gatys mode.
+
+    python scripts/reproduce_thesis.py --style starry_night.jpg --instances signac/ \
+        --judge VGG19.safetensors -o thesis/
+
+(a) all eigenpairs against plain Gram; (b) the top 50, 10 and 5 %; (c) slices of 10 %; (d) the
+smallest pair replaced by the ones-vector; (e) `projected` at several ranks; (f) mean, max and min
+over instances, Gram against AdaIN statistics; (g) patches; (h) milliseconds of one evaluation of
+each.
+
+Each case paints the same photo from the same start with the same weights; only the statistic
+differs. Distances are those of `fst.metrics` (which know the whole Gram matrix, whatever was
+optimised), and the mean difference of the picture from that of plain Gram, in 1/255. Writes
+table.md, a strip of pictures for each part, and results.json after each case: called again with
+the same folder it goes on where it was stopped.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from evaluate import make_metrics, open_loss_network, positive
+from torch import Tensor
+from tqdm import tqdm
+
+from fst import images
+from fst.allocator import keep_freed_memory
+from fst.errors import FstError
+from fst.gatys import optimize
+from fst.gatys.optimization import CONTENT_LAYER, POOLING, WEIGHTS
+from fst.losses.perceptual import PerceptualLoss
+from fst.metrics import STYLE_LAYERS
+from fst.networks.combined import load_loss_networks
+from fst.sheets import table_of
+from fst.shipped import SAMPLE_PHOTO
+from fst.styles import load_pictures, read_styles
+from fst.stylize.style_model import write_atomically
+
+SAMPLE_STYLE = Path(__file__).parents[1] / "datasets" / "samples" / "styles" / "woodblock_waves.jpg"
+SLICES = [f"eigen slice={low}%-{low + 10}%" for low in range(0, 100, 10)]
+# Part to statistics; the first of a part is what the others are held against.
+PARTS = {
+    "a, b: top eigenpairs": [
+        *("gram", "eigen top=100%", "eigen top=50%", "eigen top=10%", "eigen top=5%"),
+    ],
+    "c: slices": ["gram", *SLICES],
+    "d: ones-vector": ["gram", "eigen ones"],
+    "e: projected": [
+        *("gram", "projected rank=100%", "projected rank=25%"),
+        *("projected rank=10%", "projected rank=5%"),
+    ],
+    "f: instances": [
+        f"{name} instances={how}" for name in ("gram", "meanstd") for how in ("mean", "max", "min")
+    ],
+    "g: patches": [
+        *("gram", "gram patches=2x2", "gram patches=3x3"),
+        "projected patches=3x3 rank=10% instances=beside",
+    ],
+    "others": ["gram", "meanstd", "covariance", "wasserstein", "sliced"],
+}
+OF_INSTANCES = "f: instances"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    args = make_parser().parse_args(argv)
+    keep_freed_memory()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    try:
+        run(args)
+    except FstError as error:
+        print(f"reproduce_thesis: {images.printable(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Command line of this script."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    add = parser.add_argument
+    add("--content", default=SAMPLE_PHOTO, metavar="PHOTO", help="(the sample photo)")
+    add("--style", default=SAMPLE_STYLE, metavar="PICTURE", help="(a sample style)")
+    add("--instances", metavar="FOLDER", help="several pictures of one style, for part f")
+    add("--size", type=positive, default=128, metavar="PX", help="shorter side (128)")
+    add("--steps", type=positive, default=150, metavar="N", help="evaluations of each case (150)")
+    add("--parts", nargs="+", metavar="LETTER", help="run these: a c d e f g o")
+    add("--loss-weights", nargs="+", default=["vgg19-lite"], metavar="NAME", help="(vgg19-lite)")
+    add("--judge", default="vgg19-lite", metavar="FILE", help="VGG that measures (vgg19-lite)")
+    add("--threads", type=positive, metavar="N", help="of torch")
+    add("-o", "--output", type=Path, default=Path("thesis"), metavar="FOLDER", help="(thesis)")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Paint every case that results.json lacks, then write tables and strips."""
+    parts = {p: t for p, t in PARTS.items() if not args.parts or p[0] in args.parts}
+    if not args.instances:
+        parts.pop(OF_INSTANCES, None)
+    photo = images.load(args.content, args.size)
+    network = load_loss_networks(args.loss_weights, POOLING)
+    network.to(memory_format=torch.channels_last)
+    judge = open_loss_network(args.judge, "cpu")
+    path = args.output / "results.json"
+    results = read_results(path, settings_of(args))
+    cases = [(part, text) for part, texts in parts.items() for text in texts]
+    for part, text in tqdm(cases, unit="picture", disable=None):
+        source = args.instances if part == OF_INSTANCES else args.style
+        key = f"{Path(source).stem}, {text}"
+        if key in results:
+            continue
+        image, milliseconds = paint(args, network, photo, source, text)
+        images.save(image, picture_path(args.output, key), overwrite=True)
+        results[key] = measured(judge, photo, source, image) | {"ms": milliseconds}
+        stored = json.dumps({"settings": settings_of(args), "results": results}, indent=1)
+        write_atomically(path, stored.encode())
+    report(args, parts, photo, results)
+
+
+def settings_of(args: argparse.Namespace) -> dict:
+    """What a result depends on, beside style and statistic."""
+    names = {"content": Path(args.content).name, "judge": Path(args.judge).name}
+    networks = [Path(name).name for name in args.loss_weights]
+    return {**names, "loss_network": networks, "size_px": args.size, "steps": args.steps}
+
+
+def read_results(path: Path, settings: dict) -> dict:
+    """Results of an earlier call.
+
+    Raises:
+        FstError: They were made with other settings.
+    """
+    if not path.is_file():
+        return {}
+    stored = json.loads(path.read_text())
+    if stored["settings"] != settings:
+        raise FstError(f"{path} was made with other settings: choose another -o")
+    return stored["results"]
+
+
+def picture_path(folder: Path, key: str) -> Path:
+    """Where the picture of a case lies."""
+    return folder / "pictures" / f"{key.replace(', ', '_').replace(' ', '_').replace('%', '')}.png"
+
+
+def paint(
+    args: argparse.Namespace, network: torch.nn.Module, photo: Tensor, source: str, text: str
+) -> tuple[Tensor, float]:
+    """The picture of a case, and the median milliseconds of its evaluations."""
+    pictures = load_pictures(read_styles([source]), args.size)[0]
+    loss = PerceptualLoss(network, content_layer=CONTENT_LAYER, weights=WEIGHTS, style_loss=text)
+    times = [time.perf_counter()]
+    result = optimize(
+        photo, pictures, loss=loss, sizes=[min(photo.shape[1:])], steps=args.steps,
+        on_step=lambda step: times.append(time.perf_counter()),
+    )  # fmt: skip
+    # The first evaluation comes after the targets.
+    between = [late - early for early, late in pairwise(times[1:])]
+    return result.image, 1e3 * statistics.median(between or [0.0])
+
+
+@torch.no_grad()
+def measured(judge: torch.nn.Module, photo: Tensor, source: str, image: Tensor) -> dict:
+    """Style and content distance, as scripts/evaluate.py measures them."""
+    metrics = make_metrics(judge, read_styles([source]))
+    features, seen = (judge(picture[None], STYLE_LAYERS) for picture in (image, photo))
+    index = torch.zeros(1, dtype=torch.long)
+    style, content = metrics["style"](features, index), metrics["content"](features, seen, index)
+    return {"style": style.item(), "content": content.item()}
+
+
+def report(args: argparse.Namespace, parts: dict, photo: Tensor, results: dict) -> None:
+    """Write table.md and a strip for each part, and print the table."""
+    lines = ["| part | statistic | style distance | content distance | difference from the first, "
+             "/255 | ms | time ratio |", "|---|---|---:|---:|---:|---:|---:|"]  # fmt: skip
+    for part, texts in parts.items():
+        source = args.instances if part == OF_INSTANCES else args.style
+        keys = [f"{Path(source).stem}, {text}" for text in texts]
+        pictures = [images.load(picture_path(args.output, key)) for key in keys]
+        shown = load_pictures(read_styles([source]), args.size)[0]
+        strip = table_of([[photo, shown[0], *pictures]], args.size)
+        images.save(strip, args.output / f"strip_{part[0]}.png", overwrite=True)
+        first = results[keys[0]]["ms"]
+        for text, key, picture in zip(texts, keys, pictures, strict=True):
+            row = results[key]
+            difference = 255 * (picture - pictures[0]).abs().mean().item()
+            lines.append(
+                f"| {part} | {text} | {row['style']:.3f} | {row['content']:.3f} | "
+                f"{difference:.1f} | {row['ms']:.0f} | {row['ms'] / first:.2f} |"
+            )
+    table = "\n".join(lines)
+    print(table)
+    write_atomically(args.output / "table.md", f"{table}\n".encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

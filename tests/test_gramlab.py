@@ -1,0 +1,169 @@
+"""The Gram laboratory: tables against numpy, and the report that fst-gram writes."""
+
+import csv
+import re
+
+import numpy as np
+import pytest
+import torch
+from conftest import smooth_field, stripes
+
+from fst import images
+from fst.cli.gram import main
+from fst.gramlab import Laboratory
+from fst.gramlab.measure import relative_distances
+from fst.losses.gram import gram_matrix
+from fst.networks.vgg import load_loss_network
+
+LAYERS = ("relu1_1", "relu3_1")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return [images.to_tensor(p) for p in (stripes(1), smooth_field(3, 80, 96))]
+
+
+@pytest.fixture(scope="module")
+def laboratory(loss_weights, pictures):
+    return Laboratory(load_loss_network(loss_weights), pictures, ["stripes", "cloud"], LAYERS)
+
+
+@pytest.fixture(scope="module")
+def grams(loss_weights, pictures):
+    """By layer and name, computed one by one."""
+    network = load_loss_network(loss_weights)
+    found = {}
+    for name, picture in zip(("stripes", "cloud"), pictures, strict=True):
+        for layer, features in network(picture[None], LAYERS).items():
+            found[layer, name] = gram_matrix(features)[0].double().numpy()
+    return found
+
+
+def test_spectra_and_ranks_are_numpys(laboratory, grams):
+    spectra, ranks = laboratory.spectra().rows, laboratory.ranks().rows
+    for (layer, name), matrix in grams.items():
+        values = np.linalg.eigvalsh(matrix)[::-1].clip(0)
+        rows = [row for row in spectra if row[:2] == (layer, name)]
+        np.testing.assert_allclose([row[3] for row in rows], values, atol=1e-6 * values[0])
+        energy = np.cumsum(values**2) / np.sum(values**2)
+        np.testing.assert_allclose([row[4] for row in rows], energy, atol=1e-6)
+        (row,) = [row for row in ranks if row[:2] == (layer, name)]
+        expected = [int(np.argmax(energy >= share)) + 1 for share in (0.9, 0.95, 0.99)]
+        assert row[2:] == (len(matrix), *expected)
+
+
+def test_reconstruction_error_is_what_the_left_out_pairs_hold(laboratory, grams):
+    for layer, name, share, k, error in laboratory.reconstruction().rows:
+        values = np.linalg.eigvalsh(grams[layer, name])[::-1]
+        expected = np.sqrt(np.sum(values[k:] ** 2) / np.sum(values**2))
+        assert error == pytest.approx(expected, abs=1e-5)
+        assert k == max(1, round(share * len(values)))
+
+
+def test_similarity_is_zero_on_the_diagonal_and_symmetric(laboratory, grams):
+    table = {row[:3]: row[3] for row in laboratory.similarity().rows}
+    for layer in LAYERS:
+        a, b = grams[layer, "stripes"], grams[layer, "cloud"]
+        expected = 2 * np.linalg.norm(a - b) / (np.linalg.norm(a) + np.linalg.norm(b))
+        assert table[layer, "stripes", "cloud"] == pytest.approx(expected, rel=1e-5)
+        assert table[layer, "cloud", "stripes"] == table[layer, "stripes", "cloud"]
+        assert table[layer, "cloud", "cloud"] == 0
+
+
+def test_all_zero_matrices_have_distance_zero():
+    assert relative_distances(torch.zeros(2, 3, 3)).tolist() == [[0, 0], [0, 0]]
+
+
+def test_aggregates_say_what_is_no_gram_matrix(laboratory, grams):
+    for layer, how, distance, _, negative in laboratory.aggregates().rows:
+        both = np.stack([grams[layer, "stripes"], grams[layer, "cloud"]])
+        matrix, mean = {"mean": np.mean, "max": np.max, "min": np.min}[how](both, 0), both.mean(0)
+        values = np.linalg.eigvalsh(matrix)
+        share = np.sum(values.clip(max=0) ** 2) / np.sum(values**2)
+        norm = np.linalg.norm(matrix - mean) / np.linalg.norm(mean)
+        assert (distance, negative) == pytest.approx((norm, share), abs=1e-5)
+
+
+def test_the_only_patch_of_a_grid_of_one_is_the_picture(laboratory):
+    assert all(row[4] == 0 for row in laboratory.patches((1, 1)).rows)
+    assert any(row[4] > 0.01 for row in laboratory.patches((2, 2)).rows)
+
+
+def test_costs_count_the_numbers_of_each_target(laboratory):
+    counts = {row[0]: row[1] for row in laboratory.costs(("gram", "projected rank=2")).rows}
+    channels = [4, 16]  # of relu1_1 and relu3_1, a sixteenth of VGG-19's
+    assert counts["gram"] == sum(c * c + 1 for c in channels)
+    assert counts["projected rank=2"] == sum(2 * 2 * c + 1 for c in channels)
+
+
+# ---- fst-gram ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def argv(tmp_path, monkeypatch, style_files, loss_weights):
+    """Makes the arguments of a small report."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(*extra, pictures=style_files):
+        common = [*pictures, "--loss-weights", loss_weights, "--size", 64, "--patches", "1x2"]
+        return [str(argument) for argument in [*common, "--device", "cpu", *extra]]
+
+    return make
+
+
+def test_the_report_holds_figures_and_tables(argv, tmp_path, capsys):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    words = ["--synthesize", "gram", "eigen top=50%", "--texture-size", "32", "--steps", "3"]
+    assert main(argv("-o", "report", *words)) == 0
+    folder = tmp_path / "report"
+    assert capsys.readouterr().out == "report/report.html\n"
+    page = (folder / "report.html").read_text()
+    assert len(re.findall(r'src="data:image/png;base64,', page)) == 9
+    assert not re.search(r'(src|href)="(?!data:)', page)  # nothing but itself is needed
+    names = {path.stem for path in (folder / "tables").iterdir()}
+    assert names == {"spectra", "ranks", "reconstruction", "similarity", "aggregates", "patches",
+                     "costs"}  # fmt: skip
+    rows = list(csv.reader((folder / "tables" / "ranks.csv").open()))
+    assert len(rows) == 1 + 2 * 5
+    assert images.load(folder / "figures" / "textures.png").shape[2] > 3 * 32
+    log = EventAccumulator(str(folder / "tensorboard"))
+    log.Reload()
+    assert "gram/spectra_log" in log.Tags()["images"]
+
+
+def test_a_single_picture_has_no_similarity(argv, tmp_path, style_files):
+    assert main(argv("-o", "one", pictures=style_files[:1])) == 0
+    assert not (tmp_path / "one" / "figures" / "similarity.png").exists()
+
+
+def test_a_folder_gives_its_pictures_its_name(argv, tmp_path, style_files):
+    assert main(argv("-o", "of", pictures=[style_files[0].parent])) == 0
+    assert f"{style_files[0].parent.name}/stripes" in (tmp_path / "of/tables/ranks.csv").read_text()
+
+
+def test_hostile_names_are_harmless_in_the_page(argv, tmp_path):
+    smooth_field(5, 64, 64).save(tmp_path / "<script>alert(1)<|script>.png")
+    assert main(argv("-o", "r", pictures=["<script>alert(1)<|script>.png"])) == 0
+    assert "<script>" not in (tmp_path / "r" / "report.html").read_text()
+
+
+def test_everything_wrong_is_told_at_once_and_nothing_written(argv, tmp_path, capsys):
+    wrong = ["--synthesize", "vibes", "--layers", "relu9_9", "-o", "r"]
+    assert main([*argv(*wrong), "missing.png"]) == 2
+    error = capsys.readouterr().err
+    for part in ("vibes", "relu9_9", "missing.png"):
+        assert part in error
+    assert "Traceback" not in error and not (tmp_path / "r").exists()
+
+
+def test_patches_that_do_not_fit_are_refused(argv, tmp_path, capsys):
+    assert main(argv("--patches", "9x9")) == 2
+    assert "at least 32 px" in capsys.readouterr().err
+
+
+def test_a_report_is_replaced_only_when_asked(argv, tmp_path, capsys):
+    assert main(argv("-o", "r")) == 0
+    assert main(argv("-o", "r")) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(argv("-o", "r", "--overwrite")) == 0

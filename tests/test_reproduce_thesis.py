@@ -1,0 +1,46 @@
+"""scripts/reproduce_thesis.py: cases, tables and strips; goes on where it was stopped."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def thesis(load_script):
+    return load_script("reproduce_thesis")
+
+
+@pytest.fixture
+def argv(tmp_path, style_files, loss_weights):
+    words = ["--style", style_files[0], "--instances", style_files[0].parent, "--size", 64]
+    words += ["--loss-weights", loss_weights, "--judge", loss_weights, "--steps", 10]
+    return [str(word) for word in [*words, "-o", tmp_path / "out"]]
+
+
+def test_every_statistic_can_be_read(thesis):
+    from fst.losses.statistic import read_statistic
+
+    for texts in thesis.PARTS.values():
+        for text in texts:
+            read_statistic(text)
+
+
+def test_all_eigenpairs_paint_the_picture_of_plain_gram(thesis, argv, tmp_path, capsys):
+    assert thesis.main([*argv, "--parts", "a", "f"]) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    table = {row[1]: [float(cell) for cell in row[2:5]] for row in rows}
+    assert len(rows) == 5 + 6
+    assert table["eigen top=100%"][0] == pytest.approx(table["gram"][0], abs=0.01)
+    assert table["gram"][2] == 0 < table["eigen top=5%"][2]
+    assert (tmp_path / "out" / "strip_a.png").is_file()
+
+
+def test_a_second_call_paints_only_what_lacks(thesis, argv, tmp_path, monkeypatch, capsys):
+    assert thesis.main([*argv, "--parts", "d"]) == 0
+    path = tmp_path / "out" / "results.json"
+    stored = json.loads(path.read_text())
+    assert len(stored["results"]) == 2
+    monkeypatch.setattr(thesis, "paint", lambda *_: pytest.fail("painted again"))
+    assert thesis.main([*argv, "--parts", "d"]) == 0
+    assert thesis.main([*argv, "--parts", "d", "--steps", "4"]) == 2
+    assert "other settings" in capsys.readouterr().err
