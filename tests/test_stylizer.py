@@ -131,19 +131,19 @@ def test_saving_never_replaces_a_file_unasked(stylizer, tmp_path):
 
 @pytest.fixture(scope="module")
 def lined(network, tmp_path_factory):
-    """Styles 0 and 2 show one painting."""
+    """Styles 1 and 2 show one painting."""
     path = tmp_path_factory.mktemp("model") / "m.safetensors"
-    styles = [{"name": n, "images": [f]} for n, f in zip(NAMES, ("a", "b", "a"), strict=True)]
+    styles = [{"name": n, "images": [f]} for n, f in zip(NAMES, ("a", "b", "b"), strict=True)]
     return Stylizer(save_style_model(path, network, describe(network, styles, {})))
 
 
 def test_texture_runs_from_the_first_id_of_a_painting_to_its_last(lined):
     image = torch.rand(3, 24, 24)
-    assert lined.texture_line("wave") == lined.texture_line(2) == [0, 2]
-    for style_id, texture in ((0, 0.0), (2, 1.0)):
-        end = lined.stylize(image, 0, texture=texture)
+    assert lined.texture_line("rain") == lined.texture_line(2) == [1, 2]
+    for style_id, texture in ((1, 0.0), (2, 1.0)):
+        end = lined.stylize(image, 1, texture=texture)
         assert torch.equal(end, lined.stylize(image, style_id))
-    assert lined.style_weights(2, 0.25)[0].tolist() == [0.75, 0, 0.25]
+    assert lined.style_weights(2, 0.25)[0].tolist() == [0, 0.75, 0.25]
 
 
 def test_a_line_of_three_has_its_second_id_in_the_middle(network, tmp_path):
@@ -155,8 +155,14 @@ def test_a_line_of_three_has_its_second_id_in_the_middle(network, tmp_path):
 
 
 def test_texture_is_refused_where_there_is_none(lined):
-    with pytest.raises(FstError, match=r"'rain' has no texture to choose: train its picture"):
-        lined.stylize(torch.rand(3, 20, 20), "rain", texture=0.5)
+    with pytest.raises(FstError, match=r"'wave' has no texture to choose: train its picture"):
+        lined.stylize(torch.rand(3, 20, 20), "wave", texture=0.5)
     for texture in (-0.1, 1.1, float("nan")):
         with pytest.raises(FstError, match="from 0 to 1"):
-            lined.style_weights(0, texture)
+            lined.style_weights(1, texture)
+
+
+def test_other_pictures_between_end_a_line(network, tmp_path):
+    styles = [{"name": n, "images": [f]} for n, f in zip(NAMES, "aba", strict=True)]
+    path = save_style_model(tmp_path / "m.safetensors", network, describe(network, styles, {}))
+    assert Stylizer(path).texture_line(0) == [0]

@@ -81,11 +81,19 @@ class Stylizer:
         raise FstError(f"the model has no style {style!r}: {hint}")
 
     def texture_line(self, style: int | str) -> list[int]:
-        """The ids of the styles that show the same pictures, in order: how one painting's texture
-        grows, where it was trained several times with different statistics, sizes or weights.
+        """The neighbouring ids that show the same pictures as a style, itself among them.
+
+        They are how one painting's texture grows, where it was trained several times with different
+        statistics, sizes or weights. A style of other pictures between them ends the line.
         """
-        shown = self.styles[self.style_id(style)].get("images")
-        return [i for i, other in enumerate(self.styles) if other.get("images") == shown]
+        style_id = self.style_id(style)
+        shown = [other.get("images") for other in self.styles]
+        first = last = style_id
+        while first > 0 and shown[first - 1] == shown[style_id]:
+            first -= 1
+        while last + 1 < len(shown) and shown[last + 1] == shown[style_id]:
+            last += 1
+        return list(range(first, last + 1))
 
     def style_weights(self, style: int | str, texture: float | None = None) -> Tensor:
         """How much of each style is in a painting, (1, S), adding up to 1.
