@@ -11,6 +11,7 @@ random, which costs the same).
 """
 
 import argparse
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -70,10 +71,15 @@ class Record:
         """Seconds of an evaluation."""
         return statistics.median(self.seconds)
 
-    def reaches(self, style: float) -> float:
-        """Seconds until the judged style distance is this or less; infinite if it never is."""
-        counts = [count for count, (distance, _) in self.judged.items() if distance <= style]
-        return min(counts) * self.median if counts else float("inf")
+    def reaches(self, style: float) -> tuple[float, float]:
+        """Seconds until the judged style distance is this or less, and the content distance then.
+
+        Infinite and not a number, if it never is.
+        """
+        for count, (distance, content) in sorted(self.judged.items()):
+            if distance <= style:
+                return count * self.median, content
+        return math.inf, math.nan
 
 
 def classical_network(judge: LossNetwork | None, photo: Tensor) -> LossNetwork:
@@ -180,10 +186,10 @@ def report(name: str, theirs: Record, ours: Record) -> Rows:
         row["speed ratio"] = theirs.median / record.median
         if record.judged:
             style, content = record.judged[max(record.judged)]
-            reached = record.reaches(goal)
+            reached, then = record.reaches(goal)
             row |= {"evaluations": len(record.seconds), "judged style": style}
             row |= {"judged content": content, "s to the baseline's best style": reached}
-            row |= {"time ratio": theirs.reaches(goal) / reached}
+            row |= {"content then": then, "time ratio": theirs.reaches(goal)[0] / reached}
         rows.append(row)
     return rows
 

@@ -299,6 +299,7 @@ def test_pictures_too_small_for_the_grid_are_refused(options):
     [
         ("vibes", "choose among gram, eigen"),
         ("", "unknown"),
+        ("patches", "an option of each, as in 'gram patches=...'"),
         ("gram top=3", "option 'top'"),
         ("eigen top=2 top=3", "given twice"),
         ("eigen top=0", "from 1 up"),

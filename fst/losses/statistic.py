@@ -56,7 +56,9 @@ def read_statistic(text: str) -> Statistic:
     """
     name, *words = text.split() or [""]
     if name not in STYLE_LOSSES:
-        raise FstError(f"style loss {name!r} is unknown: choose among {', '.join(STYLE_LOSSES)}")
+        option = name in ("instances", *PATCH_OPTIONS)
+        hint = f"an option of each, as in 'gram {name}=...'" if option else "unknown"
+        raise FstError(f"style loss {name!r} is {hint}: choose among {', '.join(STYLE_LOSSES)}")
     known = [*signature(STYLE_LOSSES[name]).parameters, *PATCH_OPTIONS]
     options: dict[str, Any] = {}
     for word in words:
