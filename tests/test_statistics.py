@@ -265,7 +265,7 @@ def test_patches_of_a_grid_tile_the_picture():
 
 @settings(max_examples=40, deadline=None)
 @given(
-    height=st.integers(64, 200), width=st.integers(64, 200), rows=st.integers(1, 3),
+    height=st.integers(96, 200), width=st.integers(96, 200), rows=st.integers(1, 3),
     columns=st.integers(1, 3), overlap=st.floats(0.2, 0.9),
 )  # fmt: skip
 def test_overlapping_patches_are_equal_and_reach_the_edges(height, width, rows, columns, overlap):
