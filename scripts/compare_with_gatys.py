@@ -86,6 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--loss-weights", nargs="+", default=["vgg19-lite"], metavar="NAME",
         help="loss networks that both are measured by (vgg19-lite)")  # fmt: skip
     add("--content-layer", metavar="LAYER", help="see fst-train")
+    add("--pooling", choices=("avg", "max"), help="of the loss networks (as their files say)")
     add("--judge", metavar="FILE", help="another VGG that measures the pictures as well")
     add("--threads", type=positive, metavar="N", help="of torch")
     add("-o", "--output", type=Path, default=Path("compared"), metavar="FOLDER")
@@ -145,7 +146,9 @@ def prepare(args: argparse.Namespace) -> Contest:
         return [value[i] for i in ids] if isinstance(value, list) else [value] * len(ids)
 
     sizes = [round(size) for size in trained("style_size_px", STYLE_SIZE_PX)]
-    network = load_loss_networks(args.loss_weights).to(memory_format=torch.channels_last)
+    network = load_loss_networks(args.loss_weights, args.pooling).to(
+        memory_format=torch.channels_last
+    )
     return Contest(
         args,
         stylizer,
@@ -167,6 +170,7 @@ def settings_of(args: argparse.Namespace) -> dict:
         "iterations": args.iterations,
         "loss_network": networks,
         "content_layer": args.content_layer,
+        "pooling": args.pooling,
         "judge": judge,
     }
 
