@@ -76,7 +76,7 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--pooling", choices=("avg", "max"), default="avg", help="of the loss network (avg)")
     add("--content-weight", type=number, metavar="W", help="weight of content (1)")
-    add("--style-weight", type=number, metavar="W", help="weight of style (30)")
+    add("--style-weight", type=number, metavar="W", help="weight of style (10)")
     add("--tv-weight", type=number, metavar="W", help="weight of smoothness (0)")
 
 

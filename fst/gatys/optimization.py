@@ -39,8 +39,8 @@ from fst.precision import best_precision
 # Chosen by eye, waves painted over photos at 256 px. As in training (max pooling, content relu3_2):
 # the photo under a coat of grain, whatever the style weight. With max pooling and relu4_2: grain.
 # With average pooling, as Gatys et al. 2016 advise, and relu4_2: strokes in the painting's colours;
-# style weight 30 keeps the photo's forms, 100 begins to lose them.
-POOLING, CONTENT_LAYER, WEIGHTS = "avg", "relu4_2", (1.0, 30.0, 0.0)
+# style weight 10 keeps a portrait's face, 30 begins to lose it, 100 loses the photo.
+POOLING, CONTENT_LAYER, WEIGHTS = "avg", "relu4_2", (1.0, 10.0, 0.0)
 STARTS = ("content", "noise")
 FIRST_STEPS, FURTHER_STEPS = 300, 150  # at the first size, which makes the forms, and at others
 
