@@ -1,5 +1,6 @@
 """Which picture or pictures each style id stands for."""
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from torch import Tensor
 from fst import images
 from fst.errors import FstError
 
+MIN_STYLE_PX = 32  # relu5_1 has 2 x 2 positions there, the least that reflect padding takes
 SPECIFICATION = ("images", "name", "weight", "size", "statistic", "options")
 
 
@@ -94,15 +96,19 @@ def _specified(entry: Mapping[str, Any]) -> list[Style]:
         wrong = f"the unknown key {unknown[0]!r}" if unknown else "no images"
         raise FstError(f"a style has {wrong}: it takes {', '.join(SPECIFICATION)}")
     given = entry["images"]
-    paths = [given] if isinstance(given, str | Path) else list(given)
+    paths = given if isinstance(given, list | tuple) else [given]
+    if not all(isinstance(path, str | Path) for path in paths):
+        raise FstError(f"a style has images {given!r}: expected a path or a list of paths")
     first = Path(paths[0])
     name = str(entry.get("name") or (first.resolve().name if first.is_dir() else first.stem))
-    for key, kinds in (("weight", int | float), ("size", int)):
-        value = entry.get(key)
-        if value is not None and (not isinstance(value, kinds) or not 0 < value < math.inf):
-            raise FstError(f"style {name}: {key} {value!r} is not a number above 0")
+    # Not isinstance: true and false are whole numbers to it.
+    weight, size = entry.get("weight"), entry.get("size")
+    if weight is not None and (type(weight) not in (int, float) or not 0 < weight < math.inf):
+        raise FstError(f"style {name}: weight {weight!r} is not a number above 0")
+    if size is not None and (type(size) is not int or size < MIN_STYLE_PX):
+        raise FstError(f"style {name}: size {size!r} is not a whole number from {MIN_STYLE_PX} up")
     pictures = tuple(map(str, images.find(paths)))
-    return [Style(name, pictures, entry.get("weight"), entry.get("size"), _statistic(name, entry))]
+    return [Style(name, pictures, weight, size, _statistic(name, entry))]
 
 
 def _statistic(name: str, entry: Mapping[str, Any]) -> str | None:
@@ -111,15 +117,18 @@ def _statistic(name: str, entry: Mapping[str, Any]) -> str | None:
         raise FstError(f"style {name}: options {options!r}: expected names and values")
     if options and not entry.get("statistic"):
         raise FstError(f"style {name}: options need a statistic")
-    words = [f"{key}={_word(value)}" for key, value in options.items()]
-    return " ".join([str(entry["statistic"]), *words]) if entry.get("statistic") else None
+    words = [f"{key}={_word(key, value)}" for key, value in options.items()]
+    given = entry.get("statistic")
+    text = " ".join(map(str, given)) if isinstance(given, list) else given
+    return " ".join([str(text), *words]) if text else None
 
 
-def _word(value: Any) -> str:
-    """A value of YAML as an option's: true is yes, a list of two a slice."""
+def _word(key: str, value: Any) -> str:
+    """A value of YAML as an option's: true is yes, a list of two a grid or a slice."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "-".join(map(str, value)) if isinstance(value, list) else str(value)
+    between = "x" if key == "patches" else "-"
+    return between.join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _unreadable(pictures: Sequence[str]) -> list[str]:
@@ -131,6 +140,14 @@ def _unreadable(pictures: Sequence[str]) -> list[str]:
         except FstError as error:
             problems.append(str(error))
     return problems
+
+
+def fingerprint(style: Style) -> str:
+    """Tells pictures apart whose files have the same names: a digest of their contents."""
+    digest = hashlib.sha256()
+    for path in style.images:
+        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def load_pictures(

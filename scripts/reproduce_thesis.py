@@ -12,7 +12,7 @@ Each case paints the same photo from the same start with the same weights; only 
 differs. Distances are those of `fst.metrics` (which know the whole Gram matrix, whatever was
 optimised), and the mean difference of the picture from that of plain Gram, in 1/255. Writes
 table.md, a strip of pictures for each part, and results.json after each case: called again with
-the same folder it goes on where it was stopped.
+the same folder it goes on where it was stopped (times are comparable within one call only).
 """
 
 import argparse
@@ -39,7 +39,7 @@ from fst.metrics import STYLE_LAYERS
 from fst.networks.combined import load_loss_networks
 from fst.sheets import table_of
 from fst.shipped import SAMPLE_PHOTO
-from fst.styles import load_pictures, read_styles
+from fst.styles import fingerprint, load_pictures, read_styles
 from fst.stylize.style_model import write_atomically
 
 SAMPLE_STYLE = Path(__file__).parents[1] / "datasets" / "samples" / "styles" / "woodblock_waves.jpg"
@@ -100,9 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Paint every case that results.json lacks, then write tables and strips."""
-    parts = {p: t for p, t in PARTS.items() if not args.parts or p[0] in args.parts}
-    if not args.instances:
-        parts.pop(OF_INSTANCES, None)
+    parts = chosen_parts(args)
     photo = images.load(args.content, args.size)
     network = load_loss_networks(args.loss_weights, POOLING)
     network.to(memory_format=torch.channels_last)
@@ -123,11 +121,37 @@ def run(args: argparse.Namespace) -> None:
     report(args, parts, photo, results)
 
 
+def chosen_parts(args: argparse.Namespace) -> dict[str, list[str]]:
+    """The parts asked for, of those that can be run.
+
+    Raises:
+        FstError: There is no such part, or it needs --instances.
+    """
+    letters = [part[0] for part in PARTS]
+    wrong = [letter for letter in args.parts or () if letter not in letters]
+    if wrong:
+        raise FstError(f"--parts {wrong[0]}: choose among {' '.join(letters)}")
+    if "f" in (args.parts or ()) and not args.instances:
+        raise FstError("--parts f: give --instances FOLDER, several pictures of one style")
+    return {
+        part: texts
+        for part, texts in PARTS.items()
+        if part[0] in (args.parts or letters) and (args.instances or part != OF_INSTANCES)
+    }
+
+
 def settings_of(args: argparse.Namespace) -> dict:
-    """What a result depends on, beside style and statistic."""
-    names = {"content": Path(args.content).name, "judge": Path(args.judge).name}
+    """What a result depends on, beside the statistic."""
+    sources = {"style": args.style, "instances": args.instances, "content": args.content}
+    marks = {n: p and [fingerprint(s) for s in read_styles([p])] for n, p in sources.items()}
     networks = [Path(name).name for name in args.loss_weights]
-    return {**names, "loss_network": networks, "size_px": args.size, "steps": args.steps}
+    return {
+        **marks,
+        "judge": Path(args.judge).name,
+        "loss_network": networks,
+        "size_px": args.size,
+        "steps": args.steps,
+    }
 
 
 def read_results(path: Path, settings: dict) -> dict:

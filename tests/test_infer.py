@@ -719,7 +719,7 @@ def test_a_terminal_sees_a_progress_bar_and_whole_lines(model):
 def test_texture_paints_between_the_ids_of_one_painting(run, tmp_path):
     torch.manual_seed(0)
     network = transformer.TransformerNet(2, width=0.125, num_blocks=1)
-    styles = [{"name": name, "images": ["a.jpg"]} for name in ("little", "much")]
+    styles = [{"name": name, "fingerprint": "a"} for name in ("little", "much")]
     path = save_style_model(tmp_path / "line.safetensors", network, describe(network, styles, {}))
     photo = _save_photo("p.png")
     code, out, _ = run(photo, "--style", "little", "--texture", "0.5", model=str(path))

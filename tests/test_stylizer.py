@@ -133,7 +133,7 @@ def test_saving_never_replaces_a_file_unasked(stylizer, tmp_path):
 def lined(network, tmp_path_factory):
     """Styles 1 and 2 show one painting."""
     path = tmp_path_factory.mktemp("model") / "m.safetensors"
-    styles = [{"name": n, "images": [f]} for n, f in zip(NAMES, ("a", "b", "b"), strict=True)]
+    styles = [{"name": n, "fingerprint": f} for n, f in zip(NAMES, ("a", "b", "b"), strict=True)]
     return Stylizer(save_style_model(path, network, describe(network, styles, {})))
 
 
@@ -147,7 +147,7 @@ def test_texture_runs_from_the_first_id_of_a_painting_to_its_last(lined):
 
 
 def test_a_line_of_three_has_its_second_id_in_the_middle(network, tmp_path):
-    styles = [{"name": name, "images": ["a.jpg"]} for name in NAMES]
+    styles = [{"name": name, "fingerprint": "a"} for name in NAMES]
     path = save_style_model(tmp_path / "m.safetensors", network, describe(network, styles, {}))
     stylizer = Stylizer(path)
     for texture, weights in ((0.5, [0, 1, 0]), (0.25, [0.5, 0.5, 0]), (0.75, [0, 0.5, 0.5])):
@@ -163,6 +163,6 @@ def test_texture_is_refused_where_there_is_none(lined):
 
 
 def test_other_pictures_between_end_a_line(network, tmp_path):
-    styles = [{"name": n, "images": [f]} for n, f in zip(NAMES, "aba", strict=True)]
+    styles = [{"name": n, "fingerprint": f} for n, f in zip(NAMES, "aba", strict=True)]
     path = save_style_model(tmp_path / "m.safetensors", network, describe(network, styles, {}))
     assert Stylizer(path).texture_line(0) == [0]

@@ -142,7 +142,7 @@ def _start(args: argparse.Namespace) -> "str | Tensor":
 def _loss(args: argparse.Namespace, device: str) -> "PerceptualLoss":
     import torch
 
-    from fst.gatys.optimization import CONTENT_LAYER, WEIGHTS
+    from fst.gatys.optimization import WEIGHTS
     from fst.losses.perceptual import CLASSIC_WEIGHTS, PerceptualLoss
     from fst.networks.combined import load_loss_networks
 
@@ -152,12 +152,21 @@ def _loss(args: argparse.Namespace, device: str) -> "PerceptualLoss":
     return PerceptualLoss(
         # The convolutions of CPUs and tensor cores prefer this layout.
         network.to(device).to(memory_format=torch.channels_last),
-        content_layer=args.content_layer or CONTENT_LAYER,
+        content_layer=args.content_layer or _content_layer(args, network.topology),
         style_layers=args.style_layers,
         weights=tuple(d if g is None else g for g, d in zip(given, defaults, strict=True)),
         style_loss=" ".join(args.style_loss),
         classic=args.classic_weights,
     )
+
+
+def _content_layer(args: argparse.Namespace, topology: str) -> str:
+    from fst.gatys.optimization import CONTENT_LAYER
+    from fst.losses.perceptual import STYLE_LAYERS
+
+    if not args.texture:
+        return CONTENT_LAYER
+    return (args.style_layers or STYLE_LAYERS[topology])[0]  # not used, but there
 
 
 def _output(args: argparse.Namespace) -> Path:

@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
             tell(PROGRAM, f"error: {line}")
         return 2
     except KeyboardInterrupt:
-        tell(PROGRAM, "interrupted; nothing was written")
+        tell(PROGRAM, "interrupted; there is no report")
         return 130
 
 
@@ -59,7 +59,9 @@ def make_parser() -> argparse.ArgumentParser:
     add("--layers", nargs="+", metavar="LAYER", help="relu1_1 ... relu5_1")
     add("--patches", type=grid, default=(3, 3), metavar="RxC", help="grid of patches (3x3)")
     add("--synthesize", nargs="*", metavar="STATISTIC", help="textures too: of these, or a choice")
-    add("--texture-size", type=positive, default=128, metavar="PX", help="of the textures (128)")
+    add(
+        "--texture-size", type=texture_size, default=128, metavar="PX", help="of the textures (128)"
+    )
     add("--steps", type=positive, default=150, metavar="N", help="of each texture (150)")
     add("--seed", type=whole, default=0, metavar="N", help="of the noise they begin from (0)")
     add("--loss-network", default="vgg19-lite", metavar="NAME", help="or vgg16, vgg19 (downloaded)")
@@ -74,6 +76,13 @@ def grid(text: str) -> tuple[int, int]:
     if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
         raise argparse.ArgumentTypeError(f"{text!r} is not ROWSxCOLUMNS, such as 3x3")
     return int(rows), int(columns)
+
+
+def texture_size(text: str) -> int:
+    """A size that the loss network takes."""
+    if positive(text) < 32:
+        raise argparse.ArgumentTypeError(f"{text} px is too small: at least 32")
+    return int(text)
 
 
 def prepare(args: argparse.Namespace) -> tuple:
@@ -109,12 +118,46 @@ def prepare(args: argparse.Namespace) -> tuple:
     elif args.output.exists() and not args.output.is_dir():
         problems.append(f"-o {args.output} is a file; name a folder")
     pictures = []
-    for _, file in files:
+    for name, file in files:
         with noting(problems):
-            pictures.append(images.load(file, args.size).to(device))
+            pictures.append(_picture(name, file, args.size).to(device))
+    if not problems:
+        problems += _probe(args, pictures, network)
     if problems:
         raise FstError("\n".join(problems))
     return [name for name, _ in files], pictures, network.to(device)
+
+
+def _picture(name: str, file: Path, size_px: int):
+    from fst import images
+    from fst.losses.patches import MIN_PATCH_PX
+
+    picture = images.load(file, size_px)
+    if min(picture.shape[1:]) < MIN_PATCH_PX:
+        raise FstError(f"{name}: below {MIN_PATCH_PX} px a side; give a larger picture or --size")
+    return picture
+
+
+def _probe(args: argparse.Namespace, pictures: list, network) -> list[str]:
+    """What would fail after minutes of work."""
+    from fst.cli.statistics_check import check_statistic, network_channels
+    from fst.losses.patches import cut
+    from fst.losses.perceptual import STYLE_LAYERS
+    from fst.stylize.style_model import write_atomically
+
+    problems: list[str] = []
+    channels = network_channels(network, args.layers or STYLE_LAYERS[network.topology])
+    for text in args.synthesize or ():
+        with noting(problems):
+            check_statistic(text, channels)
+    for picture in pictures:
+        with noting(problems):
+            cut(picture, args.patches)
+    if not problems:
+        with noting(problems):
+            write_atomically(args.output / ".write_test", b"")
+            (args.output / ".write_test").unlink()
+    return list(dict.fromkeys(problems))
 
 
 def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> int:
@@ -129,7 +172,7 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
     laboratory = Laboratory(network, pictures, unique(names), layers)
     parts = report.sections(laboratory, args.patches)
     if args.synthesize:
-        textures = synthesized(args, pictures, network, layers)
+        textures = synthesized(args, pictures, layers)
         parts.insert(1, report.texture_section(textures, pictures[0]))
     networks = args.loss_weights or [args.loss_network]
     settings = (
@@ -147,18 +190,26 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
 
 def unique(names: list[str]) -> list[str]:
     """Names met twice get "-2", "-3", ..."""
-    return [
-        name if not (before := names[:place].count(name)) else f"{name}-{before + 1}"
-        for place, name in enumerate(names)
-    ]
+    found: list[str] = []
+    for name in names:
+        number, candidate = 1, name
+        while candidate in found:
+            number += 1
+            candidate = f"{name}-{number}"
+        found.append(candidate)
+    return found
 
 
-def synthesized(args: argparse.Namespace, pictures: list, network, layers) -> dict:
-    """The textures, with a progress bar."""
+def synthesized(args: argparse.Namespace, pictures: list, layers) -> dict:
+    """The textures, made as fst-gatys makes them, with a progress bar."""
     from tqdm import tqdm
 
+    from fst.gatys.optimization import POOLING
     from fst.gramlab.synthesis import synthesize
+    from fst.networks.combined import load_loss_networks
 
+    network = load_loss_networks(args.loss_weights or args.loss_network, POOLING)
+    network.to(pictures[0].device)
     with tqdm(total=args.steps * len(args.synthesize), unit="step", disable=None) as bar:
         return synthesize(
             network, pictures, args.synthesize, size_px=args.texture_size, steps=args.steps,

@@ -11,8 +11,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
-from fst.cli.train_statistics import check_statistics
 from fst.errors import FstError
 
 # In a run that begins from a trained network: for which share of its steps the styles' rows learn

@@ -20,6 +20,11 @@ def _panels(count: int, width: float = 3.4, height: float = 2.7) -> tuple[Figure
     return figure, list(axes.flat[:count])
 
 
+def _label(name: str) -> str:
+    """A name as matplotlib writes it out: no formulas, and not left out of legends."""
+    return name.replace("$", r"\$").lstrip("_") or "picture"
+
+
 def _groups(table: Table, *places: int) -> dict[tuple, list[tuple]]:
     """Rows by the values at some places, in the order met."""
     groups: dict[tuple, list[tuple]] = {}
@@ -36,7 +41,7 @@ def spectra(table: Table, log: bool) -> Figure:
         axis = axes[layers.index(layer)]
         ranks, values, energy = zip(*(row[2:] for row in rows), strict=True)
         shown = [max(value, 1e-9 * values[0]) for value in values] if log else values
-        (line,) = axis.plot(ranks, shown, linewidth=1.2, label=picture)
+        (line,) = axis.plot(ranks, shown, linewidth=1.2, label=_label(picture))
         for share, marker in zip(ENERGIES, "os^", strict=True):
             place = next(i for i, e in enumerate(energy) if e >= share - 1e-12)
             axis.plot(ranks[place], shown[place], marker, color=line.get_color(), markersize=5)
@@ -105,9 +110,9 @@ def _heat_maps(maps: dict[str, list[tuple]], down: Sequence, across: Sequence) -
             for column, value in enumerate(line):
                 axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6,
                           color="black" if value > 0.6 * most else "white")  # fmt: skip
-        axis.set_title(title, fontsize=8)
-        axis.set_xticks(range(len(across)), across, rotation=90, fontsize=6)
-        axis.set_yticks(range(len(down)), down, fontsize=6)
+        axis.set_title(_label(title), fontsize=8)
+        axis.set_xticks(range(len(across)), map(_label, map(str, across)), rotation=90, fontsize=6)
+        axis.set_yticks(range(len(down)), map(_label, map(str, down)), fontsize=6)
     figure.colorbar(shown, ax=axes, shrink=0.7)
     return figure
 

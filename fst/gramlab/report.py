@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,7 +131,9 @@ def _log(folder: Path, parts: Sequence[Section]) -> None:
 def drawn(figure: Figure) -> Tensor:
     """A figure as an image (3, H, W) in [0, 1]."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # names in scripts that the font has not
+        canvas.draw()
     pixels = torch.from_numpy(np.array(canvas.buffer_rgba()))  # (H, W, 4)
     return pixels[..., :3].permute(2, 0, 1).float() / 255
 

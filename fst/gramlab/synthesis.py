@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from fst.gatys import GatysStep, optimize
-from fst.losses.perceptual import PerceptualLoss
+from fst.losses.perceptual import STYLE_LAYERS, PerceptualLoss
 
 SYNTHESIZED = ("gram", "eigen top=25%", "eigen top=10%", "eigen top=5%", "eigen slice=10%-20%",
     "eigen bottom=50%", "projected rank=10%", "meanstd")  # fmt: skip
@@ -36,16 +36,21 @@ def synthesize(
 
     Raises:
         FstError: A statistic does not fit.
+        KeyboardInterrupt: Ctrl-C; half a texture shows nothing.
     """
     textures = {}
     for text in texts:
         loss = PerceptualLoss(
-            loss_network, style_layers=layers, weights=(0.0, 1.0, 0.0), style_loss=text
+            loss_network,
+            content_layer=(layers or STYLE_LAYERS[loss_network.topology])[0],  # has no weight
+            style_layers=layers,
+            weights=(0.0, 1.0, 0.0),
+            style_loss=text,
         )
         result = optimize(
             None, pictures, loss=loss, sizes=[size_px], steps=steps, seed=seed, on_step=on_step
         )
-        textures[text] = result.image
         if result.stopped == "interrupted":
-            break
+            raise KeyboardInterrupt
+        textures[text] = result.image
     return textures

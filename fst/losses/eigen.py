@@ -73,12 +73,14 @@ def span(
 
 
 def eigenpairs(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (C,) and eigenvectors (C, C) as columns, largest magnitude first, in float64.
+    """Eigenvalues (C,) and eigenvectors (C, C) as columns, largest magnitude first.
+
+    In float64 on the CPU.
 
     Thesis, "Eigen decomposition": A = P L P^T. Differs from it: for symmetric matrices, which
     elementwise maxima of Gram matrices are too, though some of their eigenvalues are negative.
     """
-    values, vectors = torch.linalg.eigh(matrix.double())
+    values, vectors = torch.linalg.eigh(matrix.cpu().double())  # mps has no float64
     order = values.abs().argsort(descending=True)
     return values[order], vectors[:, order]
 
@@ -98,7 +100,7 @@ def part(matrix: Tensor, start: int, stop: int, ones: bool = False) -> Tensor:
         values[stop - 1] = ONES_EIGENVALUE * values[0]
         vectors[:, stop - 1] = len(values) ** -0.5
     kept, values = vectors[:, start:stop], values[start:stop]
-    return ((kept * values) @ kept.T).to(matrix.dtype)
+    return ((kept * values) @ kept.T).to(matrix)
 
 
 def energy_rank(matrix: Tensor, share: float) -> int:

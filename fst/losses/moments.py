@@ -1,5 +1,7 @@
 """Statistics of features beside the Gram matrix: moments, and distances of distributions."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,9 +34,9 @@ def covariance_matrix(features: Tensor) -> tuple[Tensor, Tensor]:
 
 def positive_root(matrix: Tensor) -> Tensor:
     """Square root of a symmetric matrix, negative eigenvalues taken for 0."""
-    values, vectors = torch.linalg.eigh(matrix.double())
+    values, vectors = torch.linalg.eigh(matrix.cpu().double())  # mps has no float64
     root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    return root.to(matrix.dtype)
+    return root.to(matrix)
 
 
 def gaussian_wasserstein(
@@ -43,7 +45,7 @@ def gaussian_wasserstein(
     """Squared 2-Wasserstein distance of two normal distributions, for each of a batch.
 
     ||m - n||^2 + tr(S) + tr(T) - 2 tr((T^1/2 S T^1/2)^1/2) (Olkin & Pukelsheim 1982, eq. 4),
-    in float64: it is a small difference of large numbers.
+    in float64 where there is one: it is a small difference of large numbers.
 
     Args:
         mean: m, (B, C).
@@ -54,8 +56,9 @@ def gaussian_wasserstein(
     Returns:
         (B,), at least 0.
     """
+    precise = torch.float32 if mean.device.type == "mps" else torch.float64
     mean, covariance, other_mean, root = (
-        tensor.double() for tensor in (mean, covariance, other_mean, other_root)
+        tensor.to(precise) for tensor in (mean, covariance, other_mean, other_root)
     )
     middle = root @ covariance @ root
     scale = root.square().sum((1, 2)) / root.shape[1]  # tr(T) / C
@@ -65,14 +68,16 @@ def gaussian_wasserstein(
     return ((mean - other_mean).square().sum(1) + traces - 2 * cross).clamp_min(0)
 
 
+@cache
 def directions(channels: int, count: int, seed: int) -> Tensor:
     """Random unit vectors, (count, channels), the same for the same arguments."""
     generator = torch.Generator().manual_seed(seed)
-    return F.normalize(torch.randn(count, channels, generator=generator), dim=1)
+    with torch.inference_mode(False):  # they are kept, and serve where there are gradients
+        return F.normalize(torch.randn(count, channels, generator=generator), dim=1)
 
 
 def quantiles(features: Tensor, along: Tensor, count: int) -> Tensor:
-    """Sorted projections of features, averaged in `count` bins of equal size.
+    """Sorted projections of features, averaged in `count` bins (`adaptive_avg_pool1d`).
 
     Args:
         features: (B, C, H, W).

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fst.errors import FstError
 from fst.losses.statistic import Statistic, read_statistic
-from fst.losses.style import CLASSIC, Targets
+from fst.losses.style import StyleLoss, Targets, classic_distance
 from fst.networks.vgg import LossNetwork
 
 # Content at the third stage keeps shapes and frees textures; styles at every scale
@@ -241,9 +241,9 @@ def _stacked(rows: Sequence[Targets]) -> Targets:
 
 
 def _classic(statistic: Statistic) -> Statistic:
-    if statistic.text != "gram":
+    if statistic.text.split()[0] != "gram":
         raise FstError(f"style loss {statistic.text!r} has no classic form: use gram")
-    return replace(statistic, loss=CLASSIC)
+    return replace(statistic, loss=StyleLoss(statistic.loss.target, classic_distance))
 
 
 def content_distance(features: Tensor, target: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class Statistic:
     """A statistic of `STYLE_LOSSES` with options.
 
     Attributes:
-        text: As written, in a form of its own: equal statistics have equal text.
+        text: As written, without options that say what is so anyhow, sorted.
         loss: What it computes.
         patches: Keyword arguments of `fst.losses.patches.cut`; None leaves pictures whole.
     """
@@ -70,8 +70,12 @@ def read_statistic(text: str) -> Statistic:
             )
         options[key] = _value(name, key, value if equals else "yes")
     patches = _patches(name, options)
+    if sum(key in options for key in ("top", "bottom", "slice")) > 1:
+        raise FstError(f"style loss {name}: top, bottom and slice: give one of them")
     loss = STYLE_LOSSES[name](**{k: v for k, v in options.items() if k not in PATCH_OPTIONS})
-    written = [name, *(f"{key}={_written(key, value)}" for key, value in sorted(options.items()))]
+    defaults = {n: p.default for n, p in signature(STYLE_LOSSES[name]).parameters.items()}
+    chosen = {k: v for k, v in sorted(options.items()) if k not in defaults or v != defaults[k]}
+    written = [name, *(f"{key}={_written(key, value)}" for key, value in chosen.items())]
     return Statistic(" ".join(written), loss, patches)
 
 
@@ -103,7 +107,7 @@ def _value(name: str, key: str, text: str) -> Any:
 
 
 def _amount(how: str, text: str, beyond: bool = False) -> Amount:
-    number = re.fullmatch(r"(\d+\.?\d*|\.\d+)(%?)", text)
+    number = re.fullmatch(r"(\d{1,9}\.?\d{0,9}|\.\d{1,9})(%?)", text)
     if not number:
         raise FstError(f"{how} expected a count such as 8, or a share such as 5%")
     if text.isdecimal():
@@ -134,7 +138,7 @@ def _yes(how: str, text: str) -> bool:
 
 
 def _whole(how: str, text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
         raise FstError(f"{how} expected a whole number from {least} up")
     return int(text)
 

@@ -17,6 +17,7 @@ from fst.losses.gram import gram_matrix
 Targets = tuple[Tensor, ...]
 Features = Sequence[Tensor]  # of the images of ONE style, each (1, C, H, W)
 QUANTILES = 256  # bins of `sliced`
+FLAT = 1e-3  # of the features' energy: what counts as no covariance
 FLOOR = 1e-12  # a black style image has an all-zero Gram matrix at relu1_1 at worst
 
 
@@ -56,7 +57,7 @@ def gram_distance(features: Tensor, targets: Tensor, size: Tensor) -> Tensor:
     """Relative squared distance of Gram matrices: ||G(y) - A||_F^2 / ||A||_F^2.
 
     Gatys et al. 2016, eq. 4. Differs from the paper: divided by the size of the target, so that
-    one weight suits every style, layer and network; 1 is the distance of a black image.
+    one weight suits every style, layer and network; 1 is the distance of features that are all 0.
 
     Args:
         features: (B, C, H, W).
@@ -136,8 +137,8 @@ def projected(rank: Amount = 0.1, instances: str = "mean") -> StyleLoss:
         for matrix in matrices:
             k = count_of(rank, len(matrix))
             values, columns = eigenpairs(matrix)
-            vectors.append(columns[:, :k].to(matrix.dtype))
-            images.append((columns[:, :k] * values[:k]).to(matrix.dtype))
+            vectors.append(columns[:, :k].to(matrix))
+            images.append((columns[:, :k] * values[:k]).to(matrix))
         beside = torch.cat(images, 1)
         return torch.cat(vectors, 1), beside, beside.square().sum()
 
@@ -158,8 +159,9 @@ def classic_distance(features: Tensor, targets: Tensor, size: Tensor) -> Tensor:
 
 
 def meanstd(instances: str = "mean") -> StyleLoss:
-    """Mean and standard deviation of each channel (Huang & Belongie 2017, eq. 13), relative.
+    """Mean and standard deviation of each channel (Huang & Belongie 2017, eq. 13).
 
+    Differs from the paper: norms squared, both over the size of the target:
     (||m(y) - m||^2 + ||s(y) - s||^2) / (||m||^2 + ||s||^2)
     """
 
@@ -181,7 +183,9 @@ def covariance(instances: str = "mean") -> StyleLoss:
     def target(features: Features) -> Targets:
         rows = [moments.covariance_matrix(image)[1] for image in features]
         matrix = aggregated(torch.cat(rows), instances)
-        return matrix, matrix.square().sum()
+        # A picture of one colour has nearly none: relative to that, all others are infinitely far.
+        energy = gram_target(features, "mean")[0].trace()
+        return matrix, matrix.square().sum().clamp_min((FLAT * energy).square())
 
     def distance(features: Tensor, targets: Tensor, size: Tensor) -> Tensor:
         squares = (moments.covariance_matrix(features)[1] - targets).square().sum((1, 2))
@@ -193,8 +197,8 @@ def covariance(instances: str = "mean") -> StyleLoss:
 def wasserstein(instances: str = "mean") -> StyleLoss:
     """Squared 2-Wasserstein distance of normal distributions over ||n||^2 + tr(T).
 
-    See `moments.gaussian_wasserstein`. 1 is the distance of a black image. Of maxima and minima
-    of covariances the negative part is cut off.
+    See `moments.gaussian_wasserstein`. 1 is the distance of features that are all 0. Of maxima and
+    minima of covariances the negative part is cut off.
     """
 
     def target(features: Features) -> Targets:
@@ -205,7 +209,7 @@ def wasserstein(instances: str = "mean") -> StyleLoss:
 
     def distance(features: Tensor, mean: Tensor, root: Tensor, size: Tensor) -> Tensor:
         squared = moments.gaussian_wasserstein(*moments.covariance_matrix(features), mean, root)
-        return (squared / size.double().clamp_min(FLOOR)).to(mean.dtype)
+        return (squared / size.clamp_min(FLOOR)).to(mean.dtype)
 
     return StyleLoss(target, distance)
 
@@ -215,7 +219,8 @@ def sliced(directions: int | None = None, seed: int = 0, instances: str = "mean"
 
     Features are projected on random directions and sorted; the distance is that of the sorted
     projections. Differs from the paper: the directions stay, so that L-BFGS sees one function, and
-    the sorted projections are averaged in 256 bins, so that image sizes may differ.
+    the sorted projections are averaged in 256 bins, so that image sizes may differ; where 256 does
+    not divide the positions, neighbouring bins share some.
 
     Args:
         directions: How many; as many as channels by default.
@@ -251,4 +256,3 @@ STYLE_LOSSES: dict[str, Callable[..., StyleLoss]] = {
     "wasserstein": wasserstein,
     "sliced": sliced,
 }
-CLASSIC = StyleLoss(gram_target, classic_distance)

@@ -4,7 +4,8 @@ Layout: tensors under the names of `TransformerNet.state_dict()`, and one metada
 
     {"format": 1, "fst_version": "...",
      "architecture": {"num_styles": 2, "width": 0.5, "num_blocks": 5},
-     "styles": [{"name": "wave", "images": ["wave.jpg"]}, ...],      in order of id
+     "styles": [{"name": "wave", "images": ["wave.jpg"],            in order of id
+                 "fingerprint": "..."}, ...],                       of the pictures' contents
      "training": {...}}                                              settings and final figures
 
 A Lightning checkpoint holds the same under "style_model" and is read too, weights only.

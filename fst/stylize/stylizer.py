@@ -57,7 +57,7 @@ class Stylizer:
 
     @property
     def styles(self) -> list[dict[str, Any]]:
-        """What the model says of each style, in order of id: name and images."""
+        """What the model says of each style, in order of id: name, images, how it was trained."""
         return list(self.metadata["styles"])
 
     def style_id(self, style: int | str) -> int:
@@ -87,7 +87,7 @@ class Stylizer:
         statistics, sizes or weights. A style of other pictures between them ends the line.
         """
         style_id = self.style_id(style)
-        shown = [other.get("images") for other in self.styles]
+        shown = [other.get("fingerprint", i) for i, other in enumerate(self.styles)]
         first = last = style_id
         while first > 0 and shown[first - 1] == shown[style_id]:
             first -= 1

@@ -20,7 +20,7 @@ from fst.metrics import STYLE_LAYERS, STYLE_SIZES_PX, ContentDistance, StyleDist
 from fst.networks.combined import load_loss_networks
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet
-from fst.styles import Style, load_pictures
+from fst.styles import Style, fingerprint, load_pictures
 from fst.stylize.style_model import describe
 
 TERMS = ("total", "content", "style", "tv", "grid")  # logged as train/...
@@ -105,6 +105,7 @@ class StyleTransferModule(pl.LightningModule):
             network = TransformerNet(len(styles), width, num_blocks)
         self.network = network.to(memory_format=torch.channels_last)
         self.styles = [Style.from_dict(style) for style in styles]
+        self.marks: list[dict[str, str]] = [{} for _ in styles]  # which styles show the same
         self.perceptual: PerceptualLoss | None = None
         self.metrics: nn.ModuleDict | None = None
         self.final_metrics: dict[str, float] = {}
@@ -136,6 +137,7 @@ class StyleTransferModule(pl.LightningModule):
             style_loss=[style.statistic or settings.style_loss for style in self.styles],
             classic=settings.classic_weights,
         )
+        self.marks = [{"fingerprint": fingerprint(style)} for style in self.styles]
         sizes = self._each(settings.style_size_px, "size_px")
         self.perceptual.set_styles(self._pictures(sizes, device))
         with torch.no_grad():
@@ -236,8 +238,8 @@ class StyleTransferModule(pl.LightningModule):
         training = {"step": self.global_step, "settings": settings, "metrics": self.final_metrics}
         # File names only: where they lay on this machine is nobody else's business.
         styles = [
-            {**style.as_dict(), "images": [Path(image).name for image in style.images]}
-            for style in self.styles
+            {**style.as_dict(), "images": [Path(image).name for image in style.images], **mark}
+            for style, mark in zip(self.styles, self.marks, strict=True)
         ]
         networks = settings["loss_network"]
         networks = [networks] if isinstance(networks, str) else networks

@@ -151,7 +151,8 @@ class RunProgress(TQDMProgressBar):
         metrics = super().get_metrics(trainer, module)
         metrics.pop("v_num", None)
         bar = self.train_progress_bar.format_dict
-        steps, seconds = bar["n"] - bar["initial"], bar["elapsed"]
+        # None where the bar is disabled, as on all processes but the first.
+        steps, seconds = bar["n"] - (bar["initial"] or 0), bar["elapsed"]
         if steps and seconds:
             rate = steps * self.batch_size * trainer.world_size / seconds
             metrics["images/s"] = f"{rate:.1f}"
