@@ -162,6 +162,37 @@ def test_patches_that_do_not_fit_are_refused(argv, tmp_path, capsys):
     assert "at least 32 px" in capsys.readouterr().err
 
 
+def test_names_that_are_formulas_or_hidden_are_written_out(argv, tmp_path, recwarn):
+    names = ["a$\\frac$.png", "_DSC0001.png"]
+    for number, name in enumerate(names):
+        smooth_field(number, 64, 64).save(tmp_path / name)
+    assert main(argv("-o", "r", pictures=names)) == 0
+    assert not [w for w in recwarn if issubclass(w.category, UserWarning)]
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--synthesize", "eigen top=500"], "500 eigenpairs"),
+        (["--size", "16"], "below 32 px a side"),
+        (["-o", "/proc/x"], "/proc/x"),
+    ],
+)
+def test_what_cannot_work_is_told_before_work(argv, words, part, capsys, monkeypatch):
+    monkeypatch.setattr("fst.gramlab.measure.Laboratory.__init__", lambda *_: pytest.fail("work"))
+    assert main(argv(*words)) == 2
+    assert part in capsys.readouterr().err
+
+
+def test_an_interrupt_leaves_no_report(argv, tmp_path, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fst.gramlab.synthesis.synthesize", interrupt)
+    assert main(argv("-o", "r", "--synthesize", "gram")) == 130
+    assert not (tmp_path / "r" / "report.html").exists()
+
+
 def test_a_report_is_replaced_only_when_asked(argv, tmp_path, capsys):
     assert main(argv("-o", "r")) == 0
     assert main(argv("-o", "r")) == 2

@@ -364,3 +364,9 @@ def test_style_losses_must_be_one_or_one_a_style():
 def test_only_gram_has_a_classic_form():
     with pytest.raises(FstError, match="'meanstd' has no classic form"):
         PerceptualLoss(loss_network(), style_loss="meanstd", classic=True)
+
+
+def test_classic_gram_takes_instances():
+    loss = loss_of(STYLES[0], style_loss="gram instances=max", classic=True)
+    photo = STYLES[0][None]
+    assert loss(photo, photo, torch.tensor([0]))["style"].item() == 0

@@ -44,3 +44,14 @@ def test_a_second_call_paints_only_what_lacks(thesis, argv, tmp_path, monkeypatc
     assert thesis.main([*argv, "--parts", "d"]) == 0
     assert thesis.main([*argv, "--parts", "d", "--steps", "4"]) == 2
     assert "other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "part"), [(["--parts", "x"], "choose among a c d e f g o")])
+def test_parts_that_are_none_are_refused(thesis, argv, words, part, capsys):
+    assert thesis.main([*argv, *words]) == 2
+    assert part in capsys.readouterr().err
+
+
+def test_instances_are_asked_for(thesis, capsys):
+    assert thesis.main(["--parts", "f"]) == 2
+    assert "--instances" in capsys.readouterr().err

@@ -318,6 +318,9 @@ def test_pictures_too_small_for_the_grid_are_refused(options):
         ("gram patches=2x2 overlap=10% patch_size=64", "one of them"),
         ("gram patches=2x2 patch_size=31", "from 32 up"),
         ("sliced directions=0", "from 1 up"),
+        ("sliced seed=99999999999999999999", "whole number"),
+        (f"eigen top={'9' * 5000}", "such as 5%"),
+        ("eigen top=1 bottom=1", "give one of them"),
     ],
 )
 def test_a_wrong_statistic_is_told_in_one_line(text, part):
@@ -332,7 +335,6 @@ def test_a_wrong_statistic_is_told_in_one_line(text, part):
         ("eigen top=7", "7 eigenpairs, but the layer has 6"),
         ("projected rank=7", "6 channels"),
         ("eigen slice=1%-2%", "none of 6"),
-        ("eigen top=1 bottom=1", "give one of them"),
     ],
 )
 def test_ranks_that_a_layer_lacks_are_refused(text, part):
@@ -347,6 +349,9 @@ def test_ranks_that_a_layer_lacks_are_refused(text, part):
         ("gram patches=2x3 overlap=.5", "gram overlap=50% patches=2x3"),
         ("eigen ones", "eigen ones=yes"),
         ("projected rank=8", "projected rank=8"),
+        ("gram instances=mean", "gram"),
+        ("projected rank=10%", "projected"),
+        ("eigen ones=no", "eigen"),
         ("eigen slice=0-5", "eigen slice=0-5"),
     ],
 )
@@ -359,3 +364,14 @@ def test_equal_statistics_have_equal_text(text, canonical):
 def test_counts_and_shares():
     assert eigen.count_of(0.1, 64) == 6 and eigen.count_of(1, 64) == 1
     assert eigen.count_of(1.0, 64) == 64 and eigen.count_of(1e-6, 64) == 1
+
+
+def test_a_picture_of_one_colour_is_not_infinitely_far():
+    flat_picture = torch.ones(1, 6, 8, 8)
+    for text in STYLE_LOSSES:
+        assert distance(text, IMAGE.float(), [flat_picture]) < 1e6
+
+
+def test_a_span_takes_one_choice():
+    with pytest.raises(FstError, match="give one of them"):
+        eigen.span(6, top=1, bottom=1)

@@ -151,7 +151,12 @@ def test_a_specification_is_one_style_with_its_options(tmp_path):
         ({"image": "a.png"}, "unknown key 'image'"),
         ({"images": "missing.png"}, "missing.png"),
         ({"images": "a.png", "weight": "much"}, "weight 'much'"),
-        ({"images": "a.png", "size": 0}, "size 0"),
+        ({"images": "a.png", "size": 16}, "size 16 is not a whole number from 32 up"),
+        ({"images": "a.png", "size": 64.0}, "size 64.0"),
+        ({"images": "a.png", "size": True}, "size True"),
+        ({"images": "a.png", "weight": True}, "weight True"),
+        ({"images": 5}, "images 5"),
+        ({"images": ["a.png", None]}, "expected a path or a list of paths"),
         ({"images": "a.png", "options": {"top": 3}}, "options need a statistic"),
         ({"images": "a.png", "statistic": "eigen", "options": "top"}, "options 'top'"),
     ],
@@ -162,3 +167,18 @@ def test_a_wrong_specification_is_told_in_one_line(tmp_path, monkeypatch, specif
     with pytest.raises(FstError) as error:
         read_styles([specification])
     assert part in str(error.value) and "\n" not in str(error.value)
+
+
+def test_yaml_lists_become_grids_and_slices(tmp_path):
+    file = str(picture(tmp_path / "a.png"))
+    options = {"patches": [2, 3], "slice": ["10%", "20%"]}
+    (style,) = read_styles([{"images": file, "statistic": ["eigen"], "options": options}])
+    assert style.statistic == "eigen patches=2x3 slice=10%-20%"
+
+
+def test_a_fingerprint_tells_contents_not_names(tmp_path):
+    one = picture(tmp_path / "x" / "1.png")
+    same = picture(tmp_path / "y" / "2.png")
+    other = picture(tmp_path / "z" / "1.png", colour="red")
+    marks = [styles.fingerprint(style) for style in read_styles([one, same, other])]
+    assert marks[0] == marks[1] != marks[2]

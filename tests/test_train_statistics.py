@@ -1,5 +1,8 @@
 """fst-train with styles that have statistics, weights and sizes of their own, in a YAML file."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 import yaml
@@ -88,6 +91,7 @@ def test_statistics_change_what_is_learned(argv, trained, train_argv, tmp_path):
     [
         (["eigen", "top=500"], "--style-loss: style loss eigen top=500, relu1_1: 500 eigenpairs"),
         (["eigen", "crop=1"], "option 'crop'"),
+        (["eigen", "top=1", "bottom=1"], "top, bottom and slice: give one"),
         (["gram", "patches=9x9"], "style stripes: patches 9x9"),
         (["meanstd", "--classic-weights"], "'meanstd' has no classic form"),
     ],
@@ -109,3 +113,23 @@ def test_a_wrong_specification_names_the_style(argv, config, tmp_path, capsys):
     arguments[arguments.index("--config") + 1] = str(broken)
     assert main(arguments) == 2
     assert "style wave-1: style loss eigen: top=0" in capsys.readouterr().err
+
+
+def test_two_processes_train_styles_of_different_statistics(argv, tmp_path):
+    words = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--steps", "4"]
+    command = [sys.executable, "-m", "fst.cli.train", *argv(tmp_path / "run", *words)]
+    command += ["--review-every", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(Stylizer(tmp_path / "run" / "model.safetensors").style_names) == 4
+
+
+def test_paintings_of_one_file_name_are_no_line(train_argv, style_files, tmp_path):
+    for name, file in zip(("monet", "gogh"), style_files, strict=True):
+        (tmp_path / name).mkdir()
+        images.save(images.load(file), tmp_path / name / "1.png")
+    arguments = train_argv(tmp_path / "run", "--steps", "1")
+    place = arguments.index("--styles")
+    arguments[place + 1 : place + 3] = [str(tmp_path / "monet"), str(tmp_path / "gogh")]
+    assert main(arguments) == 0
+    assert Stylizer(tmp_path / "run" / "model.safetensors").texture_line("monet") == [0]

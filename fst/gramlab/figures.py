@@ -62,7 +62,11 @@ def reconstruction(table: Table) -> Figure:
     for (layer, picture), rows in _groups(table, 0, 1).items():
         axis = axes[layers.index(layer)]
         axis.plot(
-            [100 * r[2] for r in rows], [r[4] for r in rows], ".-", linewidth=1, label=picture
+            [100 * r[2] for r in rows],
+            [r[4] for r in rows],
+            ".-",
+            linewidth=1,
+            label=_label(picture),
         )
         axis.set_title(layer, fontsize=9)
         axis.set_xscale("log")

@@ -17,7 +17,7 @@ from fst.losses.gram import gram_matrix
 Targets = tuple[Tensor, ...]
 Features = Sequence[Tensor]  # of the images of ONE style, each (1, C, H, W)
 QUANTILES = 256  # bins of `sliced`
-FLAT = 1e-3  # of the features' energy: what counts as no covariance
+FLAT = 1e-2  # of the features' energy: what counts as no covariance
 FLOOR = 1e-12  # a black style image has an all-zero Gram matrix at relu1_1 at worst
 
 
