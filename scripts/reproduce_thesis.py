@@ -33,7 +33,7 @@ from fst import images
 from fst.allocator import keep_freed_memory
 from fst.errors import FstError
 from fst.gatys import optimize
-from fst.gatys.optimization import CONTENT_LAYER, POOLING, WEIGHTS
+from fst.gatys.optimization import CONTENT_LAYER, PADDING, POOLING, WEIGHTS
 from fst.losses.perceptual import PerceptualLoss
 from fst.metrics import STYLE_LAYERS
 from fst.networks.combined import load_loss_networks
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
     """Paint every case that results.json lacks, then write tables and strips."""
     parts = chosen_parts(args)
     photo = images.load(args.content, args.size)
-    network = load_loss_networks(args.loss_weights, POOLING)
+    network = load_loss_networks(args.loss_weights, POOLING, PADDING)
     network.to(memory_format=torch.channels_last)
     judge = open_loss_network(args.judge, "cpu")
     path = args.output / "results.json"

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torchvision.models import VGG16_Weights, VGG19_Weights, vgg
 
 from fst.errors import FstError
+from fst.networks.combined import load_loss_networks
 from fst.networks.vgg import CONVS_PER_STAGE, LossNetwork, layer_names, load_loss_network
 
 TORCHVISION_CONFIG = {"vgg16": vgg.cfgs["D"], "vgg19": vgg.cfgs["E"]}
@@ -387,3 +388,13 @@ def test_the_real_shallow_vgg19_loads():
     network = load_loss_network(path)
     assert network.topology == "vgg19" and network.layers[-1] == "relu3_1"
     assert [conv.out_channels for conv in network.convs.values()] == [64, 64, 128, 128, 256]
+
+
+def test_pooling_and_padding_given_outweigh_the_file(tmp_path):
+    path = tmp_path / "slim.safetensors"
+    weight = {"features.0.weight": torch.randn(4, 3, 3, 3), "features.0.bias": torch.zeros(4)}
+    save_file(weight, path, {"padding": "reflect", "pooling": "max"})
+    network = load_loss_network(path, pooling="avg", padding="zeros")
+    assert (network.padding, network.pooling) == ("zeros", "avg")
+    combined = load_loss_networks([path], "avg", "zeros")
+    assert (combined.padding, combined.pooling) == ("zeros", "avg")

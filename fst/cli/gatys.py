@@ -142,13 +142,13 @@ def _start(args: argparse.Namespace) -> "str | Tensor":
 def _loss(args: argparse.Namespace, device: str) -> "PerceptualLoss":
     import torch
 
-    from fst.gatys.optimization import WEIGHTS
+    from fst.gatys.optimization import PADDING, WEIGHTS
     from fst.losses.perceptual import CLASSIC_WEIGHTS, PerceptualLoss
     from fst.networks.combined import load_loss_networks
 
     defaults = CLASSIC_WEIGHTS if args.classic_weights else WEIGHTS
     given = (args.content_weight, args.style_weight, args.tv_weight)
-    network = load_loss_networks(args.loss_weights or args.loss_network, args.pooling)
+    network = load_loss_networks(args.loss_weights or args.loss_network, args.pooling, PADDING)
     return PerceptualLoss(
         # The convolutions of CPUs and tensor cores prefer this layout.
         network.to(device).to(memory_format=torch.channels_last),

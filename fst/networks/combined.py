@@ -72,7 +72,9 @@ class CombinedLossNetwork(nn.Module):
 
 
 def load_loss_networks(
-    names_or_files: str | Path | Sequence[str | Path], pooling: str | None = None
+    names_or_files: str | Path | Sequence[str | Path],
+    pooling: str | None = None,
+    padding: str | None = None,
 ) -> LossNetwork | CombinedLossNetwork:
     """One loss network, or several combined; each as `load_loss_network` takes it.
 
@@ -80,6 +82,6 @@ def load_loss_networks(
         FstError: One cannot be read, or they do not fit together.
     """
     if isinstance(names_or_files, str | Path):
-        return load_loss_network(names_or_files, pooling)
-    networks = [load_loss_network(name, pooling) for name in names_or_files]
+        return load_loss_network(names_or_files, pooling, padding)
+    networks = [load_loss_network(name, pooling, padding) for name in names_or_files]
     return networks[0] if len(networks) == 1 else CombinedLossNetwork(networks)

@@ -146,7 +146,9 @@ class LossNetwork(nn.Module):
         return F.max_pool2d(x, 2) if self.pooling == "max" else F.avg_pool2d(x, 2)
 
 
-def load_loss_network(name_or_file: str | Path, pooling: str | None = None) -> LossNetwork:
+def load_loss_network(
+    name_or_file: str | Path, pooling: str | None = None, padding: str | None = None
+) -> LossNetwork:
     """Make a loss network: the shipped one, torchvision's pretrained ones, or a file.
 
     Args:
@@ -156,13 +158,14 @@ def load_loss_network(name_or_file: str | Path, pooling: str | None = None) -> L
             with torchvision's names. A safetensors file may say `topology`, `padding` and
             `pooling` in its metadata.
         pooling: "max" or "avg", whatever the file says.
+        padding: "zeros" or "reflect", likewise.
 
     Raises:
         FstError: The file is missing, broken or no VGG; or the download failed.
     """
     if str(name_or_file) in CONVS_PER_STAGE:
         name = str(name_or_file)
-        return LossNetwork(_pretrained(name), topology=name, pooling=pooling or "max")
+        return LossNetwork(_pretrained(name), name, padding or "zeros", pooling or "max")
     state_dict, metadata = _read_weights(
         VGG19_LITE if str(name_or_file) == LITE else Path(name_or_file)
     )
@@ -170,7 +173,7 @@ def load_loss_network(name_or_file: str | Path, pooling: str | None = None) -> L
         return LossNetwork(
             state_dict,
             topology=metadata.get("topology") or _guess_topology(state_dict),
-            padding=metadata.get("padding", "zeros"),
+            padding=padding or metadata.get("padding", "zeros"),
             pooling=pooling or metadata.get("pooling", "max"),
         )
     except FstError as error:
