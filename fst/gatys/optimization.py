@@ -40,7 +40,7 @@ from fst.precision import best_precision
 # the photo under a coat of grain, whatever the style weight. With max pooling and relu4_2: grain.
 # With average pooling, as Gatys et al. 2016 advise, and relu4_2: strokes in the painting's colours;
 # style weight 10 keeps a portrait's face, 30 begins to lose it, 100 loses the photo.
-# Zero padding: with reflection every layer mirrors the edge once more, and bright dashes grow there.
+# Zero padding: with reflection each layer mirrors the edge once more, and dashes grow there.
 POOLING, PADDING, CONTENT_LAYER, WEIGHTS = "avg", "zeros", "relu4_2", (1.0, 10.0, 0.0)
 STARTS = ("content", "noise")
 FIRST_STEPS, FURTHER_STEPS = 300, 150  # at the first size, which makes the forms, and at others
@@ -152,7 +152,7 @@ def optimize(
 
 
 def default_loss() -> PerceptualLoss:
-    """vgg19-lite with average pooling and zero padding, content at relu4_2, and weights for single images.
+    """vgg19-lite with pooling, padding, content layer and weights for single images.
 
     Not those of training: a network cannot follow what an optimiser can, and the other way round.
     """
