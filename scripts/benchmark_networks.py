@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.transformer import TransformerNet
-from fst.networks.vgg import LossNetwork, layer_names, load_loss_network
+from fst.networks.vgg import VGG_CHANNELS, LossNetwork, layer_names, load_loss_network
 from fst.precision import best_precision
 from fst.training.module import StyleTransferModule
 
-VGG_CHANNELS = (64, 128, 256, 512, 512)  # per stage; Simonyan & Zisserman 2015, table 1
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 CONTENT_LAYER = "relu2_2"
 CONTENT_WEIGHT, STYLE_WEIGHT = 1e5, 1e10

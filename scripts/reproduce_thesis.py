@@ -25,6 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from compare_with_gatys import read_results
 from evaluate import make_metrics, open_loss_network, positive
 from torch import Tensor
 from tqdm import tqdm
@@ -152,20 +153,6 @@ def settings_of(args: argparse.Namespace) -> dict:
         "size_px": args.size,
         "steps": args.steps,
     }
-
-
-def read_results(path: Path, settings: dict) -> dict:
-    """Results of an earlier call.
-
-    Raises:
-        FstError: They were made with other settings.
-    """
-    if not path.is_file():
-        return {}
-    stored = json.loads(path.read_text())
-    if stored["settings"] != settings:
-        raise FstError(f"{path} was made with other settings: choose another -o")
-    return stored["results"]
 
 
 def picture_path(folder: Path, key: str) -> Path:

@@ -43,7 +43,7 @@ def style_of(loss, image, style=STYLE):
 def test_texture_from_noise_has_a_twentieth_of_the_style_loss():
     painting = images.load(SAMPLE_STYLES / "woodblock_waves.jpg", 128)
     losses = []
-    options = {"sizes": [64], "steps": 100}
+    options = {"sizes": [64], "steps": 100, "style_size_px": 128}
     result = optimize(
         style=[painting], on_step=lambda s: losses.append(s.losses["style"]), **options
     )

@@ -148,7 +148,8 @@ def _loss(args: argparse.Namespace, device: str) -> "PerceptualLoss":
 
     defaults = CLASSIC_WEIGHTS if args.classic_weights else WEIGHTS
     given = (args.content_weight, args.style_weight, args.tv_weight)
-    network = load_loss_networks(args.loss_weights or args.loss_network, args.pooling, PADDING)
+    padding = None if args.texture else PADDING
+    network = load_loss_networks(args.loss_weights or args.loss_network, args.pooling, padding)
     return PerceptualLoss(
         # The convolutions of CPUs and tensor cores prefer this layout.
         network.to(device).to(memory_format=torch.channels_last),

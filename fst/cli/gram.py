@@ -204,11 +204,11 @@ def synthesized(args: argparse.Namespace, pictures: list, layers) -> dict:
     """The textures, made as fst-gatys makes them, with a progress bar."""
     from tqdm import tqdm
 
-    from fst.gatys.optimization import PADDING, POOLING
+    from fst.gatys.optimization import POOLING
     from fst.gramlab.synthesis import synthesize
     from fst.networks.combined import load_loss_networks
 
-    network = load_loss_networks(args.loss_weights or args.loss_network, POOLING, PADDING)
+    network = load_loss_networks(args.loss_weights or args.loss_network, POOLING)
     network.to(pictures[0].device)
     with tqdm(total=args.steps * len(args.synthesize), unit="step", disable=None) as bar:
         return synthesize(

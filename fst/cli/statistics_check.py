@@ -6,7 +6,6 @@ from typing import Any
 from fst.errors import FstError
 
 PROBE_PX = 32  # of the picture that tells the channels of the layers
-VGG_CHANNELS = (64, 128, 256, 512, 512)  # by stage; Simonyan & Zisserman 2015, table 1
 
 
 def check_statistics(settings: Any, styles: Sequence) -> None:
@@ -56,7 +55,7 @@ def _channels(settings: Any) -> dict[str, int]:
     """Channels of the style layers; of networks that may have to be downloaded, VGG's."""
     from fst.losses.perceptual import STYLE_LAYERS
     from fst.networks.combined import load_loss_networks
-    from fst.networks.vgg import CONVS_PER_STAGE
+    from fst.networks.vgg import CONVS_PER_STAGE, VGG_CHANNELS
 
     names = settings.loss_weights or [settings.loss_network]
     known = [name for name in names if name in CONVS_PER_STAGE]

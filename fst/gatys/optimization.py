@@ -41,6 +41,7 @@ from fst.precision import best_precision
 # With average pooling, as Gatys et al. 2016 advise, and relu4_2: strokes in the painting's colours;
 # style weight 10 keeps a portrait's face, 30 begins to lose it, 100 loses the photo.
 # Zero padding: with reflection each layer mirrors the edge once more, and dashes grow there.
+# Not for textures: those of another size than the style's picture have another share of edges.
 POOLING, PADDING, CONTENT_LAYER, WEIGHTS = "avg", "zeros", "relu4_2", (1.0, 10.0, 0.0)
 STARTS = ("content", "noise")
 FIRST_STEPS, FURTHER_STEPS = 300, 150  # at the first size, which makes the forms, and at others
@@ -127,7 +128,7 @@ def optimize(
         >>> result.image.shape, result.stopped
         (torch.Size([3, 32, 48]), 'done')
     """
-    loss = loss or default_loss()
+    loss = loss or default_loss(texture=content is None)
     counts = _steps_per_size(sizes, steps)
     _check(content, style, loss, start, optimizer)
     device = loss.loss_network.mean.device
@@ -151,12 +152,12 @@ def optimize(
     return GatysResult(finished(image), losses, run.number, run.stopped)
 
 
-def default_loss() -> PerceptualLoss:
+def default_loss(texture: bool = False) -> PerceptualLoss:
     """vgg19-lite with pooling, padding, content layer and weights for single images.
 
     Not those of training: a network cannot follow what an optimiser can, and the other way round.
     """
-    network = load_loss_network("vgg19-lite", POOLING, PADDING)
+    network = load_loss_network("vgg19-lite", POOLING, None if texture else PADDING)
     # The convolutions of CPUs and tensor cores prefer this layout.
     network.to(memory_format=torch.channels_last)
     return PerceptualLoss(network, content_layer=CONTENT_LAYER, weights=WEIGHTS)

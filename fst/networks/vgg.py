@@ -13,6 +13,7 @@ from fst.shipped import VGG19_LITE
 
 # Convolutions per stage of the two topologies (Simonyan & Zisserman 2015, table 1, D and E).
 CONVS_PER_STAGE = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+VGG_CHANNELS = (64, 128, 256, 512, 512)  # per stage, ibid.
 LITE = "vgg19-lite"  # ours, distilled from VGG-19
 LOSS_NETWORKS = (LITE, *CONVS_PER_STAGE)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
