@@ -193,8 +193,12 @@ def test_an_interrupt_leaves_no_report(argv, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "r" / "report.html").exists()
 
 
-def test_a_report_is_replaced_only_when_asked(argv, tmp_path, capsys):
+def test_a_report_is_replaced_only_when_asked(argv, tmp_path, style_files, capsys):
     assert main(argv("-o", "r")) == 0
     assert main(argv("-o", "r")) == 2
     assert "--overwrite" in capsys.readouterr().err
-    assert main(argv("-o", "r", "--overwrite")) == 0
+    (tmp_path / "r" / "figures" / "mine.png").write_bytes(b"kept")
+    assert main(argv("-o", "r", "--overwrite", pictures=style_files[:1])) == 0
+    figures = {path.stem for path in (tmp_path / "r" / "figures").iterdir()}
+    assert {"similarity", "aggregates"}.isdisjoint(figures) and {"mine", "pictures"} <= figures
+    assert len(list((tmp_path / "r" / "tensorboard").iterdir())) == 1

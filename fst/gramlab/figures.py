@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from fst.gramlab.measure import ENERGIES, Table
 
 
 def _panels(count: int, width: float = 3.4, height: float = 2.7) -> tuple[Figure, list[Axes]]:
-    columns = min(5, count)
+    columns = min(3, count)  # as many as a page shows in their own size
     rows = math.ceil(count / columns)
     # Not through pyplot: the program that calls keeps its own backend.
     figure = Figure(figsize=(width * columns, height * rows), dpi=110, layout="constrained")
@@ -117,7 +118,17 @@ def _heat_maps(maps: dict[str, list[tuple]], down: Sequence, across: Sequence) -
         axis.set_title(_label(title), fontsize=8)
         axis.set_xticks(range(len(across)), map(_label, map(str, across)), rotation=90, fontsize=6)
         axis.set_yticks(range(len(down)), map(_label, map(str, down)), fontsize=6)
-    figure.colorbar(shown, ax=axes, shrink=0.7)
+    figure.colorbar(shown, ax=axes, shrink=0.7).ax.tick_params(labelsize=7)
+    return figure
+
+
+def strip(pictures: dict[str, Tensor]) -> Figure:
+    """Images (3, H, W) under their names."""
+    figure, axes = _panels(len(pictures), 3.4, 3.7)
+    for axis, (name, image) in zip(axes, pictures.items(), strict=True):
+        axis.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy())
+        axis.set_title(_label(name), fontsize=9)
+        axis.axis("off")
     return figure
 
 

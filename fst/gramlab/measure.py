@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fst.losses.eigen import count_of, eigenpairs, energy_rank, part
+from fst.losses.eigen import count_of, eigenpairs, energy_rank
 from fst.losses.gram import gram_matrix
 from fst.losses.patches import cut
 from fst.losses.statistic import read_statistic
@@ -37,6 +37,7 @@ class Laboratory:
     Attributes:
         names: Of the pictures.
         grams: Layer to (P, C, C), one matrix a picture, fp32.
+        eigenvalues: Layer to (P, C), largest magnitude first, float64.
     """
 
     @torch.no_grad()
@@ -62,6 +63,10 @@ class Laboratory:
         self.layers = tuple(layers)
         rows = [self._grams(picture) for picture in self.pictures]
         self.grams = {layer: torch.cat([row[layer] for row in rows]) for layer in self.layers}
+        self.eigenvalues = {
+            layer: torch.stack([eigenpairs(matrix)[0] for matrix in matrices])
+            for layer, matrices in self.grams.items()
+        }
 
     def _grams(self, picture: Tensor) -> dict[str, Tensor]:
         features = self.network(picture[None], self.layers)
@@ -70,8 +75,8 @@ class Laboratory:
     def spectra(self) -> Table:
         """Every eigenvalue of every picture, with the share of ||A||_F^2 that it completes."""
         rows = []
-        for layer, picture, matrix in self._each():
-            values = eigenpairs(matrix)[0].clamp_min(0)
+        for layer, picture, values in self._each():
+            values = values.clamp_min(0)
             energy = values.square().cumsum(0) / values.square().sum().clamp_min(1e-30)
             pairs = enumerate(zip(values.tolist(), energy.tolist(), strict=True), start=1)
             rows += [(layer, picture, place, value, share) for place, (value, share) in pairs]
@@ -80,19 +85,20 @@ class Laboratory:
     def ranks(self) -> Table:
         """How many eigenpairs hold 90, 95 and 99 % of ||A||_F^2."""
         rows = [
-            (layer, picture, len(matrix), *(energy_rank(matrix, share) for share in ENERGIES))
-            for layer, picture, matrix in self._each()
+            (layer, picture, len(values), *(energy_rank(values, share) for share in ENERGIES))
+            for layer, picture, values in self._each()
         ]
         shares = (f"rank for {share:.0%}" for share in ENERGIES)
         return Table("ranks", ("layer", "picture", "channels", *shares), rows)
 
     def reconstruction(self) -> Table:
-        """||A - A_k||_F / ||A||_F where A_k keeps the top so many eigenpairs."""
+        """||A - A_k||_F / ||A||_F where A_k keeps the top so many eigenpairs: what the others hold
+        (Eckart & Young 1936)."""
         rows = []
-        for layer, picture, matrix in self._each():
+        for layer, picture, values in self._each():
             for share in RANKS:
-                k = count_of(share, len(matrix))
-                error = (matrix - part(matrix, 0, k)).norm() / matrix.norm().clamp_min(1e-30)
+                k = count_of(share, len(values))
+                error = values[k:].norm() / values.norm().clamp_min(1e-30)
                 rows.append((layer, picture, share, k, error.item()))
         header = ("layer", "picture", "share of pairs", "pairs", "relative error")
         return Table("reconstruction", header, rows)
@@ -117,7 +123,7 @@ class Laboratory:
                 values = eigenpairs(matrix)[0]
                 negative = values.clamp_max(0).square().sum() / values.square().sum()
                 distance = (matrix - mean).norm() / mean.norm()
-                rows.append((layer, how, distance.item(), energy_rank(matrix, 0.95),
+                rows.append((layer, how, distance.item(), energy_rank(values, 0.95),
                              negative.item()))  # fmt: skip
         header = ("layer", "aggregate", "distance from mean", "rank for 95%", "negative share")
         return Table("aggregates", header, rows)
@@ -159,9 +165,9 @@ class Laboratory:
         return Table("costs", ("statistic", "numbers", "ms", f"time over {texts[0]}"), rows)
 
     def _each(self):
-        """Layer, name of picture and Gram matrix of all."""
-        for layer in self.layers:
-            yield from ((layer, n, m) for n, m in zip(self.names, self.grams[layer], strict=True))
+        """Layer, name of picture and eigenvalues of all."""
+        for layer, values in self.eigenvalues.items():
+            yield from ((layer, n, v) for n, v in zip(self.names, values, strict=True))
 
 
 def relative_distances(matrices: Tensor) -> Tensor:

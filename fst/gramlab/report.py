@@ -16,12 +16,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from fst import images
+from fst.errors import FstError
 from fst.gramlab import figures
 from fst.gramlab.measure import Laboratory, Table
-from fst.sheets import table_of
 from fst.stylize.style_model import write_atomically
 
-THUMBNAIL_PX = 200
+# Figures and tables that one picture, or no textures, do without.
+NOT_ALWAYS = ("similarity", "aggregates", "textures")
 
 
 @dataclass
@@ -52,9 +53,10 @@ def sections(laboratory: Laboratory, grid: tuple[int, int]) -> list[Section]:
     spectra, reconstruction = laboratory.spectra(), laboratory.reconstruction()
     similarity, patches = laboratory.similarity(), laboratory.patches(grid)
     aggregates, costs = laboratory.aggregates(), laboratory.costs()
+    pictures = {n: p.cpu() for n, p in zip(laboratory.names, laboratory.pictures, strict=True)}
     parts = [
-        Section("Pictures", "Style pictures, at the size measured, cut square here.",
-                {"pictures": table_of([[p.cpu() for p in laboratory.pictures]], THUMBNAIL_PX)}),
+        Section("Pictures", "Style pictures as measured.",
+                {"pictures": drawn(figures.strip(pictures))}),
         Section("Spectra", "Eigenvalues of the Gram matrices, largest first; marks show where 90, "
                 "95 and 99 % of ||A||_F^2 are reached. The steeper, the fewer pairs carry the "
                 "style.", {"spectra_linear": drawn(figures.spectra(spectra, log=False)),
@@ -83,18 +85,19 @@ def sections(laboratory: Laboratory, grid: tuple[int, int]) -> list[Section]:
 
 def texture_section(textures: dict[str, Tensor], source: Tensor) -> Section:
     """Textures beside the picture that they come from."""
-    side = min(next(iter(textures.values())).shape[1:])
-    text = "From left to right: the picture, " + ", ".join(textures) + "."
-    strip = table_of([[source.cpu(), *textures.values()]], side)
-    return Section("Textures", text, {"textures": strip})
+    shown = figures.strip({"the picture": source.cpu(), **textures})
+    text = "What each statistic keeps: noise made to match it, and nothing else."
+    return Section("Textures", text, {"textures": drawn(shown)})
 
 
 def write(folder: Path, names: Sequence[str], settings: str, parts: Sequence[Section]) -> Path:
-    """Write figures/*.png, tables/*.csv, tensorboard/ and report.html; returns the last.
+    """Write figures/*.png, tables/*.csv, tensorboard/ and report.html, in the place of those of an
+    earlier report; returns the last.
 
     Raises:
         FstError: The folder cannot be written.
     """
+    _remove_former(folder)
     shown = []
     for part in parts:
         encoded = []
@@ -112,6 +115,17 @@ def write(folder: Path, names: Sequence[str], settings: str, parts: Sequence[Sec
     write_atomically(folder / "report.html", page.encode())
     _log(folder / "tensorboard", parts)
     return folder / "report.html"
+
+
+def _remove_former(folder: Path) -> None:
+    """What an earlier report has and this one may lack."""
+    former = [folder / "figures" / f"{name}.png" for name in NOT_ALWAYS]
+    former += [folder / "tables" / f"{name}.csv" for name in NOT_ALWAYS]
+    for file in (*former, *(folder / "tensorboard").glob("events.out.tfevents.*")):
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise FstError(f"{file} cannot be removed: {error.strerror}") from error
 
 
 def _log(folder: Path, parts: Sequence[Section]) -> None:

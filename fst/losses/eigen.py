@@ -103,7 +103,8 @@ def part(matrix: Tensor, start: int, stop: int, ones: bool = False) -> Tensor:
     return ((kept * values) @ kept.T).to(matrix)
 
 
-def energy_rank(matrix: Tensor, share: float) -> int:
-    """How many pairs hold a share of ||A||_F^2 = sum of the squared eigenvalues."""
-    energy = eigenpairs(matrix)[0].square().cumsum(0)
+def energy_rank(values: Tensor, share: float) -> int:
+    """How many of the eigenvalues, largest magnitude first, hold a share of ||A||_F^2: the sum of
+    their squares."""
+    energy = values.square().cumsum(0)
     return int((energy < share * energy[-1]).sum().item()) + 1
