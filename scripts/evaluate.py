@@ -65,19 +65,25 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("model", nargs="?", metavar="MODEL", help="a .safetensors style model or a .ckpt")
     add("--pictures", type=Path, metavar="FOLDER", help="measure PHOTO_STYLE.png files instead")
-    add("--photos", nargs="+", required=True, metavar="PATH", help="held-out photos")
-    add("--every", type=positive, default=1, metavar="N", help="take every N-th photo, sorted")
-    add("--size", type=photo_size, default=320, metavar="PX", help="shorter side of the photos")
     add("--styles-dir", type=Path, metavar="FOLDER", help="NAME.jpg, or a folder NAME, per style")
     add("--style", action="append", type=named_path, default=[], metavar="NAME=PATH",
         help="file or folder of one style, whatever --styles-dir holds")  # fmt: skip
     add("--only", nargs="+", metavar="NAME", help="measure these styles")
+    add("--json", type=Path, metavar="FILE", help="write the figures here too")
+    add_protocol(parser)
+    return parser
+
+
+def add_protocol(parser: argparse.ArgumentParser) -> None:
+    """The flags of everything that measures paintings of photos."""
+    add = parser.add_argument
+    add("--photos", nargs="+", required=True, metavar="PATH", help="held-out photos")
+    add("--every", type=positive, default=1, metavar="N", help="take every N-th photo, sorted")
+    add("--size", type=photo_size, default=320, metavar="PX", help="shorter side of the photos")
     add("--loss-weights", required=True, metavar="FILE", help="VGG weights, or vgg16 or vgg19")
     add("--device", default="cpu", metavar="NAME", help="cpu, cuda, ...")
-    add("--json", type=Path, metavar="FILE", help="write the figures here too")
-    add("--grid", type=Path, metavar="FILE", help="write a picture of photos in all styles")
+    add("--grid", type=Path, metavar="FILE", help="write a picture of photos and paintings")
     add("--grid-photos", type=positive, default=4, metavar="N", help="photos in the grid")
-    return parser
 
 
 def positive(text: str) -> int:
@@ -102,12 +108,17 @@ def named_path(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
+def check_grid(file: Path | None) -> None:
+    """Refuse a file that images cannot be saved to."""
+    if file and file.suffix.lower() not in images.IMAGE_SUFFIXES:
+        raise FstError(f"--grid {file}: its suffix must be one of {images.IMAGE_SUFFIXES}")
+
+
 def run(args: argparse.Namespace) -> None:
     """Check everything, then measure, print and write."""
     if (args.model is None) == (args.pictures is None):
         raise FstError("give either a MODEL or --pictures FOLDER")
-    if args.grid and args.grid.suffix.lower() not in images.IMAGE_SUFFIXES:
-        raise FstError(f"--grid {args.grid}: its suffix must be one of {images.IMAGE_SUFFIXES}")
+    check_grid(args.grid)
     photos = images.find(args.photos)[:: args.every]
     if args.model is not None:
         stylizer = Stylizer(args.model, args.device)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from fst import Stylizer, images
 from fst.networks.transformer import TransformerNet
-from fst.stylize.style_model import describe, save_style_model
+from fst.stylize.style_model import describe, load_style_model, save_style_model
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "evaluate.py"
 SPEC = importlib.util.spec_from_file_location("evaluate", SCRIPT)
@@ -203,3 +204,42 @@ def test_grid_has_a_header_row_and_a_row_per_photo(folder, tmp_path):
     photo = images.load(folder / "photos" / "p0.png")[:, :, 10:50]  # its centre square
     shown = grid[:, cell + 4 : cell + 4 + SIZE_PX, 4 : 4 + SIZE_PX]
     assert torch.equal(shown, photo)
+
+
+# ---- evaluate_controls.py ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def line_argv(folder, tmp_path):
+    """Arguments for a model whose two styles are of one picture."""
+    network, _ = load_style_model(folder / "model.safetensors")
+    styles = [{"name": name, "images": [], "fingerprint": "f"} for name in STYLES]
+    save_style_model(tmp_path / "line.safetensors", network, describe(network, styles, {}))
+    words = [tmp_path / "line.safetensors", "--loss-weights", folder / "vgg.safetensors"]
+    words += ["--photos", folder / "photos", "--size", SIZE_PX]
+    words += ["--style", f"two_views={folder / 'styles' / 'wave.jpg'}", "--texture"]
+    return lambda *extra: [str(word) for word in [*words, *extra]]
+
+
+def test_the_ends_of_a_texture_line_measure_as_its_styles_do(
+    folder, tmp_path, load_script, line_argv, capsys
+):
+    wave = folder / "styles" / "wave.jpg"
+    both = [word for name in STYLES for word in ("--style", f"{name}={wave}")]
+    expected = figures(folder, tmp_path, *both)["styles"]
+    capsys.readouterr()
+    argv = line_argv("0", "0.5", "1", "--grid", tmp_path / "grid.png", "--grid-photos", "2")
+    assert load_script("evaluate_controls").main(argv) == 0
+    printed = capsys.readouterr().out
+    rows = dict(re.findall(r"texture (\S+) \| (\S+)", printed))
+    assert list(rows) == ["0", "0.5", "1"]
+    ends = [f"{expected[name]['style']:.4f}" for name in STYLES]
+    assert [rows["0"], rows["1"]] == ends
+    falls = float(rows["0"]) > float(rows["0.5"]) > float(rows["1"])
+    assert ("does NOT fall" in printed) == (not falls)
+    assert images.load(tmp_path / "grid.png").shape[2] == 4 * (SIZE_PX + 4) + 4
+
+
+def test_a_texture_beyond_the_line_is_refused_before_work(load_script, line_argv, capsys):
+    assert load_script("evaluate_controls").main(line_argv("0", "1.5")) == 2
+    assert "from 0 to 1" in capsys.readouterr().err
