@@ -13,12 +13,16 @@ from typing import Any
 
 from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
+from fst.cli.train_start import (
+    announcement,
+    begin,
+    beginning,
+    check_names,
+    check_resume,
+    kept_styles,
+)
 from fst.errors import FstError
 
-# In a run that begins from a trained network: for which share of its steps the styles' rows learn
-# alone, and how much faster than the convolutions. Two unseen paintings, 250 steps, held-out style
-# distance: rate 2: 0.485, rate 10: 0.416; with or without a first part for the rows: 0.416.
-ROWS_FIRST_SHARE, ROWS_RATE = 0.25, 10.0
 FOLDER_VARIABLE = "FST_RUN_FOLDER"  # tells the other processes of a run its folder
 
 
@@ -63,12 +67,13 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
         attempt(_check_counts, settings, len(styles))
     data = attempt(_data, settings, len(styles or [0]))
     folder = attempt(_run_folder, settings)
-    attempt(_check_resume, settings, styles)
+    kept = attempt(kept_styles, settings) or []
+    attempt(check_names, settings, styles or [], kept)
+    attempt(check_resume, settings, styles, kept)
     if problems:
         raise FstError("\nfst-train: ".join(problems))
-    module = _module(settings, styles)
-    if not (settings.from_scratch or settings.resume):
-        _begin_from_trained(settings, module)
+    module = _module(settings, styles, kept)
+    begin(settings, module)
     trainer, saver = _trainer(settings, trainer_settings, folder)
     _check_writable(folder)  # last: a refused command leaves no folder behind
     return module, data, trainer, saver
@@ -188,39 +193,7 @@ def _check_writable(folder: Path) -> None:
     (folder / ".write_test").unlink()
 
 
-def _check_resume(settings: Any, styles: list | None) -> None:
-    if not settings.resume:
-        return
-    from fst.training.checkpoint import read_checkpoint
-
-    stored = read_checkpoint(settings.resume)
-    before = [style["name"] for style in stored["style_model"]["styles"]]
-    now = [style.name for style in styles or []]
-    if styles and before != now:
-        raise FstError(
-            f"--resume: {settings.resume} was trained for {', '.join(before)}, "
-            f"now --styles are {', '.join(now)}: leave --styles out, or start a new run"
-        )
-    architecture = stored["style_model"]["architecture"]
-    for name, value in (("width", settings.width), ("num_blocks", settings.num_blocks)):
-        if architecture[name] != value:
-            raise FstError(
-                f"--resume: the run has {name} {architecture[name]}, not {value}: "
-                f"leave the flag out, or start a new run"
-            )
-    if "rows_rate" not in stored["hyper_parameters"]:
-        raise FstError(
-            f"--resume: {settings.resume} was written by an older fst: begin a new run with "
-            f"--warm-start {settings.resume}"
-        )
-    if stored["global_step"] >= settings.steps:
-        raise FstError(
-            f"--resume: {settings.resume} has done its {stored['global_step']} steps: "
-            "give more with --steps"
-        )
-
-
-def _module(settings: Any, styles: list):
+def _module(settings: Any, styles: list, kept: list[dict[str, Any]]):
     from fst.training.module import StyleTransferModule
 
     return StyleTransferModule(
@@ -238,39 +211,11 @@ def _module(settings: Any, styles: list):
         style_loss=" ".join(settings.style_loss),
         style_size_px=_one_or_each(settings.style_size),
         learning_rate=settings.lr,
-        **_beginning(settings),
+        kept_styles=kept,
+        tune_trunk=settings.tune_trunk,
+        **beginning(settings),
         seed=settings.seed,
     )
-
-
-def _beginning(settings: Any) -> dict[str, Any]:
-    """What the run begins from, and how its rows learn; a resumed run goes on as before."""
-    from fst.training.checkpoint import read_checkpoint
-
-    if settings.resume:
-        before = read_checkpoint(settings.resume)["hyper_parameters"]
-        return {name: before[name] for name in ("rows_first_steps", "rows_rate", "began_from")}
-    warm = not settings.from_scratch
-    steps = settings.rows_first
-    if steps is None:
-        steps = round(ROWS_FIRST_SHARE * settings.steps) if warm else 0
-    return {
-        "rows_first_steps": steps,
-        "rows_rate": ROWS_RATE if warm else 1.0,
-        "began_from": Path(settings.warm_start or "gallery").name if warm else None,
-    }
-
-
-def _begin_from_trained(settings: Any, module) -> None:
-    from fst.shipped import GALLERY
-    from fst.training.warm_start import warm_start
-
-    try:
-        warm_start(
-            module.network, [style.name for style in module.styles], settings.warm_start or GALLERY
-        )
-    except FstError as error:
-        raise FstError(f"--warm-start: {error}") from None
 
 
 def _trainer(settings: Any, trainer_settings: dict[str, Any], folder: Path) -> tuple:
@@ -344,14 +289,8 @@ def _announce(settings: Any, module, data, trainer) -> None:
     names = ", ".join(style.name for style in module.styles)
     if not settings.content:
         print("no --content given: training on scenes drawn by the program")
-    if settings.from_scratch and not settings.resume:
-        print(f"beginning from random weights, width {settings.width:g}")
-    elif not settings.resume:
-        rows = module.hparams.rows_first_steps
-        print(
-            f"beginning from {module.hparams.began_from} (--from-scratch: from random weights); "
-            f"for {rows} steps only the rows of the styles learn"
-        )
+    if start := announcement(settings, module):
+        print(start)
     print(
         f"{len(module.styles)} styles ({names}), {len(data.photos)} photos and "
         f"{len(data.held_out)} held out, {settings.steps} steps of {settings.batch_size} x "
@@ -370,6 +309,9 @@ def _conclude(folder: Path, module, data) -> None:
         style_distance = module.final_metrics[f"held_out_style/{style.name}"]
         content_distance = module.final_metrics[f"held_out_content/{style.name}"]
         print(f"  {style.name[:18]:18} {style_distance:8.3f} {content_distance:8.3f}")
+    if "held_out/drift" in module.final_metrics:
+        drift = module.final_metrics["held_out/drift"]
+        print(f"drift of the {module.first_id} earlier styles: {drift:.2f}/255 in the mean")
     model = folder / MODEL_NAME
     print(
         f"\nwritten: {model} (style model), {folder / CHECKPOINT_NAME} (to resume)\n"

@@ -21,7 +21,8 @@ from fst.errors import FstError
 EPILOG = """every flag of pytorch-lightning's Trainer is accepted as --trainer.NAME
 (--trainer.devices 2, --trainer.precision 32-true, ...); --trainer.help lists them"""
 CONFIG_NAME = "config.yaml"
-SCRATCH_STEPS, WARM_STEPS = 4000, 400
+SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
+SHIPPED = "gallery"  # the name of the shipped model for --warm-start and --add-to
 SCRATCH_TRUNK = (0.5, 5)  # width and residual blocks
 LIST_FLAGS = ("styles", "content", "held_out", "style_size", "style_weight", "loss_weights",
     "style_layers", "style_loss")  # fmt: skip
@@ -77,29 +78,38 @@ def _choose_start(config: Namespace, flags: set[str]) -> None:
     from fst.shipped import GALLERY
     from fst.training.warm_start import trunk_size
 
-    given = {"--from-scratch", "--warm-start"} & flags
+    given = sorted({"--from-scratch", "--warm-start", "--add-to"} & flags)
     if config.resume and given:
         raise FstError(f"--resume continues a run as it began: leave out {' and '.join(given)}")
-    if len(given) == 2:
-        raise FstError("--from-scratch and --warm-start: give one of them")
-    if "--warm-start" in given:
+    if len(given) > 1:
+        raise FstError(f"{' and '.join(given)}: give one of them")
+    if given and given != ["--from-scratch"]:
         config.from_scratch = False
-    if config.from_scratch:
+    if given and given != ["--add-to"]:
+        config.add_to = None
+    if config.from_scratch or config.add_to:
         config.warm_start = None
+    for name in ("warm_start", "add_to"):
+        if config[name] == SHIPPED and not os.path.exists(SHIPPED):
+            config[name] = str(GALLERY)
+    if config.tune_trunk and not config.add_to:
+        raise FstError("--tune-trunk goes with --add-to MODEL")
     if config.resume:
         trunk = _trunk_of_run(config.resume)
     elif config.from_scratch:
         trunk = SCRATCH_TRUNK
     else:
-        trunk = trunk_size(config.warm_start or GALLERY)
+        trunk = trunk_size(config.add_to or config.warm_start or GALLERY)
         asked = (config.width, config.num_blocks)
         fits = all(a in (None, t) for a, t in zip(asked, trunk, strict=True))
-        if not (fits or config.warm_start):
+        if not (fits or config.warm_start or config.add_to):
             config.from_scratch, trunk = True, SCRATCH_TRUNK
     config.width = trunk[0] if config.width is None else config.width
     config.num_blocks = trunk[1] if config.num_blocks is None else config.num_blocks
     if config.steps is None:
-        config.steps = SCRATCH_STEPS if config.from_scratch else WARM_STEPS
+        rows_alone = config.add_to and not config.tune_trunk
+        config.steps = ADD_STEPS if rows_alone else WARM_STEPS
+        config.steps = SCRATCH_STEPS if config.from_scratch else config.steps
 
 
 def _trunk_of_run(checkpoint: str) -> tuple[float, int]:
@@ -203,8 +213,14 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help=f"optimiser steps ({WARM_STEPS}; from scratch {SCRATCH_STEPS})")  # fmt: skip
     add("--warm-start", metavar="MODEL", help="style model to begin from (the shipped gallery)")
     add("--from-scratch", action="store_true", help="begin from random weights instead")
-    add("--rows-first", type=NonNegativeInt, metavar="N",
-        help="steps that train the styles' rows alone (a quarter; 0 from scratch)")  # fmt: skip
+    add("--add-to", metavar="MODEL", help="append the styles to a model; its own stay as they are")
+    add("--tune-trunk", action="store_true", help="with it: change them a little, to learn more")
+    add(
+        "--rows-first",
+        type=NonNegativeInt,
+        metavar="N",
+        help="steps for the rows alone (a quarter)",
+    )
     add("--width", type=PositiveFloat, metavar="W", help="1: 32-64-128 channels (0.5)")
     add("--num-blocks", type=NonNegativeInt, metavar="N", help="residual blocks (5)")
     add("--lr", type=PositiveFloat, default=1e-3, metavar="R", help="Adam's peak rate (0.001)")

@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
 from fst.errors import FstError
 from fst.losses.perceptual import (
@@ -22,8 +23,10 @@ from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet
 from fst.styles import Style, fingerprint, load_pictures
 from fst.stylize.style_model import describe
+from fst.training.keeping import Keeper
 
-TERMS = ("total", "content", "style", "tv", "grid")  # logged as train/...
+TERMS = ("total", "content", "style", "tv", "grid", "kept")  # logged as train/...
+KEPT_WEIGHT = 100.0  # of the mean squared drift of the kept styles, where the trunk learns
 WARMUP_STEPS = 50  # Adam's first steps at full rate throw the output layer into saturation
 
 
@@ -61,6 +64,8 @@ class StyleTransferModule(pl.LightningModule):
         rows_first_steps: int = 0,
         rows_rate: float = 1.0,
         began_from: str | None = None,
+        kept_styles: Sequence[dict[str, Any]] = (),
+        tune_trunk: bool = False,
         seed: int = 0,
     ) -> None:
         """Make the network; the loss network and the style pictures are read in `setup`.
@@ -89,10 +94,14 @@ class StyleTransferModule(pl.LightningModule):
                 that they share; for runs that begin from a trained network.
             rows_rate: Learning rate of the rows relative to `learning_rate`.
             began_from: Name of the model whose weights the caller put in, for the record.
+            kept_styles: What that model says of its styles, where `styles` are added to them: they
+                come first in the network, and their rows do not learn, nor do the convolutions.
+            tune_trunk: Convolutions and kept rows learn too, held to paint the kept styles as
+                before, see `Keeper`.
+            seed: Of the initial weights and the shifts.
 
         Raises:
             FstError: A list of weights or sizes has not one entry a style.
-            seed: Of the initial weights and the shifts.
         """
         super().__init__()
         styles = [dict(style) for style in styles]
@@ -102,19 +111,27 @@ class StyleTransferModule(pl.LightningModule):
         self.save_hyperparameters()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = TransformerNet(len(styles), width, num_blocks)
+            network = TransformerNet(len(kept_styles) + len(styles), width, num_blocks)
         self.network = network.to(memory_format=torch.channels_last)
+        self.first_id = len(kept_styles)  # in the network, of the first of `styles`
+        self.keeper: Keeper | None = None
+        if kept_styles and tune_trunk:
+            self.keeper = Keeper(len(kept_styles), width, num_blocks)
+        elif kept_styles:
+            for convolution in self._convolutions():
+                convolution.requires_grad_(False)
         self.styles = [Style.from_dict(style) for style in styles]
         self.marks: list[dict[str, str]] = [{} for _ in styles]  # which styles show the same
         self.perceptual: PerceptualLoss | None = None
         self.metrics: nn.ModuleDict | None = None
+        self.drift: MeanMetric | None = None  # of the kept styles, in 1/255
         self.final_metrics: dict[str, float] = {}
         self.measured_step = -1  # the step of final_metrics
 
     def forward(self, photos: Tensor, style_index: Tensor) -> Tensor:
-        """Paint photos (B, 3, H, W) in [0, 1], each in the style of its id (B,)."""
+        """Paint photos (B, 3, H, W) in [0, 1], each in the style of its place in `styles` (B,)."""
         photos = photos.contiguous(memory_format=torch.channels_last)
-        return self.network(photos, self.network.one_hot(style_index))
+        return self.network(photos, self.network.one_hot(self.first_id + style_index))
 
     def setup(self, stage: str | None = None) -> None:
         """Read the loss network and the style pictures, and compute the targets.
@@ -145,6 +162,7 @@ class StyleTransferModule(pl.LightningModule):
         self.metrics = nn.ModuleDict(
             {"style": StyleDistance(grams), "content": ContentDistance(len(self.styles))}
         )
+        self.drift = MeanMetric().to(device) if self.keeper is not None else None
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Loss of one batch; logged by the callbacks of `fst.training.review`.
@@ -159,6 +177,9 @@ class StyleTransferModule(pl.LightningModule):
         if self.hparams.grid_weight:
             terms["grid"] = grid_pattern(stylized.float())
             terms["total"] = terms["total"] + self.hparams.grid_weight * terms["grid"]
+        if self.keeper is not None:
+            terms["kept"] = self.keeper.loss(self.network, photos, self._seed_of_step())
+            terms["total"] = terms["total"] + KEPT_WEIGHT * terms["kept"]
         if not torch.isfinite(terms["total"]):
             names = sorted({self.styles[i].name for i in style_index.tolist()})
             raise FstError(
@@ -183,6 +204,8 @@ class StyleTransferModule(pl.LightningModule):
             features = self.perceptual.loss_network(self(photos, style_index), STYLE_LAYERS)
             self.metrics["style"].update(features, style_index)
             self.metrics["content"].update(features, content, style_index)
+        if self.keeper is not None:
+            self.drift.update(self.keeper.drift(self.network, photos).mean())
 
     def on_validation_epoch_end(self) -> None:
         """Log the held-out distances per style and their means."""
@@ -193,6 +216,9 @@ class StyleTransferModule(pl.LightningModule):
             for style, value in zip(self.styles, values.tolist(), strict=True):
                 self.final_metrics[f"held_out_{kind}/{style.name}"] = value
             self.final_metrics[f"held_out/{kind}"] = values.mean().item()
+        if self.drift is not None:
+            self.final_metrics["held_out/drift"] = self.drift.compute().item()
+            self.drift.reset()
         # For callbacks that watch them; the curves are written here, because Lightning would
         # put them one step before the picture grid of the same review.
         self.log_dict(self.final_metrics, logger=False, rank_zero_only=True)
@@ -204,12 +230,11 @@ class StyleTransferModule(pl.LightningModule):
         settings = self.hparams
         norms = [m for m in self.network.modules() if isinstance(m, ConditionalInstanceNorm2d)]
         tables = [parameter for norm in norms for parameter in norm.parameters()]
-        convolutions = [m.weight for m in self.network.modules() if isinstance(m, nn.Conv2d)]
         rate = settings.learning_rate
         optimizer = torch.optim.Adam(
             [
                 {"params": tables, "lr": rate * settings.rows_rate, "name": "rows"},
-                {"params": convolutions, "lr": rate, "name": "convolutions"},
+                {"params": self._convolutions(), "lr": rate, "name": "convolutions"},
             ],
             # Lightning cannot clip the gradients of a fused optimiser in mixed precision.
             fused=not self.trainer.gradient_clip_val,
@@ -234,7 +259,7 @@ class StyleTransferModule(pl.LightningModule):
 
     def style_model_metadata(self) -> dict[str, Any]:
         """Metadata of the style model as it stands: styles, settings, figures."""
-        settings = {k: v for k, v in self.hparams.items() if k != "styles"}
+        settings = {k: v for k, v in self.hparams.items() if "styles" not in k}
         training = {"step": self.global_step, "settings": settings, "metrics": self.final_metrics}
         # File names only: where they lay on this machine is nobody else's business.
         styles = [
@@ -244,7 +269,13 @@ class StyleTransferModule(pl.LightningModule):
         networks = settings["loss_network"]
         networks = [networks] if isinstance(networks, str) else networks
         settings["loss_network"] = " ".join(Path(network).name for network in networks)
-        return describe(self.network, styles, training)
+        return describe(self.network, [*self.hparams.kept_styles, *styles], training)
+
+    def _convolutions(self) -> list[Tensor]:
+        return [m.weight for m in self.network.modules() if isinstance(m, nn.Conv2d)]
+
+    def _seed_of_step(self) -> int:
+        return self.hparams.seed * 1_000_003 + self.global_step
 
     def _weights(self) -> tuple[float, float | list[float], float]:
         defaults = CLASSIC_WEIGHTS if self.hparams.classic_weights else DEFAULT_WEIGHTS
@@ -273,6 +304,6 @@ class StyleTransferModule(pl.LightningModule):
         room = min(self.hparams.shift_px, min(photos.shape[2:]) - 32)
         if room <= 0:
             return stylized, photos
-        generator = torch.Generator().manual_seed(self.hparams.seed * 1_000_003 + self.global_step)
+        generator = torch.Generator().manual_seed(self._seed_of_step())
         top, left = torch.randint(room + 1, (2,), generator=generator).tolist()
         return stylized[:, :, top:, left:], photos[:, :, top:, left:]

@@ -1,0 +1,52 @@
+"""Hold a network to the styles that it has while it learns new ones."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fst.networks.transformer import TransformerNet
+
+
+class Keeper(nn.Module):
+    """A network as it was, and how far another one has moved from it in its styles.
+
+    Distillation in the manner of "learning without forgetting" (Li & Hoiem 2016): the old network's
+    paintings are the targets. It is saved with a checkpoint, so that a resumed run needs no other
+    file.
+    """
+
+    def __init__(self, num_styles: int, width: float, num_blocks: int) -> None:
+        """Make room for the weights of the network as it was: `network`."""
+        super().__init__()
+        network = TransformerNet(num_styles, width, num_blocks).requires_grad_(False)
+        self.network = network.to(memory_format=torch.channels_last)
+
+    def loss(self, student: TransformerNet, photos: Tensor, seed: int) -> Tensor:
+        """Mean squared difference of paintings, each photo in one of the old styles.
+
+        Args:
+            student: Its first style ids are those of the old network.
+            photos: (B, 3, H, W) in [0, 1].
+            seed: Draws the styles.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randint(self.network.num_styles, (len(photos),), generator=generator)
+        before, after = self._paintings(student, photos, drawn.to(photos.device))
+        return F.mse_loss(after.float(), before.float())
+
+    @torch.no_grad()
+    def drift(self, student: TransformerNet, photos: Tensor) -> Tensor:
+        """Mean absolute difference in each old style, in 1/255: (S,)."""
+        differences = []
+        for style_id in range(self.network.num_styles):
+            index = torch.full((len(photos),), style_id, device=photos.device)
+            before, after = self._paintings(student, photos, index)
+            differences.append(255 * (after - before).abs().mean())
+        return torch.stack(differences)
+
+    def _paintings(
+        self, student: TransformerNet, photos: Tensor, style_index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            before = self.network(photos, self.network.one_hot(style_index))
+        return before, student(photos, student.one_hot(style_index))
