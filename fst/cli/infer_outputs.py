@@ -71,12 +71,12 @@ def make_plan(photos: dict[Path, Path], styles: dict[int, str], output: str | No
 
 def _file_name(photo: Path, style_id: int, style_name: str) -> str:
     suffix = ".jpg" if photo.suffix.lower() in (".jpg", ".jpeg") else ".png"
-    style = _safe_name(style_name) or f"style{style_id}"
+    style = safe_name(style_name) or f"style{style_id}"
     room = MAX_NAME_BYTES - len(style.encode())
     return f"{_clip(photo.stem, room)}_{style}{suffix}"
 
 
-def _safe_name(name: str) -> str:
+def safe_name(name: str) -> str:
     """A style name fit for a file name: it comes from a file that anyone may have written."""
     safe = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in name)
     return _clip(safe.strip(". ")[:MAX_STYLE_CHARS], MAX_NAME_BYTES // 2)

@@ -1,6 +1,5 @@
 """Paint images with a trained style model."""
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from fst import images
 from fst.errors import FstError
 from fst.networks.transformer import MIN_SIZE_PX
 from fst.stylize.style_model import load_style_model
+from fst.stylize.style_names import find_style
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -66,19 +66,7 @@ class Stylizer:
         Raises:
             FstError: There is no such style; names those that come near.
         """
-        names = self.style_names
-        if isinstance(style, int):
-            if 0 <= style < len(names):
-                return style
-            raise FstError(
-                f"style id {style} is out of range: the model has {len(names)} styles, "
-                f"0 ({names[0]}) to {len(names) - 1} ({names[-1]})"
-            )
-        if style in names:
-            return names.index(style)
-        near = difflib.get_close_matches(style, names, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names[:10])}"
-        raise FstError(f"the model has no style {style!r}: {hint}")
+        return find_style(self.style_names, style)
 
     def texture_line(self, style: int | str) -> list[int]:
         """The neighbouring ids that show the same pictures as a style, itself among them.

@@ -1,0 +1,193 @@
+"""`fst-styles`: list, take out, put in, remove and rename the styles of a model.
+
+Only the standard library is imported up here, so that `--help` and a mistyped flag are answered at
+once.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from fst.cli.infer_outputs import safe_name
+from fst.cli.messages import tell
+from fst.errors import FstError
+
+PROGRAM = "fst-styles"
+_EXAMPLES = """examples:
+  fst-styles list MODEL
+  fst-styles extract MODEL wave -o wave.style.safetensors     one style, some 13 KB
+  fst-styles merge MODEL wave.style.safetensors -o NEW        appended; other ids stay
+  fst-styles remove MODEL wave -o NEW                         later ids move down by one
+  fst-styles rename MODEL wave hokusai --in-place
+
+MODEL is a .safetensors style model or a .ckpt, or "gallery", the shipped one. A style is named, or
+given by its id. Paths written go to stdout, all else to stderr. Exit code: 0 done, 2 refused
+(nothing was written)."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = make_parser().parse_args(argv)
+    try:
+        args.run(args)
+    except FstError as error:
+        tell(PROGRAM, f"error: {error}")
+        return 2
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Command line of fst-styles."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="List, take out, put in, remove and rename the styles of a model.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, help: str, changes: bool = True) -> Any:
+        sub = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
+        sub.set_defaults(run=run)
+        sub.add_argument("model", metavar="MODEL")
+        if changes:
+            where = sub.add_mutually_exclusive_group(required=True)
+            where.add_argument("-o", "--output", type=Path, metavar="FILE", help="the new model")
+            where.add_argument("--in-place", action="store_true", help="replace MODEL itself")
+            sub.add_argument("--overwrite", action="store_true", help="replace FILE")
+        return sub
+
+    command("list", run_list, "show id, name and how each style was trained", changes=False)
+    extract = command("extract", run_extract, "write styles as files of their own", changes=False)
+    extract.add_argument("styles", nargs="*", metavar="STYLE", help="all, where none is named")
+    extract.add_argument("-o", "--output", type=Path, default=Path(), metavar="PATH",
+        help="folder, or file for one style (this folder)")  # fmt: skip
+    extract.add_argument("--overwrite", action="store_true", help="replace files")
+    merge = command("merge", run_merge, "append the styles of files")
+    merge.add_argument("files", nargs="+", metavar="FILE", help="style files or style models")
+    remove = command("remove", run_remove, "leave styles out")
+    remove.add_argument("styles", nargs="+", metavar="STYLE")
+    rename = command("rename", run_rename, "give a style another name")
+    rename.add_argument("style", metavar="STYLE")
+    rename.add_argument("name", metavar="NAME")
+    return parser
+
+
+def run_list(args: argparse.Namespace) -> None:
+    """Print a line for each style."""
+    from fst.images import printable
+    from fst.stylize.style_sets import read_styles_of
+
+    styles = read_styles_of(_model_path(args.model))
+    tell(PROGRAM, f"{args.model}: trunk {styles[0].trunk}")
+    wide = max(len(printable(style.name)) for style in styles)
+    for style_id, style in enumerate(styles):
+        shown = style.style.get("images")
+        count = len(shown) if isinstance(shown, list) else 0  # the file may say anything
+        how = [f"{count} picture{'s' * (count != 1)}"]
+        how += [f"{k} {style.style[k]}" for k in ("statistic", "weight", "size_px")
+                if k in style.style]  # fmt: skip
+        print(printable(f"{style_id:3}  {printable(style.name):{wide}}  {', '.join(how)}"))
+
+
+def run_extract(args: argparse.Namespace) -> None:
+    """Write style files."""
+    from fst.stylize.style_sets import STYLE_SUFFIX, read_styles_of, save_style
+
+    styles = read_styles_of(_model_path(args.model))
+    chosen = [styles[i] for i in _ids(styles, args.styles)] if args.styles else styles
+    if args.output.suffix == ".safetensors" and not args.output.is_dir():
+        if len(chosen) > 1:
+            raise FstError(f"-o {args.output} is one file for {len(chosen)} styles; name a folder")
+        targets = [args.output]
+    else:
+        names = [safe_name(style.name) or f"style{i}" for i, style in enumerate(chosen)]
+        targets = [args.output / f"{name}{STYLE_SUFFIX}" for name in names]
+    if len(set(targets)) < len(targets):
+        raise FstError("two styles would get one file: extract them one by one, with -o FILE")
+    for path in targets:
+        _refuse_existing(path, args.overwrite)
+    for style, path in zip(chosen, targets, strict=True):
+        print(save_style(path, style))
+
+
+def run_merge(args: argparse.Namespace) -> None:
+    """Append styles."""
+    from fst.stylize.style_sets import merged, read_styles_of
+
+    styles = read_styles_of(_model_path(args.model))
+    count = len(styles)
+    for file in args.files:
+        more = read_styles_of(_model_path(file))
+        both = merged(styles, more)
+        if len(both) < len(styles) + len(more):
+            left_out = [style.name for style in more if style not in both[len(styles) :]]
+            tell(PROGRAM, f"{file}: {', '.join(left_out)} there already, left out")
+        styles = both
+    _write(args, styles)
+    names = ", ".join(style.name for style in styles[count:])
+    tell(PROGRAM, f"added {names or 'nothing'}; {len(styles)} styles")
+
+
+def run_remove(args: argparse.Namespace) -> None:
+    """Leave styles out."""
+    from fst.stylize.style_sets import read_styles_of
+
+    styles = read_styles_of(_model_path(args.model))
+    left_out = set(_ids(styles, args.styles))
+    _write(args, [style for i, style in enumerate(styles) if i not in left_out])
+
+
+def run_rename(args: argparse.Namespace) -> None:
+    """Rename a style."""
+    from fst.stylize.style_sets import read_styles_of, renamed
+
+    styles = read_styles_of(_model_path(args.model))
+    (place,) = _ids(styles, [args.style])
+    styles[place] = renamed(styles[place], args.name)
+    _write(args, styles)
+
+
+# ---- pieces ------------------------------------------------------------------------------------
+
+
+def _model_path(text: str) -> Path:
+    from fst.shipped import GALLERY
+
+    return GALLERY if text == "gallery" and not os.path.exists(text) else Path(text)
+
+
+def _ids(styles: list, wanted: list[str]) -> list[int]:
+    """Places of styles given by name, or by id where no style has that name."""
+    from fst.stylize.style_names import find_style
+
+    names = [style.name for style in styles]
+    return [find_style(names, int(w) if w.isdecimal() and w not in names else w) for w in wanted]
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if os.path.lexists(path) and not overwrite:
+        raise FstError(f"{path} exists; name another file or add --overwrite")
+
+
+def _write(args: argparse.Namespace, styles: list) -> None:
+    """The model with these styles, to where the arguments say."""
+    from fst.stylize.style_model import load_style_model, save_style_model
+    from fst.stylize.style_sets import with_styles
+
+    source = _model_path(args.model)
+    target = source if args.in_place else args.output
+    if args.in_place and args.model != str(source):
+        raise FstError("the shipped gallery stays as it is: name a new model with -o")
+    if target.suffix != ".safetensors":
+        raise FstError(f"{target}: style models end in .safetensors; name one with -o")
+    if not args.in_place:
+        _refuse_existing(target, args.overwrite)
+    print(save_style_model(target, *with_styles(*load_style_model(source), styles)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

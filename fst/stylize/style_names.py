@@ -1,0 +1,33 @@
+"""Find a style by id or by name."""
+
+import difflib
+from collections.abc import Sequence
+
+from fst.errors import FstError
+
+
+def find_style(names: Sequence[str], style: int | str) -> int:
+    """The id of a style of a model, given by id or by name.
+
+    Raises:
+        FstError: There is no such style; names those that come near.
+
+    Example:
+        >>> find_style(["wave", "udnie"], "udnie")
+        1
+        >>> find_style(["wave", "udnie"], "wafe")
+        Traceback (most recent call last):
+        fst.errors.FstError: the model has no style 'wafe': did you mean wave?
+    """
+    if isinstance(style, int):
+        if 0 <= style < len(names):
+            return style
+        raise FstError(
+            f"style id {style} is out of range: the model has {len(names)} styles, "
+            f"0 ({names[0]}) to {len(names) - 1} ({names[-1]})"
+        )
+    if style in names:
+        return list(names).index(style)
+    near = difflib.get_close_matches(style, names, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names[:10])}"
+    raise FstError(f"the model has no style {style!r}: {hint}")
