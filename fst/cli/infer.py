@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fst.cli.devices import device_name, usable_device
+from fst.cli.infer_controls import BLEND_ID, add_controls, blend_name, blend_of, painting_options
 from fst.cli.infer_outputs import (
     FileId,
     Plan,
@@ -40,7 +41,7 @@ _EXAMPLES = """examples:
   fst-infer --list-styles                        what the model can paint
   fst-infer photo.jpg --style wave               writes photo_wave.jpg here
   fst-infer photo.jpg --style-id 2 -o new.png    names the output file
-  fst-infer photo.jpg --style wave --texture 0.4     where it was trained several times
+  fst-infer photo.jpg --style wave=0.7 udnie=0.3 --mask the_scream=sky.png --keep-colors
   fst-infer photo.jpg holiday/ 'raw/*.png' --all-styles -o out/ --size 1080
 
 Written paths go to stdout, all else to stderr. Exit code: 0 all painted, 1 some picture failed,
@@ -63,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fst-infer",
+        usage="fst-infer [PICTURE ...] [--style NAME ...] [options]",
         description="Paint pictures with a trained style model.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -71,9 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("inputs", nargs="*", metavar="PICTURE", help="files, folders, 'patterns'; else a sample")
     add("--style-id", nargs="+", action="extend", type=_style_id, metavar="N", help="style by id")
-    add("--style", nargs="+", action="extend", metavar="NAME", help="style by name")
+    add("--style", nargs="+", action="extend", metavar="NAME", help="by name; NAME=SHARE blends")
     add("--all-styles", action="store_true", help="paint in every style of the model")
-    add("--texture", type=_share, metavar="T", help="0 to 1 along the ids of one painting")
+    add_controls(parser)
     add("--list-styles", action="store_true", help="show id, name and number of pictures; stop")
     add("--model", metavar="FILE", help="a .safetensors style model or a .ckpt (newest run)")
     add("-o", "--output", metavar="PATH", help="folder, or file for one picture (this folder)")
@@ -93,12 +95,6 @@ def _style_id(text: str) -> int:
         ) from None
 
 
-def _share(text: str) -> float:
-    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or float(text) > 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return float(text)
-
-
 def _size_px(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < MIN_SIZE_PX:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {MIN_SIZE_PX} up")
@@ -113,13 +109,15 @@ def _run(args: argparse.Namespace) -> int:
     with noting(problems):
         device = usable_device(args.device)
     with noting(problems):
-        wanted = [*(args.style_id or []), *(args.style or [])]
+        named = [re.sub(r"=[0-9.]+$", "", style) for style in args.style or []]
+        wanted = [*(args.style_id or []), *named]
         stylizer = _open_model(args.model, device, args.precision, wanted)
         if not args.list_styles:
             styles = _choose_styles(stylizer, args, problems)
+            options = painting_options(stylizer, args, problems)
             if args.texture is not None:
-                for style_id in styles:
-                    stylizer.style_weights(style_id, args.texture)  # is there a line?
+                for style in [args.blend] if args.blend else styles:
+                    stylizer.style_weights(style, args.texture)  # is there a line?
     if not args.list_styles:
         photos = _find_photos(args.inputs, problems)
         with noting(problems):
@@ -131,7 +129,7 @@ def _run(args: argparse.Namespace) -> int:
         _tell(f"error: {problem}")
     if problems:
         return 2
-    return _list_styles(stylizer) if args.list_styles else _paint_all(stylizer, plan, args)
+    return _list_styles(stylizer) if args.list_styles else _paint_all(stylizer, plan, args, options)
 
 
 def _tell(text: str) -> None:
@@ -202,6 +200,9 @@ def _choose_styles(
 ) -> dict[int, str]:
     """The styles to paint in, from id to name."""
     names = stylizer.style_names
+    args.blend = blend_of(stylizer, args.style or [])
+    if args.blend:
+        return {BLEND_ID: blend_name(args.blend)}
     if args.all_styles:
         return dict(enumerate(names))
     wanted = [*(args.style_id or []), *(args.style or [])]
@@ -251,7 +252,9 @@ def _folder_below(given: str, photo: Path) -> Path:
     return Path() if ".." in below.parts else below
 
 
-def _paint_all(stylizer: "Stylizer", plan: Plan, args: argparse.Namespace) -> int:
+def _paint_all(
+    stylizer: "Stylizer", plan: Plan, args: argparse.Namespace, options: dict[str, Any]
+) -> int:
     from fst.images import ImageError
 
     # Kept from --overwrite: the inputs, and what this run wrote under a name that comes twice.
@@ -261,7 +264,7 @@ def _paint_all(stylizer: "Stylizer", plan: Plan, args: argparse.Namespace) -> in
         for photo, targets in plan:
             left = len(targets)
             try:
-                for path in _paint_photo(stylizer, photo, targets, args, protected):
+                for path in _paint_photo(stylizer, photo, targets, args, options, protected):
                     left -= 1
                     _beside(bar, _print_line, str(path))
             except ImageError as problem:
@@ -278,6 +281,7 @@ def _paint_photo(
     photo: Path,
     targets: list[tuple[int, Path]],
     args: argparse.Namespace,
+    options: dict[str, Any],
     protected: set[FileId],
 ) -> Iterator[Path]:
     """Reads a picture once and gives the path of each painting when it is written."""
@@ -288,7 +292,8 @@ def _paint_photo(
         content = images.load(photo, args.size)
         _check_size(photo, content)
         for style_id, path in targets:
-            painting = stylizer.stylize(content, style_id, texture=args.texture)
+            style = args.blend if style_id == BLEND_ID else style_id
+            painting = stylizer.stylize(content, style, **options)
             path = free_path(path, protected) if args.overwrite else images.unused_path(path)
             images.save(painting, path, overwrite=args.overwrite)
             protected |= {identity(path)} - {None}

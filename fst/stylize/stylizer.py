@@ -1,5 +1,7 @@
 """Paint images with a trained style model."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,14 @@ from torch import Tensor
 from fst import images
 from fst.errors import FstError
 from fst.networks.transformer import MIN_SIZE_PX
+from fst.stylize import colors
+from fst.stylize.masks import layered, place
+from fst.stylize.strength import check_strength, exaggerated, mixed
 from fst.stylize.style_model import load_style_model
 from fst.stylize.style_names import find_style
 
 PRECISIONS = ("fp32", "bf16")
+Style = int | str | Mapping[int | str, float]  # id, name, or shares of several
 
 
 class Stylizer:
@@ -83,18 +89,23 @@ class Stylizer:
             last += 1
         return list(range(first, last + 1))
 
-    def style_weights(self, style: int | str, texture: float | None = None) -> Tensor:
+    def style_weights(self, style: Style, texture: float | None = None) -> Tensor:
         """How much of each style is in a painting, (1, S), adding up to 1.
 
         Args:
-            style: Id or name.
+            style: Id or name; or a mapping of several to their shares, which need not add up to 1:
+                their rows are blended (Dumoulin et al. 2017, section 3.3).
             texture: Place on the style's `texture_line`, from 0 (its first id) to 1 (its last);
-                between two ids their rows are blended (Dumoulin et al. 2017, section 3.3). None
-                paints in the style itself.
+                between two ids their rows are blended. None paints in the style itself.
 
         Raises:
-            FstError: There is no such style, or no line; or the place is not within [0, 1].
+            FstError: There is no such style, or no line; the place is not within [0, 1]; shares are
+                negative or all zero, or go together with a texture.
         """
+        if isinstance(style, Mapping):
+            if texture is not None:
+                raise FstError("a blend has no texture: name one style, or give up one of the two")
+            return self._blend(style)
         style_id = self.style_id(style)
         if texture is None:
             return self.network.one_hot(torch.tensor([style_id], device=self.device))
@@ -108,36 +119,68 @@ class Stylizer:
             )
         place = texture * (len(line) - 1)
         low = min(int(place), len(line) - 2)
+        return self._blend({line[low]: low + 1 - place, line[low + 1]: place - low})
+
+    def _blend(self, shares: Mapping[int | str, float]) -> Tensor:
+        total = sum(shares.values())
+        if not (0 < total < math.inf and all(share >= 0 for share in shares.values())):
+            raise FstError(f"a blend of {dict(shares)}: shares must be 0 or more, one above 0")
         weights = torch.zeros(1, self.network.num_styles, device=self.device)
-        weights[0, line[low]], weights[0, line[low + 1]] = low + 1 - place, place - low
+        for style, share in shares.items():
+            weights[0, self.style_id(style)] += share / total
         return weights
 
     @torch.inference_mode()
     def stylize(
-        self, image: Tensor | str | Path, style: int | str = 0, *, texture: float | None = None
+        self,
+        image: Tensor | str | Path,
+        style: Style = 0,
+        *,
+        texture: float | None = None,
+        strength: float = 1.0,
+        masks: Mapping[int | str, Tensor | str | Path] | None = None,
+        where: Tensor | str | Path | None = None,
+        keep_colors: str | None = None,
     ) -> Tensor:
         """Paint one image.
 
         Args:
             image: (3, H, W) RGB in [0, 1], or a file.
-            style: Id or name.
+            style: Id or name, or a blend such as {"wave": 0.7, "udnie": 0.3}.
             texture: How much of the style's texture, see `style_weights`.
+            strength: 0 is the photo, 1 the painting, up to 1.5; see `fst.stylize.strength`.
+            masks: Other styles in places: id or name to a mask, see `fst.stylize.masks.place`;
+                one over the other in their order. The statistics are those of the whole image.
+            where: A mask of what is painted at all; elsewhere the photo stays.
+            keep_colors: "luminance" or "histogram": the photo's colours, see
+                `fst.stylize.colors.keep_colors`.
 
         Returns:
             (3, H, W) in [0, 1] on the CPU, fp32, of the size of `image`.
 
         Raises:
-            FstError: The file cannot be read, the image is too small, or there is no such style or
-                texture.
+            FstError: A file cannot be read, the image is too small, there is no such style or
+                texture, or a number is out of its range.
         """
         weights = self.style_weights(style, texture)
+        check_strength(strength)
         content = image if isinstance(image, Tensor) else images.load(image)
         if content.dim() != 3 or content.shape[0] != 3 or min(content.shape[1:]) < MIN_SIZE_PX:
             raise FstError(
                 f"an image of shape {tuple(content.shape)}: expected (3, H, W) "
                 f"of at least {MIN_SIZE_PX} px a side"
             )
-        batch = content[None].to(self.device, torch.float32)
+        content = content.float().cpu()
+        size = tuple(content.shape[1:])
+        layers = [(self.style_weights(s), place(m, size)) for s, m in (masks or {}).items()]
+        painting = self._paint(content, exaggerated(layered(weights, layers), strength))
+        if keep_colors is not None:
+            painting = colors.keep_colors(painting, content, keep_colors)
+        return mixed(content, painting, strength, None if where is None else place(where, size))
+
+    def _paint(self, content: Tensor, weights: Tensor) -> Tensor:
+        """The network's painting of (3, H, W), on the CPU."""
+        batch = content[None].to(self.device)
         batch = batch.contiguous(memory_format=torch.channels_last)
         bf16 = self.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):

@@ -1,0 +1,93 @@
+"""The flags of fst-infer that say how a picture is painted, beside in which style."""
+
+import argparse
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from fst.cli.messages import noting
+from fst.errors import FstError
+
+if TYPE_CHECKING:
+    from fst.stylize.stylizer import Stylizer
+
+KEEP_COLORS = ("luminance", "histogram")  # as in stylize.colors, which would import torch
+MAX_STRENGTH = 1.5  # as in stylize.strength
+BLEND_ID = -1  # takes the place of a style id where several are blended
+
+
+def add_controls(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add("--texture", type=_number_to(1), metavar="T", help="0 to 1 along the ids of one painting")
+    add("--strength", type=_number_to(MAX_STRENGTH), default=1.0, metavar="S",
+        help="0: the photo, 1: the painting, up to 1.5")  # fmt: skip
+    add("--mask", action="append", default=[], metavar="[NAME=]FILE",
+        help="white: where that style, or any paint, goes")  # fmt: skip
+    add("--keep-colors", nargs="?", const="luminance", choices=KEEP_COLORS,
+        help="of the photo: place by place, or as a whole")  # fmt: skip
+
+
+def _number_to(most: float):
+    def number(text: str) -> float:
+        if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or float(text) > most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {most:g}")
+        return float(text)
+
+    return number
+
+
+def blend_of(stylizer: "Stylizer", wanted: list[str]) -> dict[str, float] | None:
+    """The shares of --style NAME=SHARE ...; None where whole styles are named.
+
+    Raises:
+        FstError: Only some have a share, one is no number, or there is no such style.
+    """
+    pairs = [w.rpartition("=") for w in wanted if "=" in w and w not in stylizer.style_names]
+    if not pairs:
+        return None
+    if len(pairs) < len(wanted):
+        raise FstError("--style: give every style of a blend its share, such as wave=0.7 udnie=0.3")
+    shares: dict[str, float] = {}
+    for name, _, text in pairs:
+        if not re.fullmatch(r"[0-9]*\.?[0-9]+", text):
+            raise FstError(
+                f"--style {name}={text}: {text!r} is no share; give a number such as 0.7"
+            )
+        shares[name] = shares.get(name, 0.0) + float(text)
+    stylizer.style_weights(shares)  # are there such styles, and is one above 0?
+    return shares
+
+
+def blend_name(shares: dict[str, float]) -> str:
+    """What files of a blend are called: wave70_udnie30."""
+    total = sum(shares.values())
+    return "_".join(f"{name}{round(100 * share / total)}" for name, share in shares.items())
+
+
+def painting_options(
+    stylizer: "Stylizer", args: argparse.Namespace, problems: list[str]
+) -> dict[str, Any]:
+    """The keyword arguments of `Stylizer.stylize`; masks are read to see that they can be."""
+    from fst import images
+
+    masks: dict[str, str] = {}
+    where = None
+    for given in args.mask:
+        name, equals, file = ("", "", given) if os.path.exists(given) else given.partition("=")
+        with noting(problems):
+            if not equals and where is not None:
+                raise FstError(f"--mask {given}: there is one without a style already")
+            images.decode(file if equals else given, shorter_side_px=16)
+            if equals:
+                stylizer.style_id(name)
+                masks[name] = file
+            else:
+                where = given
+    return {
+        "texture": args.texture,
+        "strength": args.strength,
+        "masks": masks,
+        "where": where,
+        "keep_colors": args.keep_colors,
+    }

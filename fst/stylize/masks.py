@@ -1,0 +1,60 @@
+"""Where a style is painted: grey pictures, white for there and black for not there."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import ImageFilter
+from torch import Tensor
+
+from fst import images
+from fst.errors import FstError
+
+SOFT_SHARE = 0.01  # of the shorter side: standard deviation of the border's blur
+
+
+def place(mask: Tensor | str | Path, size: tuple[int, int]) -> Tensor:
+    """A mask as shares (H, W) in [0, 1] with soft borders.
+
+    Args:
+        mask: (h, w) in [0, 1], or a picture file, of which the brightness counts.
+        size: (H, W) of the image it is for; a mask of another size is scaled to it.
+
+    Raises:
+        FstError: The file cannot be read, or the tensor is not (h, w) in [0, 1].
+    """
+    if not isinstance(mask, Tensor):
+        mask = images.to_tensor(images.decode(mask).convert("L").convert("RGB"))[0]
+    if mask.dim() != 2 or not mask.numel() or not ((mask >= 0) & (mask <= 1)).all():
+        raise FstError(f"a mask of shape {tuple(mask.shape)}: expected (H, W) in [0, 1]")
+    shares = F.interpolate(mask[None, None].float(), size, mode="bilinear", antialias=True)
+    return soften(shares[0, 0].clamp(0, 1))
+
+
+def soften(mask: Tensor) -> Tensor:
+    """Borders of (H, W) blurred by `SOFT_SHARE` of the shorter side, in steps of 1/255."""
+    sigma = SOFT_SHARE * min(mask.shape)
+    if mask.min() == mask.max():
+        return mask
+    picture = images.to_picture(mask.expand(3, -1, -1)).convert("L")
+    return images.to_tensor(picture.filter(ImageFilter.GaussianBlur(sigma)).convert("RGB"))[0]
+
+
+def layered(base: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Style weights by place, each layer painted over those before: (1, S, H, W), or (1, S).
+
+    Args:
+        base: Style weights where no mask is, (1, S).
+        layers: Style weights (1, S) and where they are, (H, W).
+
+    Returns:
+        Of the whole image, (1, S), where the weights are the same everywhere.
+    """
+    weights = base[:, :, None, None]
+    for style, where in layers:
+        where = where.to(base)
+        weights = weights * (1 - where) + style[:, :, None, None] * where
+    flat = weights.flatten(2)
+    if torch.equal(flat.amin(2), flat.amax(2)):
+        return flat[:, :, 0]
+    return weights

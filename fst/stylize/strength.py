@@ -1,0 +1,54 @@
+"""How strongly a photo is painted: from the photo itself to beyond the painting."""
+
+import torch
+from torch import Tensor
+
+from fst.errors import FstError
+
+MAX_STRENGTH = 1.5
+_SHARES = (0.0, 0.5, 1.0)
+
+
+def check_strength(strength: float) -> None:
+    """Refuse a strength outside [0, 1.5].
+
+    Raises:
+        FstError: It is outside, or no number.
+    """
+    if not 0 <= strength <= MAX_STRENGTH:
+        raise FstError(f"strength {strength:g}: expected a number from 0 to {MAX_STRENGTH:g}")
+
+
+def exaggerated(weights: Tensor, strength: float) -> Tensor:
+    """Style weights, beyond strength 1 moved on away from the even blend of all styles.
+
+    Args:
+        weights: (1, S) or (1, S, H, W), adding up to 1 over S.
+        strength: Up to 1 the weights are returned as they are.
+    """
+    beyond = max(0.0, strength - 1)
+    return weights + beyond * (weights - 1 / weights.shape[1]) if beyond else weights
+
+
+def mixed(photo: Tensor, painting: Tensor, strength: float, where: Tensor | None = None) -> Tensor:
+    """Photo and painting as one: (3, H, W) in [0, 1].
+
+    Args:
+        photo: (3, H, W).
+        painting: (3, H, W), its pixels on the photo's.
+        strength: From 0, the photo, to 1 and above, the painting.
+        where: Share of the painting by place, (H, W); None is 1 everywhere.
+    """
+    if strength >= 1 and where is None:
+        return painting
+    share = painting_share(strength)
+    return torch.lerp(photo, painting, share if where is None else share * where)
+
+
+def painting_share(strength: float) -> float:
+    """The share of the painting that brings the style distance `strength` of the way from the
+    photo's to the painting's."""
+    strength = min(1.0, strength)
+    step = 1 / (len(_SHARES) - 1)
+    low = min(int(strength / step), len(_SHARES) - 2)
+    return _SHARES[low] + (strength / step - low) * (_SHARES[low + 1] - _SHARES[low])
