@@ -3,9 +3,10 @@
     python scripts/evaluate_controls.py MODEL --style wave=wave.jpg --photos val/ \
         --texture 0 0.25 0.5 0.75 1 --loss-weights vgg19 --grid texture.png
 
-The same photos are painted in one style at each value; prints the table of `evaluate.py` with a
-row for each, and whether the style distance falls from each value to the next. The picture has a
-row for each photo.
+The same photos are painted in one style at each value of `--texture`, `--strength` or `--share`
+(of the painting in a plain mix with the photo: what strength is calibrated from). Prints the
+table of `evaluate.py` with a row for each, whether the style distance falls from each value to the
+next, and which part of its way it has gone. The picture has a row for each photo.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import torch
 from evaluate import (
     add_protocol,
     check_grid,
@@ -29,6 +31,8 @@ from fst.errors import FstError
 from fst.sheets import table_of
 from fst.styles import Style
 from fst.stylize.stylizer import Stylizer
+
+CONTROLS = ("texture", "strength", "share")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,9 +51,18 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("model", metavar="MODEL", help="a .safetensors style model or a .ckpt")
     parser.add_argument("--style", type=named_path, required=True, metavar="NAME=PATH")
-    parser.add_argument("--texture", nargs="+", type=float, required=True, metavar="T")
+    control = parser.add_mutually_exclusive_group(required=True)
+    for name in CONTROLS:
+        control.add_argument(f"--{name}", nargs="+", type=float, metavar="VALUE")
     add_protocol(parser)
     return parser
+
+
+def painted(stylizer: Stylizer, photo: Tensor, style: str, control: str, value: float) -> Tensor:
+    """The painting of a photo (3, H, W) at one value of a control."""
+    if control == "share":
+        return torch.lerp(photo, stylizer.stylize(photo, style), value)
+    return stylizer.stylize(photo, style, **{control: value})
 
 
 def run(args: argparse.Namespace) -> None:
@@ -58,12 +71,13 @@ def run(args: argparse.Namespace) -> None:
     name, path = args.style
     stylizer = Stylizer(args.model, args.device)
     pictures = tuple(map(str, images.find(path)))
-    values = {f"texture {value:g}": value for value in args.texture}
-    for value in values.values():
-        stylizer.style_weights(name, value)  # refuses what cannot be, before the work
+    control = next(control for control in CONTROLS if getattr(args, control))
+    values = {f"{control} {value:g}": value for value in getattr(args, control)}
+    for value in values.values():  # refuses what cannot be, before the work
+        painted(stylizer, torch.full((3, 32, 32), 0.5), name, control, value)
 
     def paint(_: Path, photo: Tensor, label: str) -> Tensor:
-        return stylizer.stylize(photo, name, texture=values[label])
+        return painted(stylizer, photo, name, control, values[label])
 
     figures, rows = measure(
         paint,
@@ -77,6 +91,10 @@ def run(args: argparse.Namespace) -> None:
     distances = [row["style"] for row in figures.values()]
     falls = all(after < before for before, after in pairwise(distances))
     print(f"\nThe style distance {'falls' if falls else 'does NOT fall'} from value to value.")
+    way = distances[0] - distances[-1]
+    if way:
+        parts = (f"{(distances[0] - distance) / way + 0.0:.2f}" for distance in distances)
+        print(f"Parts of its way: {' '.join(parts)}")
     if args.grid:
         images.save(table_of(rows, args.size), args.grid, overwrite=True)
 

@@ -10,6 +10,7 @@ from PIL import Image
 from fst import FstError, Stylizer, images
 from fst.cli.infer import main
 from fst.networks.transformer import TransformerNet
+from fst.stylize.blend_grid import blend_grid, shares_of
 from fst.stylize.colors import keep_colors
 from fst.stylize.masks import place
 from fst.stylize.strength import mixed, painting_share
@@ -72,6 +73,27 @@ def test_a_blend_has_no_texture_and_names_near_misses(stylizer):
         stylizer.stylize(PHOTO, {"wave": 1}, texture=0.5)
     with pytest.raises(FstError, match="did you mean udnie"):
         stylizer.stylize(PHOTO, {"wave": 1, "udni": 1})
+
+
+def test_the_corners_of_a_grid_are_the_styles(stylizer):
+    sheet = blend_grid(stylizer, PHOTO, ["wave", "udnie", "rain", 0][:2], steps=3, cell_px=40)
+    assert tuple(sheet.shape) == (3, 48, 3 * 44 + 4)
+    small = images.to_tensor(images.resize_shorter_side(images.to_picture(PHOTO), 40))
+    for name, left in (("wave", 4), ("udnie", 92)):
+        shown = (255 * stylizer.stylize(small, name)).round() / 255
+        start = round((shown.shape[2] - 40) / 2)
+        assert torch.equal(sheet[:, 4:44, left : left + 40], shown[:, :, start : start + 40])
+
+
+def test_a_square_of_blends_has_a_style_in_each_corner():
+    rows = shares_of(["a", "b", "c", "d"], 3)
+    assert [rows[y][x] for y in (0, 2) for x in (0, 2)] == [
+        {name: float(name == corner) for name in "abcd"} for corner in "abcd"
+    ]
+    assert rows[1][1] == dict.fromkeys("abcd", 0.25)
+    for wrong in (["a"], ["a", "b", "c"], ["a", "a"]):
+        with pytest.raises(FstError, match="2 or 4 different styles"):
+            shares_of(wrong)
 
 
 # ---- strength ----------------------------------------------------------------------------------
@@ -240,16 +262,27 @@ def test_the_command_asks_for_all_of_it(infer, stylizer):
         (["--style", "wafe=1"], "did you mean wave"),
         (["--style", "wave=0"], "one above 0"),
         (["--style", "wave=1", "--texture", "0.5"], "a blend has no texture"),
+        (["--blend-grid", "wave"], "2 or 4 different styles"),
+        (["--blend-grid", "wave", "udnie", "--style", "rain"], "leave out --style"),
         (["--mask", "wafe=right.png"], "did you mean wave"),
         (["--mask", "missing.png"], "missing.png"),
         (["--mask", "right.png", "--mask", "right.png"], "there is one without a style already"),
     ],
 )
 def test_mistakes_are_one_line_and_code_2(infer, words, part):
+    rain = ["--style", "rain"]
     code, written, told = (
-        infer("--style", "rain", *words) if "--style" not in words else infer(*words)
+        infer(*words) if {"--style", "--blend-grid"} & {*words} else infer(*rain, *words)
     )
     assert (code, written) == (2, []) and part in told and told.count("\n") == 1
+
+
+def test_a_grid_of_blends_is_one_picture(infer, stylizer):
+    words = ["--blend-grid", "wave", "udnie", "--size", "40", "--strength", "0.9"]
+    assert infer(*words)[:2] == (0, ["p_wave_udnie_grid.png"])
+    content = images.load("p.png", 40)
+    expected = blend_grid(stylizer, content, ["wave", "udnie"], cell_px=40, strength=0.9)
+    assert torch.equal(images.load("p_wave_udnie_grid.png"), (255 * expected).round() / 255)
 
 
 @pytest.mark.parametrize("words", [["--strength", "2"], ["--keep-colors", "hue"]])

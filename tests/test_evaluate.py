@@ -217,7 +217,7 @@ def line_argv(folder, tmp_path):
     save_style_model(tmp_path / "line.safetensors", network, describe(network, styles, {}))
     words = [tmp_path / "line.safetensors", "--loss-weights", folder / "vgg.safetensors"]
     words += ["--photos", folder / "photos", "--size", SIZE_PX]
-    words += ["--style", f"two_views={folder / 'styles' / 'wave.jpg'}", "--texture"]
+    words += ["--style", f"two_views={folder / 'styles' / 'wave.jpg'}"]
     return lambda *extra: [str(word) for word in [*words, *extra]]
 
 
@@ -228,7 +228,9 @@ def test_the_ends_of_a_texture_line_measure_as_its_styles_do(
     both = [word for name in STYLES for word in ("--style", f"{name}={wave}")]
     expected = figures(folder, tmp_path, *both)["styles"]
     capsys.readouterr()
-    argv = line_argv("0", "0.5", "1", "--grid", tmp_path / "grid.png", "--grid-photos", "2")
+    argv = line_argv(
+        "--texture", "0", "0.5", "1", "--grid", tmp_path / "grid.png", "--grid-photos", "2"
+    )
     assert load_script("evaluate_controls").main(argv) == 0
     printed = capsys.readouterr().out
     rows = dict(re.findall(r"texture (\S+) \| (\S+)", printed))
@@ -241,5 +243,19 @@ def test_the_ends_of_a_texture_line_measure_as_its_styles_do(
 
 
 def test_a_texture_beyond_the_line_is_refused_before_work(load_script, line_argv, capsys):
-    assert load_script("evaluate_controls").main(line_argv("0", "1.5")) == 2
+    assert load_script("evaluate_controls").main(line_argv("--texture", "0", "1.5")) == 2
     assert "from 0 to 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("control", ["strength", "share"])
+def test_strength_runs_from_the_photo_to_the_painting(
+    folder, tmp_path, load_script, line_argv, control, capsys
+):
+    style = f"two_views={folder / 'styles' / 'wave.jpg'}"
+    row = figures(folder, tmp_path, "--style", style)["styles"]["two_views"]
+    capsys.readouterr()
+    assert load_script("evaluate_controls").main(line_argv(f"--{control}", "0", "1")) == 0
+    printed = capsys.readouterr().out
+    found = re.findall(rf"{control} \S+ \| (\S+)", printed)
+    assert found == [f"{row[key]:.4f}" for key in ("unstylised_style", "style")]
+    assert "Parts of its way: 0.00 1.00" in printed

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fst.cli.devices import device_name, usable_device
-from fst.cli.infer_controls import BLEND_ID, add_controls, blend_name, blend_of, painting_options
+from fst.cli.infer_controls import (
+    BLEND_ID,
+    add_controls,
+    blend_name,
+    blend_of,
+    grid_name,
+    painting_options,
+)
 from fst.cli.infer_outputs import (
     FileId,
     Plan,
@@ -110,7 +117,7 @@ def _run(args: argparse.Namespace) -> int:
         device = usable_device(args.device)
     with noting(problems):
         named = [re.sub(r"=[0-9.]+$", "", style) for style in args.style or []]
-        wanted = [*(args.style_id or []), *named]
+        wanted = [*(args.style_id or []), *named, *(args.blend_grid or [])]
         stylizer = _open_model(args.model, device, args.precision, wanted)
         if not args.list_styles:
             styles = _choose_styles(stylizer, args, problems)
@@ -200,6 +207,10 @@ def _choose_styles(
 ) -> dict[int, str]:
     """The styles to paint in, from id to name."""
     names = stylizer.style_names
+    args.blend = None
+    if args.blend_grid:
+        given = args.style or args.style_id or args.all_styles or args.texture is not None
+        return {BLEND_ID: grid_name(stylizer, args.blend_grid, bool(given))}
     args.blend = blend_of(stylizer, args.style or [])
     if args.blend:
         return {BLEND_ID: blend_name(args.blend)}
@@ -292,8 +303,11 @@ def _paint_photo(
         content = images.load(photo, args.size)
         _check_size(photo, content)
         for style_id, path in targets:
-            style = args.blend if style_id == BLEND_ID else style_id
-            painting = stylizer.stylize(content, style, **options)
+            if args.blend_grid:
+                painting = _blend_grid(stylizer, content, args, options)
+            else:
+                style = args.blend if style_id == BLEND_ID else style_id
+                painting = stylizer.stylize(content, style, **options)
             path = free_path(path, protected) if args.overwrite else images.unused_path(path)
             images.save(painting, path, overwrite=args.overwrite)
             protected |= {identity(path)} - {None}
@@ -304,6 +318,15 @@ def _paint_photo(
         if not told and not isinstance(error, MemoryError):
             raise
         raise _too_large(photo, content) from None
+
+
+def _blend_grid(
+    stylizer: "Stylizer", content: "Tensor", args: argparse.Namespace, options: dict[str, Any]
+) -> "Tensor":
+    from fst.stylize.blend_grid import CELL_PX, blend_grid
+
+    options = {key: value for key, value in options.items() if key != "texture"}
+    return blend_grid(stylizer, content, args.blend_grid, cell_px=args.size or CELL_PX, **options)
 
 
 def _check_size(photo: Path, content: "Tensor") -> None:

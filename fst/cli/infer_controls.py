@@ -20,6 +20,7 @@ def add_controls(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
     add("--texture", type=_number_to(1), metavar="T", help="0 to 1 along the ids of one painting")
+    add("--blend-grid", nargs="+", metavar="NAME", help="one sheet of blends of 2 or 4 styles")
     add("--strength", type=_number_to(MAX_STRENGTH), default=1.0, metavar="S",
         help="0: the photo, 1: the painting, up to 1.5")  # fmt: skip
     add("--mask", action="append", default=[], metavar="[NAME=]FILE",
@@ -57,6 +58,23 @@ def blend_of(stylizer: "Stylizer", wanted: list[str]) -> dict[str, float] | None
         shares[name] = shares.get(name, 0.0) + float(text)
     stylizer.style_weights(shares)  # are there such styles, and is one above 0?
     return shares
+
+
+def grid_name(stylizer: "Stylizer", styles: list[str], given: bool) -> str:
+    """What the file of a --blend-grid is called.
+
+    Raises:
+        FstError: There are not two or four styles, one is unknown, or others are asked for too.
+    """
+    from fst.stylize.blend_grid import shares_of
+
+    if given:
+        raise FstError("--blend-grid names its styles: leave out --style, --style-id, --all-styles "
+                       "and --texture")  # fmt: skip
+    shares_of(styles)
+    for style in styles:
+        stylizer.style_id(style)
+    return "_".join([*styles, "grid"])
 
 
 def blend_name(shares: dict[str, float]) -> str:

@@ -1,0 +1,73 @@
+"""Sheets of blends between styles."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from fst import images
+from fst.errors import FstError
+from fst.stylize.stylizer import Stylizer
+
+GRID_STEPS = 5
+CELL_PX = 256
+
+
+def shares_of(styles: Sequence[int | str], steps: int = GRID_STEPS) -> list[list[dict]]:
+    """The blends of a sheet, row by row.
+
+    Args:
+        styles: Two, the ends of a row; or four, the corners of a square: top left, top right,
+            bottom left, bottom right.
+        steps: Blends along a side, the pure styles among them.
+
+    Raises:
+        FstError: There are not two or four different styles.
+
+    Example:
+        >>> shares_of(["wave", "udnie"], 3)
+        [[{'wave': 1.0, 'udnie': 0.0}, {'wave': 0.5, 'udnie': 0.5}, {'wave': 0.0, 'udnie': 1.0}]]
+    """
+    if len(styles) not in (2, 4) or len(set(styles)) < len(styles):
+        raise FstError(f"a grid of blends takes 2 or 4 different styles, not {len(styles)}")
+    ways = [step / (steps - 1) for step in range(steps)]
+    if len(styles) == 2:
+        return [[{styles[0]: 1 - x, styles[1]: x} for x in ways]]
+    a, b, c, d = styles
+    return [
+        [{a: (1 - y) * (1 - x), b: (1 - y) * x, c: y * (1 - x), d: y * x} for x in ways]
+        for y in ways
+    ]
+
+
+def blend_grid(
+    stylizer: Stylizer,
+    image: Tensor,
+    styles: Sequence[int | str],
+    *,
+    steps: int = GRID_STEPS,
+    cell_px: int = CELL_PX,
+    **options: Any,
+) -> Tensor:
+    """One picture of the image in blends of styles, (3, H', W') in [0, 1].
+
+    Args:
+        stylizer: What paints.
+        image: (3, H, W) in [0, 1].
+        styles: Two or four, see `shares_of`.
+        steps: Blends along a side.
+        cell_px: Side of each; the middle of the image is shown.
+        options: Other arguments of `Stylizer.stylize`.
+
+    Raises:
+        FstError: As `shares_of` and `Stylizer.stylize`.
+    """
+    from fst.sheets import table_of  # torchvision takes seconds, and painting does without
+
+    picture = images.resize_shorter_side(images.to_picture(image), cell_px)
+    small = images.to_tensor(picture)
+    rows = [
+        [stylizer.stylize(small, shares, **options) for shares in row]
+        for row in shares_of(styles, steps)
+    ]
+    return table_of(rows, cell_px)
