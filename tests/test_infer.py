@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from fst import images
-from fst.cli import infer
+from fst.cli import infer, infer_model
 from fst.cli.infer_outputs import MAX_STYLE_CHARS
 from fst.networks import transformer
 from fst.stylize.style_model import describe, save_style_model
@@ -44,7 +44,7 @@ def here(tmp_path, monkeypatch):
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(infer, "GALLERY", tmp_path / "none.safetensors")
+    monkeypatch.setattr(infer_model, "GALLERY", tmp_path / "none.safetensors")
     monkeypatch.setattr(infer, "SAMPLE_PHOTO", tmp_path / "none.jpg")
     return folder
 
@@ -529,7 +529,8 @@ def test_the_newest_style_model_below_checkpoints_is_taken(run):
 
 def test_without_checkpoints_the_gallery_is_taken(run, tmp_path, monkeypatch):
     _save_photo("p.png")
-    monkeypatch.setattr(infer, "GALLERY", _save_model(tmp_path / "gallery.safetensors", ["g"]))
+    gallery = _save_model(tmp_path / "gallery.safetensors", ["g"])
+    monkeypatch.setattr(infer_model, "GALLERY", gallery)
     code, out, err = run("p.png", model=None)
     assert (code, out) == (0, ["p_g.png"])
     assert err == [f"fst-infer: model {tmp_path / 'gallery.safetensors'}"]
@@ -540,7 +541,7 @@ def test_a_style_the_newest_model_lacks_is_looked_for_in_older_ones_and_the_gall
 ):
     _save_photo("p.png")
     gallery = _save_model(tmp_path / "gallery.safetensors", ["g0", "g1", "g2"])
-    monkeypatch.setattr(infer, "GALLERY", gallery)
+    monkeypatch.setattr(infer_model, "GALLERY", gallery)
     _aged(_save_model(Path("checkpoints/new/model.safetensors"), ["newer"]), 5)
     _aged(_save_model(Path("checkpoints/old/model.safetensors"), ["older", "other"]), 50)
     for choice, model, name in (
@@ -556,7 +557,7 @@ def test_a_style_the_newest_model_lacks_is_looked_for_in_older_ones_and_the_gall
 
 def test_a_style_no_model_has_is_refused_with_those_of_the_newest(run, tmp_path, monkeypatch):
     _save_photo("p.png")
-    monkeypatch.setattr(infer, "GALLERY", _save_model(tmp_path / "g.safetensors", ["g"]))
+    monkeypatch.setattr(infer_model, "GALLERY", _save_model(tmp_path / "g.safetensors", ["g"]))
     _save_model(Path("checkpoints/new/model.safetensors"), ["newer"])
     code, out, err = run("p.png", "--style", "nothing", model=None)
     assert (code, out) == (2, [])

@@ -23,6 +23,7 @@ from fst.cli.infer_controls import (
     grid_name,
     painting_options,
 )
+from fst.cli.infer_model import open_model
 from fst.cli.infer_outputs import (
     FileId,
     Plan,
@@ -34,7 +35,7 @@ from fst.cli.infer_outputs import (
 )
 from fst.cli.messages import noting, tell
 from fst.errors import FstError
-from fst.shipped import GALLERY, SAMPLE_PHOTO
+from fst.shipped import SAMPLE_PHOTO
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,7 +119,7 @@ def _run(args: argparse.Namespace) -> int:
     with noting(problems):
         named = [re.sub(r"=[0-9.]+$", "", style) for style in args.style or []]
         wanted = [*(args.style_id or []), *named, *(args.blend_grid or [])]
-        stylizer = _open_model(args.model, device, args.precision, wanted)
+        stylizer = open_model(args.model, device, args.precision, wanted)
         if not args.list_styles:
             styles = _choose_styles(stylizer, args, problems)
             options = painting_options(stylizer, args, problems)
@@ -141,53 +142,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def _tell(text: str) -> None:
     tell("fst-infer", text)
-
-
-def _open_model(model: str | None, device: str, precision: str, wanted: list) -> "Stylizer":
-    """The model named, or the newest that has all the styles wanted, the gallery being the last."""
-    from fst.allocator import keep_freed_memory
-    from fst.stylize.stylizer import Stylizer
-
-    keep_freed_memory()
-    if model is not None:
-        return Stylizer(model, device, precision)
-    newest = None
-    for path in [*_newest_models(Path("checkpoints")), *[GALLERY] * GALLERY.is_file()]:
-        try:
-            stylizer = Stylizer(path, device, precision)
-        except FstError as problem:
-            _tell(f"skipped {problem}")
-            continue
-        newest = newest or (path, stylizer)
-        if _has_styles(stylizer, wanted):
-            if newest[0] != path:
-                _tell(f"{newest[0]} has no style {' '.join(map(str, wanted))}")
-            return _chosen(path, stylizer)
-    if newest is None:
-        raise FstError("no style model below checkpoints; train one with fst-train or give --model")
-    return _chosen(*newest)  # whose lack of the style is told with what it has
-
-
-def _has_styles(stylizer: "Stylizer", wanted: list) -> bool:
-    try:
-        return all(stylizer.style_id(style) >= 0 for style in wanted)
-    except FstError:
-        return False
-
-
-def _chosen(path: Path, stylizer: "Stylizer") -> "Stylizer":
-    _tell(f"model {path}")
-    return stylizer
-
-
-def _newest_models(folder: Path) -> list[Path]:
-    files = [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if name.endswith(".safetensors") and os.path.isfile(os.path.join(parent, name))
-    ]
-    return sorted(files, key=lambda file: (os.path.getmtime(file), file), reverse=True)
 
 
 def _list_styles(stylizer: "Stylizer") -> int:

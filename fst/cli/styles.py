@@ -17,7 +17,7 @@ from fst.errors import FstError
 PROGRAM = "fst-styles"
 _EXAMPLES = """examples:
   fst-styles list MODEL
-  fst-styles extract MODEL wave -o wave.style.safetensors     one style, some 13 KB
+  fst-styles extract MODEL wave -o wave.style.safetensors     one style, a few KB
   fst-styles merge MODEL wave.style.safetensors -o NEW        appended; other ids stay
   fst-styles remove MODEL wave -o NEW                         later ids move down by one
   fst-styles rename MODEL wave hokusai --in-place

@@ -1,0 +1,61 @@
+"""Which style model fst-infer paints with."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fst.cli.messages import tell
+from fst.errors import FstError
+from fst.shipped import GALLERY
+
+if TYPE_CHECKING:
+    from fst.stylize.stylizer import Stylizer
+
+PROGRAM = "fst-infer"
+
+
+def open_model(model: str | None, device: str, precision: str, wanted: list) -> "Stylizer":
+    """The model named, or the newest that has all the styles wanted, the gallery being the last."""
+    from fst.allocator import keep_freed_memory
+    from fst.stylize.stylizer import Stylizer
+
+    keep_freed_memory()
+    if model is not None:
+        return Stylizer(model, device, precision)
+    newest = None
+    for path in [*_newest_models(Path("checkpoints")), *[GALLERY] * GALLERY.is_file()]:
+        try:
+            stylizer = Stylizer(path, device, precision)
+        except FstError as problem:
+            tell(PROGRAM, f"skipped {problem}")
+            continue
+        newest = newest or (path, stylizer)
+        if _has_styles(stylizer, wanted):
+            if newest[0] != path:
+                tell(PROGRAM, f"{newest[0]} has no style {' '.join(map(str, wanted))}")
+            return _chosen(path, stylizer)
+    if newest is None:
+        raise FstError("no style model below checkpoints; train one with fst-train or give --model")
+    return _chosen(*newest)  # whose lack of the style is told with what it has
+
+
+def _has_styles(stylizer: "Stylizer", wanted: list) -> bool:
+    try:
+        return all(stylizer.style_id(style) >= 0 for style in wanted)
+    except FstError:
+        return False
+
+
+def _chosen(path: Path, stylizer: "Stylizer") -> "Stylizer":
+    tell(PROGRAM, f"model {path}")
+    return stylizer
+
+
+def _newest_models(folder: Path) -> list[Path]:
+    files = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.endswith(".safetensors") and os.path.isfile(os.path.join(parent, name))
+    ]
+    return sorted(files, key=lambda file: (os.path.getmtime(file), file), reverse=True)
