@@ -15,6 +15,7 @@ from fst.stylize.colors import keep_colors
 from fst.stylize.masks import place
 from fst.stylize.strength import mixed, painting_share
 from fst.stylize.style_model import describe, save_style_model
+from fst.stylize.texture_size import painted_at_size, resized
 
 NAMES = ["wave", "udnie", "rain"]
 PHOTO = torch.rand(3, 41, 54, generator=torch.Generator().manual_seed(1))
@@ -94,6 +95,39 @@ def test_a_square_of_blends_has_a_style_in_each_corner():
     for wrong in (["a"], ["a", "b", "c"], ["a", "a"]):
         with pytest.raises(FstError, match="2 or 4 different styles"):
             shares_of(wrong)
+
+
+# ---- texture size ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("texture_size", [0.5, 1, 1.7, 3])
+@pytest.mark.parametrize("size", [(41, 54), (300, 211), (900, 640)])
+def test_texture_size_keeps_the_size_of_the_image(stylizer, size, texture_size):
+    photo = torch.rand(3, *size)
+    assert stylizer.stylize(photo, texture_size=texture_size).shape == photo.shape
+
+
+def test_seen_from_afar_the_strokes_are_those_of_the_small_picture():
+    """With a painter that draws stripes of 4 px, whatever the size."""
+    content = resized(torch.rand(3, 8, 8), (1024, 1024)).clamp(0, 1)
+
+    def paint(image):
+        x = torch.arange(image.shape[2])
+        return (0.5 * image + 0.25 + 0.2 * torch.sin(2 * torch.pi * x / 4)).clamp(0, 1)
+
+    painted = painted_at_size(paint, content, 2)
+    small = paint(resized(content, (256, 256)).clamp(0, 1))
+    assert (resized(painted, (256, 256)) - small).abs().mean() < 0.02
+    # The stripes are 4 times as wide, and the fine ones of the full size lie on them.
+    spectrum = torch.fft.rfft(painted[0, 512] - painted[0, 512].mean()).abs()
+    assert spectrum[1024 // 16] > 50 and spectrum[1024 // 4] > 50
+    assert torch.equal(painted_at_size(paint, small, 2), paint(small))
+
+
+@pytest.mark.parametrize("texture_size", [0.4, 3.1, float("nan")])
+def test_a_texture_size_out_of_range_is_refused(stylizer, texture_size):
+    with pytest.raises(FstError, match=r"from 0\.5 to 3"):
+        stylizer.stylize(PHOTO, texture_size=texture_size)
 
 
 # ---- strength ----------------------------------------------------------------------------------
@@ -245,11 +279,12 @@ def infer(model, tmp_path, monkeypatch, capsys):
 
 def test_the_command_asks_for_all_of_it(infer, stylizer):
     words = ["--style", "wave=3", "udnie=1", "--mask", "rain=right.png", "--mask", "right.png"]
+    words += ["--texture-size", "1.5"]
     code, written, _ = infer(*words, "--strength", "0.6", "--keep-colors", "histogram")
     assert (code, written) == (0, ["p_wave75_udnie25.png"])
     expected = stylizer.stylize(
         "p.png", {"wave": 3, "udnie": 1}, masks={"rain": "right.png"}, where="right.png",
-        strength=0.6, keep_colors="histogram",
+        strength=0.6, keep_colors="histogram", texture_size=1.5,
     )  # fmt: skip
     assert torch.equal(images.load(written[0]), (255 * expected).round() / 255)
 
@@ -285,7 +320,9 @@ def test_a_grid_of_blends_is_one_picture(infer, stylizer):
     assert torch.equal(images.load("p_wave_udnie_grid.png"), (255 * expected).round() / 255)
 
 
-@pytest.mark.parametrize("words", [["--strength", "2"], ["--keep-colors", "hue"]])
+@pytest.mark.parametrize(
+    "words", [["--strength", "2"], ["--texture-size", "4"], ["--keep-colors", "hue"]]
+)
 def test_values_out_of_range_are_usage_errors(infer, words):
     with pytest.raises(SystemExit) as stopped:
         infer(*words)

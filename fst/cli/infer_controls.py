@@ -19,20 +19,21 @@ BLEND_ID = -1  # takes the place of a style id where several are blended
 def add_controls(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add("--texture", type=_number_to(1), metavar="T", help="0 to 1 along the ids of one painting")
+    add("--texture", type=_number(0, 1), metavar="T", help="0 to 1 along the ids of one painting")
+    add("--texture-size", type=_number(0.5, 3), metavar="T", help="1: strokes as at 512 px; to 3")
     add("--blend-grid", nargs="+", metavar="NAME", help="one sheet of blends of 2 or 4 styles")
-    add("--strength", type=_number_to(MAX_STRENGTH), default=1.0, metavar="S",
+    add("--strength", type=_number(0, MAX_STRENGTH), default=1.0, metavar="S",
         help="0: the photo, 1: the painting, up to 1.5")  # fmt: skip
     add("--mask", action="append", default=[], metavar="[NAME=]FILE",
         help="white: where that style, or any paint, goes")  # fmt: skip
-    add("--keep-colors", nargs="?", const="luminance", choices=KEEP_COLORS,
-        help="of the photo: place by place, or as a whole")  # fmt: skip
+    add("--keep-colors", nargs="?", const="luminance", choices=KEEP_COLORS, metavar="HOW",
+        help="luminance: place by place; histogram: as a whole")  # fmt: skip
 
 
-def _number_to(most: float):
+def _number(least: float, most: float):
     def number(text: str) -> float:
-        if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or float(text) > most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {most:g}")
+        if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or not least <= float(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least:g} to {most:g}")
         return float(text)
 
     return number
@@ -104,6 +105,7 @@ def painting_options(
                 where = given
     return {
         "texture": args.texture,
+        "texture_size": args.texture_size,
         "strength": args.strength,
         "masks": masks,
         "where": where,

@@ -16,6 +16,7 @@ from fst.stylize.masks import layered, place
 from fst.stylize.strength import check_strength, exaggerated, mixed
 from fst.stylize.style_model import load_style_model
 from fst.stylize.style_names import find_style
+from fst.stylize.texture_size import check_texture_size, painted_at_size
 
 PRECISIONS = ("fp32", "bf16")
 Style = int | str | Mapping[int | str, float]  # id, name, or shares of several
@@ -137,6 +138,7 @@ class Stylizer:
         style: Style = 0,
         *,
         texture: float | None = None,
+        texture_size: float | None = None,
         strength: float = 1.0,
         masks: Mapping[int | str, Tensor | str | Path] | None = None,
         where: Tensor | str | Path | None = None,
@@ -148,6 +150,9 @@ class Stylizer:
             image: (3, H, W) RGB in [0, 1], or a file.
             style: Id or name, or a blend such as {"wave": 0.7, "udnie": 0.3}.
             texture: How much of the style's texture, see `style_weights`.
+            texture_size: Size of the strokes: 1 for those that the picture would get at a shorter
+                side of 512 px, from 0.5 to 3; see `fst.stylize.texture_size`. None paints at the
+                image's own size, where strokes have a fixed size in pixels.
             strength: 0 is the photo, 1 the painting, up to 1.5; see `fst.stylize.strength`.
             masks: Other styles in places: id or name to a mask, see `fst.stylize.masks.place`;
                 one over the other in their order. The statistics are those of the whole image.
@@ -164,6 +169,8 @@ class Stylizer:
         """
         weights = self.style_weights(style, texture)
         check_strength(strength)
+        if texture_size is not None:
+            check_texture_size(texture_size)
         content = image if isinstance(image, Tensor) else images.load(image)
         if content.dim() != 3 or content.shape[0] != 3 or min(content.shape[1:]) < MIN_SIZE_PX:
             raise FstError(
@@ -173,7 +180,11 @@ class Stylizer:
         content = content.float().cpu()
         size = tuple(content.shape[1:])
         layers = [(self.style_weights(s), place(m, size)) for s, m in (masks or {}).items()]
-        painting = self._paint(content, exaggerated(layered(weights, layers), strength))
+        weights = exaggerated(layered(weights, layers), strength)
+        if texture_size is None:
+            painting = self._paint(content, weights)
+        else:
+            painting = painted_at_size(lambda x: self._paint(x, weights), content, texture_size)
         if keep_colors is not None:
             painting = colors.keep_colors(painting, content, keep_colors)
         return mixed(content, painting, strength, None if where is None else place(where, size))
