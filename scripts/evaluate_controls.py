@@ -90,9 +90,9 @@ def run(args: argparse.Namespace) -> None:
     print(markdown(figures))
     distances = [row["style"] for row in figures.values()]
     falls = all(after < before for before, after in pairwise(distances))
-    print(f"\nThe style distance {'falls' if falls else 'does NOT fall'} from value to value.")
-    way = distances[0] - distances[-1]
-    if way:
+    if len(distances) > 1:
+        print(f"\nThe style distance {'falls' if falls else 'does NOT fall'} from value to value.")
+    if way := distances[0] - distances[-1]:
         parts = (f"{(distances[0] - distance) / way + 0.0:.2f}" for distance in distances)
         print(f"Parts of its way: {' '.join(parts)}")
     if args.grid:

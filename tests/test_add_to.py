@@ -9,6 +9,7 @@ from fst.cli.train import main
 from fst.cli.train_arguments import ADD_STEPS, WARM_STEPS, parse
 from fst.errors import FstError
 from fst.networks.transformer import TransformerNet
+from fst.stylize.style_model import load_style_model, save_style_model
 from fst.training.keeping import Keeper
 from fst.training.module import StyleTransferModule
 
@@ -151,3 +152,30 @@ def test_a_name_that_the_model_has_is_refused(run, train_argv, tmp_path, capsys)
 def test_tuning_without_adding_is_refused(capsys):
     assert main(["--styles", "a.jpg", "--tune-trunk"]) == 2
     assert "--tune-trunk goes with --add-to MODEL" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_the_trunk_as_it_began(added, capsys):
+    settings = (added / "config.yaml").read_bytes()
+    words = ["--resume", str(added / "last.ckpt"), "--steps", "14", "--tune-trunk"]
+    assert main(words) == 2
+    assert "began without --tune-trunk" in capsys.readouterr().err
+    assert (added / "config.yaml").read_bytes() == settings
+
+
+def test_a_model_with_a_name_twice_is_not_added_to(argv, run, tmp_path, capsys):
+    network, metadata = load_style_model(run / "model.safetensors")
+    metadata["styles"][1]["name"] = metadata["styles"][0]["name"]
+    model = save_style_model(tmp_path / "twice.safetensors", network, metadata)
+    assert main(argv(tmp_path / "run", "--add-to", model)) == 2
+    assert "several styles of one name" in capsys.readouterr().err
+
+
+def test_a_file_with_two_beginnings_is_refused_and_a_flag_outweighs_it(tmp_path, run):
+    model = run / "model.safetensors"
+    file = tmp_path / "run.yaml"
+    file.write_text(f"styles: [a.jpg]\nfrom_scratch: true\nadd_to: {model}\n")
+    with pytest.raises(FstError, match="in the file: give one of them"):
+        parse(["--config", str(file)])
+    file.write_text(f"styles: [a.jpg]\nadd_to: {model}\ntune_trunk: true\n")
+    chosen = parse(["--config", str(file), "--from-scratch"])[0]
+    assert chosen.from_scratch and not chosen.add_to and not chosen.tune_trunk

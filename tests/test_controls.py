@@ -101,7 +101,7 @@ def test_a_square_of_blends_has_a_style_in_each_corner():
 
 
 @pytest.mark.parametrize("texture_size", [0.5, 1, 1.7, 3])
-@pytest.mark.parametrize("size", [(41, 54), (300, 211), (900, 640)])
+@pytest.mark.parametrize("size", [(41, 54), (300, 211), (900, 640), (16, 700)])
 def test_texture_size_keeps_the_size_of_the_image(stylizer, size, texture_size):
     photo = torch.rand(3, *size)
     assert stylizer.stylize(photo, texture_size=texture_size).shape == photo.shape
@@ -297,6 +297,10 @@ def test_the_command_asks_for_all_of_it(infer, stylizer):
         (["--style", "wafe=1"], "did you mean wave"),
         (["--style", "wave=0"], "one above 0"),
         (["--style", "wave=1", "--texture", "0.5"], "a blend has no texture"),
+        (["--style", "wave=1", "--style-id", "1"], "a blend is one painting"),
+        (["--style", "wave=1", "udnie=1", "p.png"], "pictures go before --style"),
+        (["--blend-grid", "wave", "udnie", "p.png"], "pictures go before it"),
+        (["--blend-grid", "wave", "wave"], "different styles, not wave, wave"),
         (["--blend-grid", "wave"], "2 or 4 different styles"),
         (["--blend-grid", "wave", "udnie", "--style", "rain"], "leave out --style"),
         (["--mask", "wafe=right.png"], "did you mean wave"),

@@ -202,3 +202,13 @@ def test_a_report_is_replaced_only_when_asked(argv, tmp_path, style_files, capsy
     figures = {path.stem for path in (tmp_path / "r" / "figures").iterdir()}
     assert {"similarity", "aggregates"}.isdisjoint(figures) and {"mine", "pictures"} <= figures
     assert len(list((tmp_path / "r" / "tensorboard").iterdir())) == 1
+
+
+def test_a_folder_without_a_report_keeps_what_it_holds(argv, tmp_path):
+    theirs = [tmp_path / "run" / name for name in ("tensorboard/events.out.tfevents.1",
+              "figures/textures.png")]  # fmt: skip
+    for file in theirs:
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"theirs")
+    assert main(argv("-o", "run")) == 0
+    assert [file.read_bytes() for file in theirs] == [b"theirs"] * 2

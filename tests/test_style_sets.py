@@ -105,6 +105,12 @@ def test_another_trunk_is_refused_with_the_way_out(model, tmp_path, capsys):
     assert told.count("\n") == 1 and (tmp_path / "m.safetensors").read_bytes() == before
 
 
+def test_another_trunk_is_told_before_a_clash_of_names(model, tmp_path, capsys):
+    other = write_model(tmp_path / "other.safetensors", network_of(1, 1), ["wave"])
+    assert main(["merge", model, str(other), "-o", "n.safetensors"]) == 2
+    assert "'wave' belongs to another network" in capsys.readouterr().err
+
+
 def test_what_is_there_already_is_left_out_and_a_clash_of_names_refused(model, tmp_path, capsys):
     assert main(["merge", model, model, "-o", "same.safetensors"]) == 0
     assert "wave, udnie, rain there already" in capsys.readouterr().err
@@ -120,7 +126,7 @@ def test_what_is_there_already_is_left_out_and_a_clash_of_names_refused(model, t
 
 def test_rename_in_place_keeps_ids_and_paintings(model):
     before = paintings(model)
-    assert main(["rename", model, "1", "duchamp", "--in-place"]) == 0
+    assert main(["rename", "./m.safetensors", "1", "duchamp", "--in-place"]) == 0
     after = paintings(model)
     assert list(after) == ["wave", "duchamp", "rain"]
     assert torch.equal(after["duchamp"], before["udnie"])
@@ -144,7 +150,7 @@ def test_styles_of_a_wider_network_do_not_fit(model):
         with_styles(narrow, metadata, [style])
 
 
-@pytest.mark.parametrize("name", ["", "  ", "-o", "a\nb"])
+@pytest.mark.parametrize("name", ["", "  ", "-o", "a\nb", "a=0.5"])
 def test_names_that_cannot_be_asked_for_are_refused(model, name):
     with pytest.raises(FstError, match="no name for a style"):
         renamed(read_styles_of(model)[0], name)

@@ -118,7 +118,8 @@ def _run(args: argparse.Namespace) -> int:
         device = usable_device(args.device)
     with noting(problems):
         named = [re.sub(r"=[0-9.]+$", "", style) for style in args.style or []]
-        wanted = [*(args.style_id or []), *named, *(args.blend_grid or [])]
+        masked = [mask.partition("=")[0] for mask in args.mask if "=" in mask]
+        wanted = [*(args.style_id or []), *named, *(args.blend_grid or []), *masked]
         stylizer = open_model(args.model, device, args.precision, wanted)
         if not args.list_styles:
             styles = _choose_styles(stylizer, args, problems)
@@ -166,6 +167,8 @@ def _choose_styles(
         given = args.style or args.style_id or args.all_styles or args.texture is not None
         return {BLEND_ID: grid_name(stylizer, args.blend_grid, bool(given))}
     args.blend = blend_of(stylizer, args.style or [])
+    if args.blend and (args.style_id or args.all_styles):
+        raise FstError("a blend is one painting: leave out --style-id and --all-styles")
     if args.blend:
         return {BLEND_ID: blend_name(args.blend)}
     if args.all_styles:

@@ -49,7 +49,9 @@ def blend_of(stylizer: "Stylizer", wanted: list[str]) -> dict[str, float] | None
     if not pairs:
         return None
     if len(pairs) < len(wanted):
-        raise FstError("--style: give every style of a blend its share, such as wave=0.7 udnie=0.3")
+        is_path = any(os.path.lexists(w) for w in wanted)
+        raise FstError("--style: give every style of a blend its share, such as wave=0.7 udnie=0.3"
+                       f"{'; pictures go before --style' * is_path}")  # fmt: skip
     shares: dict[str, float] = {}
     for name, _, text in pairs:
         if not re.fullmatch(r"[0-9]*\.?[0-9]+", text):
@@ -72,6 +74,8 @@ def grid_name(stylizer: "Stylizer", styles: list[str], given: bool) -> str:
     if given:
         raise FstError("--blend-grid names its styles: leave out --style, --style-id, --all-styles "
                        "and --texture")  # fmt: skip
+    if any(os.path.lexists(style) for style in styles if style not in stylizer.style_names):
+        raise FstError("--blend-grid: pictures go before it")
     shares_of(styles)
     for style in styles:
         stylizer.style_id(style)

@@ -56,6 +56,8 @@ def _newest_models(folder: Path) -> list[Path]:
         Path(parent, name)
         for parent, _, names in os.walk(folder)
         for name in names
-        if name.endswith(".safetensors") and os.path.isfile(os.path.join(parent, name))
+        if name.endswith(".safetensors")
+        and not name.endswith(".style.safetensors")
+        and os.path.isfile(os.path.join(parent, name))
     ]
     return sorted(files, key=lambda file: (os.path.getmtime(file), file), reverse=True)

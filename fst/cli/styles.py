@@ -175,12 +175,13 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
 
 def _write(args: argparse.Namespace, styles: list) -> None:
     """The model with these styles, to where the arguments say."""
+    from fst.shipped import GALLERY
     from fst.stylize.style_model import load_style_model, save_style_model
     from fst.stylize.style_sets import with_styles
 
     source = _model_path(args.model)
     target = source if args.in_place else args.output
-    if args.in_place and args.model != str(source):
+    if args.in_place and source.resolve() == GALLERY.resolve():
         raise FstError("the shipped gallery stays as it is: name a new model with -o")
     if target.suffix != ".safetensors":
         raise FstError(f"{target}: style models end in .safetensors; name one with -o")

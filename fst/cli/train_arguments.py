@@ -87,8 +87,11 @@ def _choose_start(config: Namespace, flags: set[str]) -> None:
         config.from_scratch = False
     if given and given != ["--add-to"]:
         config.add_to = None
-    if config.from_scratch or config.add_to:
-        config.warm_start = None
+        config.tune_trunk = "--tune-trunk" in flags
+    if given:
+        config.warm_start = config.warm_start if given == ["--warm-start"] else None
+    if sum(map(bool, (config.from_scratch, config.warm_start, config.add_to))) > 1:
+        raise FstError("from_scratch, warm_start and add_to in the file: give one of them")
     for name in ("warm_start", "add_to"):
         if config[name] == SHIPPED and not os.path.exists(SHIPPED):
             config[name] = str(GALLERY)
@@ -210,7 +213,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--steps", type=PositiveInt, metavar="N",
-        help=f"optimiser steps ({WARM_STEPS}; from scratch {SCRATCH_STEPS})")  # fmt: skip
+        help=f"({WARM_STEPS}; rows alone {ADD_STEPS}; from scratch {SCRATCH_STEPS})")  # fmt: skip
     add("--warm-start", metavar="MODEL", help="style model to begin from (the shipped gallery)")
     add("--from-scratch", action="store_true", help="begin from random weights instead")
     add("--add-to", metavar="MODEL", help="append the styles to a model; its own stay as they are")

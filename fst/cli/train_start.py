@@ -37,6 +37,11 @@ def check_names(settings: Any, styles: list, kept: list[dict[str, Any]]) -> None
         FstError: Names them.
     """
     names = {style["name"] for style in kept}
+    if len(names) < len(kept):
+        raise FstError(
+            f"--add-to: {settings.add_to} has several styles of one name: rename them with "
+            "fst-styles rename MODEL ID NAME"
+        )
     taken = [style.name for style in styles if style.name in names]
     if taken:
         raise FstError(
@@ -74,6 +79,12 @@ def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]])
         raise FstError(
             f"--resume: {settings.resume} was written by an older fst: begin a new run with "
             f"--warm-start {settings.resume}"
+        )
+    tuned = stored["hyper_parameters"].get("tune_trunk", False)
+    if tuned != settings.tune_trunk:
+        raise FstError(
+            f"--resume: {settings.resume} began with{'' if tuned else 'out'} --tune-trunk and "
+            "goes on so: leave the flag as it was, or start a new run"
         )
     if stored["global_step"] >= settings.steps:
         raise FstError(

@@ -118,7 +118,9 @@ def write(folder: Path, names: Sequence[str], settings: str, parts: Sequence[Sec
 
 
 def _remove_former(folder: Path) -> None:
-    """What an earlier report has and this one may lack."""
+    """What an earlier report has and this one may lack; other folders are left alone."""
+    if not (folder / "report.html").exists():
+        return
     former = [folder / "figures" / f"{name}.png" for name in NOT_ALWAYS]
     former += [folder / "tables" / f"{name}.csv" for name in NOT_ALWAYS]
     for file in (*former, *(folder / "tensorboard").glob("events.out.tfevents.*")):

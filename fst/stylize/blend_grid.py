@@ -22,14 +22,17 @@ def shares_of(styles: Sequence[int | str], steps: int = GRID_STEPS) -> list[list
         steps: Blends along a side, the pure styles among them.
 
     Raises:
-        FstError: There are not two or four different styles.
+        FstError: There are not two or four different styles, or steps are below 2.
 
     Example:
         >>> shares_of(["wave", "udnie"], 3)
         [[{'wave': 1.0, 'udnie': 0.0}, {'wave': 0.5, 'udnie': 0.5}, {'wave': 0.0, 'udnie': 1.0}]]
     """
     if len(styles) not in (2, 4) or len(set(styles)) < len(styles):
-        raise FstError(f"a grid of blends takes 2 or 4 different styles, not {len(styles)}")
+        given = ", ".join(map(str, styles))
+        raise FstError(f"a grid of blends takes 2 or 4 different styles, not {given}")
+    if steps < 2:
+        raise FstError(f"a grid of blends in {steps} steps: expected at least 2")
     ways = [step / (steps - 1) for step in range(steps)]
     if len(styles) == 2:
         return [[{styles[0]: 1 - x, styles[1]: x} for x in ways]]

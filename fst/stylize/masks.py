@@ -17,7 +17,8 @@ def place(mask: Tensor | str | Path, size: tuple[int, int]) -> Tensor:
     """A mask as shares (H, W) in [0, 1] with soft borders.
 
     Args:
-        mask: (h, w) in [0, 1], or a picture file, of which the brightness counts.
+        mask: (h, w) in [0, 1], or a picture file, of which the brightness counts; what is
+            transparent counts as white, as in all pictures.
         size: (H, W) of the image it is for; a mask of another size is scaled to it.
 
     Raises:

@@ -22,6 +22,9 @@ def check_strength(strength: float) -> None:
 def exaggerated(weights: Tensor, strength: float) -> Tensor:
     """Style weights, beyond strength 1 moved on away from the even blend of all styles.
 
+    So what is exaggerated is what sets the style apart from the model's others; a model of one
+    style has nothing to move away from and paints as at strength 1.
+
     Args:
         weights: (1, S) or (1, S, H, W), adding up to 1 over S.
         strength: Up to 1 the weights are returned as they are.

@@ -90,6 +90,7 @@ def with_styles(
             )
         if {name: row.shape for name, row in style.rows.items()} != shapes:
             raise FstError(f"style {style.name!r} has not the rows of this network: damaged")
+    for style in styles:
         if names.count(style.name) > 1:
             raise FstError(
                 f"two different styles are named {style.name!r}: rename one with fst-styles rename"
@@ -107,7 +108,7 @@ def merged(styles: Sequence[StyleRows], more: Sequence[StyleRows]) -> list[Style
 
     def is_there(style: StyleRows) -> bool:
         return any(
-            other.name == style.name
+            (other.name, other.trunk) == (style.name, style.trunk)
             and all(torch.equal(other.rows[k], row) for k, row in style.rows.items())
             for other in styles
             if other.rows.keys() == style.rows.keys()
@@ -120,9 +121,9 @@ def renamed(style: StyleRows, name: str) -> StyleRows:
     """The style under another name.
 
     Raises:
-        FstError: The name is empty, begins with a dash or holds control characters.
+        FstError: The name is empty, begins with a dash, or holds "=" or control characters.
     """
-    if not name.strip() or name.startswith("-") or not name.isprintable():
+    if not name.strip() or name.startswith("-") or "=" in name or not name.isprintable():
         raise FstError(f"{name!r} is no name for a style: give letters, digits, ., _ and -")
     return replace(style, style={**style.style, "name": name})
 

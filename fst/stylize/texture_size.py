@@ -9,6 +9,7 @@ from fst.errors import FstError
 from fst.networks.transformer import MIN_SIZE_PX
 
 PREVIEW_PX = 512  # shorter side of the picture whose strokes texture size 1 shows
+MAX_ENLARGEMENT = 4.0
 MIN_TEXTURE_SIZE, MAX_TEXTURE_SIZE = 0.5, 3.0
 
 
@@ -41,7 +42,8 @@ def painted_at_size(
     """
     size = tuple(content.shape[1:])
     scale = PREVIEW_PX / texture_size / min(size)
-    scale = max(scale, MIN_SIZE_PX / min(size))
+    # A strip would grow to any size: enlarged fourfold its strokes are fine enough.
+    scale = min(MAX_ENLARGEMENT, max(scale, MIN_SIZE_PX / min(size)))
     work = (round(size[0] * scale), round(size[1] * scale))
     if work == size:
         return paint(content)

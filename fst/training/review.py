@@ -114,7 +114,7 @@ def write_hyperparameters(trainer: pl.Trainer, module: pl.LightningModule) -> No
     figures = {k: v for k, v in module.final_metrics.items() if k.startswith("held_out/")}
     settings = {k: v for k, v in module.hparams.items() if isinstance(v, int | float | str)}
     for name, value in module.hparams.items():
-        if isinstance(value, list | tuple) and name != "styles":
+        if isinstance(value, list | tuple) and "styles" not in name:
             settings[name] = " ".join(map(str, value))
     settings["styles"] = ", ".join(style.name for style in module.styles)
     for logger in trainer.loggers:
