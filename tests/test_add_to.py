@@ -6,7 +6,7 @@ from conftest import smooth_field
 
 from fst import Stylizer, images
 from fst.cli.train import main
-from fst.cli.train_arguments import ADD_STEPS, WARM_STEPS, parse
+from fst.cli.train_arguments import ADD_BATCH, ADD_STEPS, BATCH, WARM_STEPS, parse
 from fst.errors import FstError
 from fst.networks.transformer import TransformerNet
 from fst.stylize.style_model import load_style_model, save_style_model
@@ -119,9 +119,12 @@ def test_drift_and_loss_of_the_keeper_are_those_of_the_paintings():
 def test_steps_follow_from_what_learns(run):
     model = str(run / "model.safetensors")
     words = ["--styles", "a.jpg", "--add-to", model]
-    assert parse(words)[0].steps == ADD_STEPS
+    chosen = parse(words)[0]
+    assert (chosen.steps, chosen.size, chosen.batch_size) == (ADD_STEPS, *ADD_BATCH)
+    assert parse([*words, "--size", "99"])[0].size == 99
     chosen = parse([*words, "--tune-trunk"])[0]
-    assert chosen.steps == WARM_STEPS and chosen.width == 0.125
+    assert (chosen.steps, chosen.size, chosen.batch_size) == (WARM_STEPS, *BATCH)
+    assert chosen.width == 0.125
 
 
 def test_the_shipped_gallery_goes_by_its_name():

@@ -11,6 +11,7 @@ from conftest import smooth_field, stripes
 from fst import images
 from fst.cli.gram import main
 from fst.gramlab import Laboratory
+from fst.gramlab.figures import reconstruction
 from fst.gramlab.measure import relative_distances
 from fst.losses.gram import gram_matrix
 from fst.networks.vgg import load_loss_network
@@ -94,6 +95,13 @@ def test_costs_count_the_numbers_of_each_target(laboratory):
     channels = [4, 16]  # of relu1_1 and relu3_1, a sixteenth of VGG-19's
     assert counts["gram"] == sum(c * c + 1 for c in channels)
     assert counts["projected rank=2"] == sum(2 * 2 * c + 1 for c in channels)
+
+
+def test_no_line_of_the_reconstruction_is_cut_off(laboratory):
+    table = laboratory.reconstruction()
+    shown = reconstruction(table)
+    for axis, layer in zip(shown.axes, LAYERS, strict=False):
+        assert axis.get_ylim()[1] >= max(row[4] for row in table.rows if row[0] == layer)
 
 
 # ---- fst-gram ----------------------------------------------------------------------------------

@@ -71,8 +71,9 @@ def reconstruction(table: Table) -> Figure:
         )
         axis.set_title(layer, fontsize=9)
         axis.set_xscale("log")
-        axis.set_ylim(0, None)
         axis.tick_params(labelsize=7)
+    for axis in axes:
+        axis.set_ylim(0, None)  # when all lines are there: it ends the choice of the upper limit
     axes[0].legend(fontsize=6)
     figure.supxlabel("eigenpairs kept, %", fontsize=8)
     figure.supylabel("||A - A_k|| / ||A||", fontsize=8)
