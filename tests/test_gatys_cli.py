@@ -74,7 +74,11 @@ def test_an_interrupted_run_leaves_a_valid_picture(argv, tmp_path, monkeypatch, 
 def test_ctrl_c_in_a_process_of_its_own_leaves_a_valid_picture(argv, tmp_path):
     command = [sys.executable, "-m", "fst.cli.gatys"]
     command += argv("--steps", 100_000, "--save-every", 1, "-o", "a.png")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # As from a terminal: a shell's background jobs, these tests among them, ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     while not list(tmp_path.glob("a-step*")):  # the first step is done
         assert process.poll() is None
         time.sleep(0.05)
