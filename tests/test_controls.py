@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fst import FstError, Stylizer, images
+from fst.cli import infer_controls
 from fst.cli.infer import main
 from fst.networks.transformer import TransformerNet
+from fst.stylize import colors, strength, texture_size
 from fst.stylize.blend_grid import blend_grid, shares_of
 from fst.stylize.colors import keep_colors
 from fst.stylize.masks import place
@@ -305,6 +307,7 @@ def test_the_command_asks_for_all_of_it(infer, stylizer):
         (["--blend-grid", "wave", "udnie", "--style", "rain"], "leave out --style"),
         (["--mask", "wafe=right.png"], "did you mean wave"),
         (["--mask", "missing.png"], "missing.png"),
+        (["--mask", "wave=right.png", "--mask", "wave=p.png"], "there is one for wave already"),
         (["--mask", "right.png", "--mask", "right.png"], "there is one without a style already"),
     ],
 )
@@ -322,6 +325,14 @@ def test_a_grid_of_blends_is_one_picture(infer, stylizer):
     content = images.load("p.png", 40)
     expected = blend_grid(stylizer, content, ["wave", "udnie"], cell_px=40, strength=0.9)
     assert torch.equal(images.load("p_wave_udnie_grid.png"), (255 * expected).round() / 255)
+
+
+def test_the_bounds_of_the_command_are_those_of_the_library():
+    """It names them again, because it answers before torch is there."""
+    assert infer_controls.KEEP_COLORS == colors.KEEP_COLORS
+    assert infer_controls.MAX_STRENGTH == strength.MAX_STRENGTH
+    bounds = texture_size.MIN_TEXTURE_SIZE, texture_size.MAX_TEXTURE_SIZE
+    assert bounds == infer_controls.TEXTURE_SIZES
 
 
 @pytest.mark.parametrize(

@@ -79,11 +79,14 @@ def test_ctrl_c_in_a_process_of_its_own_leaves_a_valid_picture(argv, tmp_path):
         # As from a terminal: a shell's background jobs, these tests among them, ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    while not list(tmp_path.glob("a-step*")):  # the first step is done
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        while not list(tmp_path.glob("a-step*")):  # the first step is done
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert (process.returncode, out) == (130, "a.png\n") and "Traceback" not in err
     assert images.load(tmp_path / "a.png").shape == (3, 48, 64)
 

@@ -59,9 +59,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--layers", nargs="+", metavar="LAYER", help="relu1_1 ... relu5_1")
     add("--patches", type=grid, default=(3, 3), metavar="RxC", help="grid of patches (3x3)")
     add("--synthesize", nargs="*", metavar="STATISTIC", help="textures too: of these, or a choice")
-    add(
-        "--texture-size", type=texture_size, default=128, metavar="PX", help="of the textures (128)"
-    )
+    add("--texture-size", type=texture_size, default=128, metavar="PX",
+        help="of the textures (128)")  # fmt: skip
     add("--steps", type=positive, default=150, metavar="N", help="of each texture (150)")
     add("--seed", type=whole, default=0, metavar="N", help="of the noise they begin from (0)")
     add("--loss-network", default="vgg19-lite", metavar="NAME", help="or vgg16, vgg19 (downloaded)")

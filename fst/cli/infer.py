@@ -22,6 +22,7 @@ from fst.cli.infer_controls import (
     blend_of,
     grid_name,
     painting_options,
+    styles_asked_for,
 )
 from fst.cli.infer_model import open_model
 from fst.cli.infer_outputs import (
@@ -117,10 +118,7 @@ def _run(args: argparse.Namespace) -> int:
     with noting(problems):
         device = usable_device(args.device)
     with noting(problems):
-        named = [re.sub(r"=[0-9.]+$", "", style) for style in args.style or []]
-        masked = [mask.partition("=")[0] for mask in args.mask if "=" in mask]
-        wanted = [*(args.style_id or []), *named, *(args.blend_grid or []), *masked]
-        stylizer = open_model(args.model, device, args.precision, wanted)
+        stylizer = open_model(args.model, device, args.precision, styles_asked_for(args))
         if not args.list_styles:
             styles = _choose_styles(stylizer, args, problems)
             options = painting_options(stylizer, args, problems)

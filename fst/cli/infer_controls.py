@@ -9,10 +9,14 @@ from fst.cli.messages import noting
 from fst.errors import FstError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fst.stylize.stylizer import Stylizer
 
 KEEP_COLORS = ("luminance", "histogram")  # as in stylize.colors, which would import torch
 MAX_STRENGTH = 1.5  # as in stylize.strength
+TEXTURE_SIZES = (0.5, 3.0)  # as in stylize.texture_size
+_SHARE = r"[0-9]*\.?[0-9]+"
 BLEND_ID = -1  # takes the place of a style id where several are blended
 
 
@@ -20,7 +24,12 @@ def add_controls(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
     add("--texture", type=_number(0, 1), metavar="T", help="0 to 1 along the ids of one painting")
-    add("--texture-size", type=_number(0.5, 3), metavar="T", help="1: strokes as at 512 px; to 3")
+    add(
+        "--texture-size",
+        type=_number(*TEXTURE_SIZES),
+        metavar="T",
+        help="1: strokes as at 512 px; to 3",
+    )
     add("--blend-grid", nargs="+", metavar="NAME", help="one sheet of blends of 2 or 4 styles")
     add("--strength", type=_number(0, MAX_STRENGTH), default=1.0, metavar="S",
         help="0: the photo, 1: the painting, up to 1.5")  # fmt: skip
@@ -32,11 +41,24 @@ def add_controls(parser: argparse.ArgumentParser) -> None:
 
 def _number(least: float, most: float):
     def number(text: str) -> float:
-        if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or not least <= float(text) <= most:
+        if not re.fullmatch(_SHARE, text) or not least <= float(text) <= most:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least:g} to {most:g}")
         return float(text)
 
     return number
+
+
+def styles_asked_for(args: argparse.Namespace) -> list[int | str]:
+    """Ids and names of all styles that the arguments mention."""
+    named = [re.sub(rf"={_SHARE}$", "", style) for style in args.style or []]
+    masked = [name for name, _ in map(_mask, args.mask) if name]
+    return [*(args.style_id or []), *named, *(args.blend_grid or []), *masked]
+
+
+def _mask(given: str) -> tuple[str, str]:
+    """Style and file of a --mask; no style where there is the file alone."""
+    name, equals, file = given.partition("=")
+    return (name, file) if equals and not os.path.exists(given) else ("", given)
 
 
 def blend_of(stylizer: "Stylizer", wanted: list[str]) -> dict[str, float] | None:
@@ -54,7 +76,7 @@ def blend_of(stylizer: "Stylizer", wanted: list[str]) -> dict[str, float] | None
                        f"{'; pictures go before --style' * is_path}")  # fmt: skip
     shares: dict[str, float] = {}
     for name, _, text in pairs:
-        if not re.fullmatch(r"[0-9]*\.?[0-9]+", text):
+        if not re.fullmatch(_SHARE, text):
             raise FstError(
                 f"--style {name}={text}: {text!r} is no share; give a number such as 0.7"
             )
@@ -91,22 +113,20 @@ def blend_name(shares: dict[str, float]) -> str:
 def painting_options(
     stylizer: "Stylizer", args: argparse.Namespace, problems: list[str]
 ) -> dict[str, Any]:
-    """The keyword arguments of `Stylizer.stylize`; masks are read to see that they can be."""
-    from fst import images
+    """The keyword arguments of `Stylizer.stylize`; masks are read once, for all pictures."""
+    from fst.stylize.masks import read_mask
 
-    masks: dict[str, str] = {}
-    where = None
+    masks: dict[str, Tensor] = {}
     for given in args.mask:
-        name, equals, file = ("", "", given) if os.path.exists(given) else given.partition("=")
+        name, file = _mask(given)
         with noting(problems):
-            if not equals and where is not None:
-                raise FstError(f"--mask {given}: there is one without a style already")
-            images.decode(file if equals else given, shorter_side_px=16)
-            if equals:
+            if name in masks:
+                which = f"one for {name}" if name else "one without a style"
+                raise FstError(f"--mask {given}: there is {which} already")
+            if name:
                 stylizer.style_id(name)
-                masks[name] = file
-            else:
-                where = given
+            masks[name] = read_mask(file)
+    where = masks.pop("", None)
     return {
         "texture": args.texture,
         "texture_size": args.texture_size,

@@ -12,7 +12,8 @@ def add_loss_network(parser: argparse.ArgumentParser, content_layers: str) -> No
     """
     add = parser.add_argument
     add("--loss-network", default="vgg19-lite", metavar="NAME", help="or vgg16, vgg19 (downloaded)")
-    add("--loss-weights", type=str, nargs="+", metavar="FILE", help="VGG files; first has priority")
+    add("--loss-weights", type=str, nargs="+", metavar="FILE",
+        help="VGG files instead; the first that has a layer gives it")  # fmt: skip
     add("--content-layer", metavar="LAYER", help=content_layers)
     add("--style-layers", type=str, nargs="+", metavar="LAYER", help="relu1_1 ... relu5_1")
     add("--style-loss", type=str, nargs="+", default=["gram"], metavar="NAME",

@@ -23,8 +23,9 @@ EPILOG = """every flag of pytorch-lightning's Trainer is accepted as --trainer.N
 CONFIG_NAME = "config.yaml"
 SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
 # Side of the crops and images a step. Rows alone learn a style within 10 % of what training all
-# weights reaches from 200 steps of 2 x 192 px: 2.5 minutes on two cores.
+# weights reaches from 200 steps of 2 x 192 px (README, "Styles one by one").
 BATCH, ADD_BATCH = (256, 4), (192, 2)
+BEGINNINGS = ("add_to", "from_scratch", "warm_start")
 SHIPPED = "gallery"  # the name of the shipped model for --warm-start and --add-to
 SCRATCH_TRUNK = (0.5, 5)  # width and residual blocks
 LIST_FLAGS = ("styles", "content", "held_out", "style_size", "style_weight", "loss_weights",
@@ -76,30 +77,12 @@ def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
 def _choose_start(config: Namespace, flags: set[str]) -> None:
     """Settle whether the run begins from a trained network, and what follows from that.
 
-    A flag outweighs what a file says; another architecture asked for outweighs the default.
+    Another architecture asked for outweighs the default.
     """
     from fst.shipped import GALLERY
     from fst.training.warm_start import trunk_size
 
-    given = sorted({"--from-scratch", "--warm-start", "--add-to"} & flags)
-    if config.resume and given:
-        raise FstError(f"--resume continues a run as it began: leave out {' and '.join(given)}")
-    if len(given) > 1:
-        raise FstError(f"{' and '.join(given)}: give one of them")
-    if given and given != ["--from-scratch"]:
-        config.from_scratch = False
-    if given and given != ["--add-to"]:
-        config.add_to = None
-        config.tune_trunk = "--tune-trunk" in flags
-    if given:
-        config.warm_start = config.warm_start if given == ["--warm-start"] else None
-    if sum(map(bool, (config.from_scratch, config.warm_start, config.add_to))) > 1:
-        raise FstError("from_scratch, warm_start and add_to in the file: give one of them")
-    for name in ("warm_start", "add_to"):
-        if config[name] == SHIPPED and not os.path.exists(SHIPPED):
-            config[name] = str(GALLERY)
-    if config.tune_trunk and not config.add_to:
-        raise FstError("--tune-trunk goes with --add-to MODEL")
+    _one_beginning(config, flags)
     if config.resume:
         trunk = _trunk_of_run(config.resume)
     elif config.from_scratch:
@@ -119,6 +102,38 @@ def _choose_start(config: Namespace, flags: set[str]) -> None:
     size_px, batch_size = ADD_BATCH if rows_alone else BATCH
     config.size = config.size or size_px
     config.batch_size = config.batch_size or batch_size
+
+
+def _one_beginning(config: Namespace, flags: set[str]) -> None:
+    """Leave one of the settings that a run begins by; a flag outweighs what a file says.
+
+    Raises:
+        FstError: There are several, or one that does not go with another flag.
+    """
+    from fst.shipped import GALLERY
+
+    given = [name for name in BEGINNINGS if _flag(name) in flags]
+    shown = " and ".join(map(_flag, given))
+    if config.resume and given:
+        raise FstError(f"--resume continues a run as it began: leave out {shown}")
+    if len(given) > 1:
+        raise FstError(f"{shown}: give one of them")
+    for name in set(BEGINNINGS) - set(given) if given else ():
+        config[name] = None
+        if name == "add_to":
+            config.tune_trunk = "--tune-trunk" in flags
+    chosen = [name for name in BEGINNINGS if config[name]]
+    if len(chosen) > 1:
+        raise FstError(f"{' and '.join(chosen)} in the file: give one of them")
+    if config.tune_trunk and not config.add_to:
+        raise FstError("--tune-trunk goes with --add-to MODEL")
+    for name in ("warm_start", "add_to"):
+        if config[name] == SHIPPED and not os.path.exists(SHIPPED):
+            config[name] = str(GALLERY)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _trunk_of_run(checkpoint: str) -> tuple[float, int]:
@@ -224,12 +239,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--from-scratch", action="store_true", help="begin from random weights instead")
     add("--add-to", metavar="MODEL", help="append the styles to a model; its own stay as they are")
     add("--tune-trunk", action="store_true", help="with it: change them a little, to learn more")
-    add(
-        "--rows-first",
-        type=NonNegativeInt,
-        metavar="N",
-        help="steps for the rows alone (a quarter)",
-    )
+    add("--rows-first", type=NonNegativeInt, metavar="N",
+        help="steps for the rows alone (a quarter; 0 from scratch)")  # fmt: skip
     add("--width", type=PositiveFloat, metavar="W", help="1: 32-64-128 channels (0.5)")
     add("--num-blocks", type=NonNegativeInt, metavar="N", help="residual blocks (5)")
     add("--lr", type=PositiveFloat, default=1e-3, metavar="R", help="Adam's peak rate (0.001)")

@@ -13,19 +13,27 @@ from fst.errors import FstError
 SOFT_SHARE = 0.01  # of the shorter side: standard deviation of the border's blur
 
 
+def read_mask(file: str | Path) -> Tensor:
+    """The brightness of a picture, (h, w) in [0, 1]; what is transparent counts as white.
+
+    Raises:
+        FstError: The file cannot be read.
+    """
+    return images.to_tensor(images.decode(file).convert("L").convert("RGB"))[0]
+
+
 def place(mask: Tensor | str | Path, size: tuple[int, int]) -> Tensor:
     """A mask as shares (H, W) in [0, 1] with soft borders.
 
     Args:
-        mask: (h, w) in [0, 1], or a picture file, of which the brightness counts; what is
-            transparent counts as white, as in all pictures.
+        mask: (h, w) in [0, 1], or a picture file, see `read_mask`.
         size: (H, W) of the image it is for; a mask of another size is scaled to it.
 
     Raises:
         FstError: The file cannot be read, or the tensor is not (h, w) in [0, 1].
     """
     if not isinstance(mask, Tensor):
-        mask = images.to_tensor(images.decode(mask).convert("L").convert("RGB"))[0]
+        mask = read_mask(mask)
     if mask.dim() != 2 or not mask.numel() or not ((mask >= 0) & (mask <= 1)).all():
         raise FstError(f"a mask of shape {tuple(mask.shape)}: expected (H, W) in [0, 1]")
     shares = F.interpolate(mask[None, None].float(), size, mode="bilinear", antialias=True)

@@ -19,7 +19,7 @@ from fst.stylize.style_names import find_style
 from fst.stylize.texture_size import check_texture_size, painted_at_size
 
 PRECISIONS = ("fp32", "bf16")
-Style = int | str | Mapping[int | str, float]  # id, name, or shares of several
+StyleChoice = int | str | Mapping[int | str, float]  # id, name, or shares of several
 
 
 class Stylizer:
@@ -90,7 +90,7 @@ class Stylizer:
             last += 1
         return list(range(first, last + 1))
 
-    def style_weights(self, style: Style, texture: float | None = None) -> Tensor:
+    def style_weights(self, style: StyleChoice, texture: float | None = None) -> Tensor:
         """How much of each style is in a painting, (1, S), adding up to 1.
 
         Args:
@@ -135,7 +135,7 @@ class Stylizer:
     def stylize(
         self,
         image: Tensor | str | Path,
-        style: Style = 0,
+        style: StyleChoice = 0,
         *,
         texture: float | None = None,
         texture_size: float | None = None,
