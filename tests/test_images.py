@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import warnings
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,8 +16,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+from raw_files import SRGB_BLUE, SRGB_GREEN, SRGB_RED, matrix_profile, png, png_chunk
 
-from fst import images, picture_files
+from fst import decoding, images, picture_files
 from fst.errors import FstError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -42,51 +42,6 @@ def smooth(height, width):
     y, x = np.mgrid[0:height, 0:width]
     planes = [255 * x / max(1, width - 1), 255 * y / max(1, height - 1), np.full(x.shape, 128)]
     return np.stack(planes, axis=-1).astype(np.uint8)
-
-
-def png_chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(width, height, depth, colour_type, rows, extra=b""):
-    """PNG bytes written without PIL."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    data = zlib.compress(b"".join(b"\0" + row for row in rows))
-    chunks = png_chunk(b"IHDR", header) + extra + png_chunk(b"IDAT", data)
-    return b"\x89PNG\r\n\x1a\n" + chunks + png_chunk(b"IEND", b"")
-
-
-def matrix_profile(columns, gamma):
-    """A version 2 RGB profile: XYZ (D50) of its red, green and blue, and one gamma."""
-
-    def xyz(values):
-        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in values))
-
-    curve = b"curv\0\0\0\0" + struct.pack(">IHxx", 1, round(gamma * 256))
-    text = b"text\0\0\0\0none\0\0\0\0"
-    description = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(79)
-    tags = {b"desc": description, b"cprt": text, b"wtpt": xyz((0.9642, 1.0, 0.8249))}
-    for letter, column in zip(b"rgb", columns, strict=True):
-        tags[bytes([letter]) + b"XYZ"] = xyz(column)
-        tags[bytes([letter]) + b"TRC"] = curve
-    offset, table, body = 128 + 4 + 12 * len(tags), b"", b""
-    for tag, data in tags.items():
-        data += bytes(-len(data) % 4)
-        table += struct.pack(">4sII", tag, offset + len(body), len(data))
-        body += data
-    size = offset + len(body)
-    header = struct.pack(">I4sI4s4s4s", size, b"\0\0\0\0", 0x02100000, b"mntr", b"RGB ", b"XYZ ")
-    header += struct.pack(">6H4s", 2020, 1, 1, 0, 0, 0, b"acsp") + bytes(28)
-    header += struct.pack(">3i", 63190, 65536, 54061)
-    return header + bytes(128 - len(header)) + struct.pack(">I", len(tags)) + table + body
-
-
-# The sRGB primaries adapted to D50, from the sRGB profile's specification (IEC 61966-2.1).
-SRGB_RED, SRGB_GREEN, SRGB_BLUE = (
-    (0.43607, 0.22249, 0.01392),
-    (0.38515, 0.71687, 0.09708),
-    (0.14307, 0.06061, 0.71410),
-)
 
 
 # ---------------------------------------------------------------- what is decoded
@@ -435,7 +390,7 @@ def test_any_failure_inside_a_decoder_is_one_line(tmp_path, monkeypatch, error):
         raise error
 
     Image.fromarray(noise(4, 4)).save(tmp_path / "a.png")
-    monkeypatch.setattr(images, "_to_srgb", fail)
+    monkeypatch.setattr(decoding, "_to_srgb", fail)
     refusal(tmp_path / "a.png")
 
 
@@ -507,7 +462,7 @@ def test_to_picture_clamps_and_rounds():
     assert np.asarray(picture)[0, :, 0].tolist() == [0, 0, 0, 1, 128, 255, 255]
 
 
-@pytest.mark.parametrize("image", [torch.zeros(1, 3, 4, 4), torch.zeros(4, 4, 3), torch.zeros(4)])
+@pytest.mark.parametrize("image", [torch.zeros(1, 3, 4, 4), torch.zeros(5, 4, 3), torch.zeros(4)])
 def test_tensor_of_another_shape_is_refused(image):
     with pytest.raises(ValueError, match="expected one float image"):
         images.to_picture(image)

@@ -78,7 +78,7 @@ def test_half_and_double_precision_images_are_accepted(stylizer):
 @pytest.mark.parametrize(
     "shape",
     [
-        *((20, 20), (1, 20, 20), (4, 20, 20), (20, 20, 3), (1, 3, 20, 20)),
+        *((20, 20), (1, 20, 20), (5, 20, 20), (20, 20, 3), (1, 3, 20, 20)),
         *((3, MIN_SIZE_PX - 1, 20), (3, 20, MIN_SIZE_PX - 1), (3, 0, 0)),
     ],
 )

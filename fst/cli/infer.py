@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         usage="fst-infer [PICTURE ...] [--style NAME ...] [options]",
         description="Paint pictures with a trained style model.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=30),
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-o", "--output", metavar="PATH", help="folder, or file for one picture (this folder)")
     add("--overwrite", action="store_true", help="replace files instead of numbering new ones")
     add("--size", type=_size_px, metavar="PX", help="shrink shorter sides to at most PX pixels")
+    add("--bits", type=int, choices=(8, 16), default=8, help="of colour; 16: .png and .tif only")
     add("--device", type=device_name, metavar="NAME", help="cpu, cuda, cuda:1, mps (a GPU or cpu)")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: faster, within 2/255")
     return parser
@@ -128,8 +130,8 @@ def _run(args: argparse.Namespace) -> int:
     if not args.list_styles:
         photos = _find_photos(args.inputs, problems)
         with noting(problems):
-            check_output(args.output, args.overwrite, photos, len(photos) * len(styles))
-    plan = make_plan(photos, styles, args.output)
+            check_output(args.output, args.overwrite, photos, len(photos) * len(styles), args.bits)
+    plan = make_plan(photos, styles, args.output, args.bits)
     if args.overwrite:  # without it a name that is taken is numbered
         problems += input_clashes(plan)
     for problem in dict.fromkeys(problems):
@@ -255,7 +257,7 @@ def _paint_photo(
 
     content = None
     try:
-        content = images.load(photo, args.size)
+        content = images.load_full(photo, args.size)
         _check_size(photo, content)
         for style_id, path in targets:
             if args.blend_grid:
@@ -264,7 +266,7 @@ def _paint_photo(
                 style = args.blend if style_id == BLEND_ID else style_id
                 painting = stylizer.stylize(content, style, **options)
             path = free_path(path, protected) if args.overwrite else images.unused_path(path)
-            images.save(painting, path, overwrite=args.overwrite)
+            images.save(painting, path, overwrite=args.overwrite, bits=args.bits)
             protected |= {identity(path)} - {None}
             yield path
     except (RuntimeError, MemoryError) as error:

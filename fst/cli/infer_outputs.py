@@ -21,12 +21,16 @@ def _is_output_file(output: str | None) -> bool:
     return is_picture and not os.path.isdir(output or "")
 
 
-def check_output(output: str | None, overwrite: bool, photos: dict[Path, Path], count: int) -> None:
-    """Refuse an -o that cannot take `count` pictures, before anything is painted.
+def check_output(
+    output: str | None, overwrite: bool, photos: dict[Path, Path], count: int, bits: int
+) -> None:
+    """Refuse an -o that cannot take `count` pictures of so many bits, before anything is painted.
 
     Raises:
         FstError: It is of the wrong kind, exists, or is an input.
     """
+    from fst.images import check_bits
+
     if not output or os.path.isdir(output):
         return
     if not _is_output_file(output):
@@ -37,6 +41,7 @@ def check_output(output: str | None, overwrite: bool, photos: dict[Path, Path], 
         raise FstError(
             f"-o {output} is one file, but {count} pictures are to be written; name a folder"
         )
+    check_bits(output, bits)
     if identity(Path(output)) in {identity(photo) for photo in photos} - {None}:
         raise FstError(_clash(Path(output)))
     if os.path.lexists(output) and not overwrite:
@@ -52,7 +57,9 @@ def identity(path: Path) -> FileId | None:
     return status.st_dev, status.st_ino
 
 
-def make_plan(photos: dict[Path, Path], styles: dict[int, str], output: str | None) -> Plan:
+def make_plan(
+    photos: dict[Path, Path], styles: dict[int, str], output: str | None, bits: int
+) -> Plan:
     """What to write of each photo; folders given keep their structure below the output folder."""
     if output and _is_output_file(output):
         return [(photo, [(style_id, Path(output)) for style_id in styles]) for photo in photos]
@@ -61,7 +68,10 @@ def make_plan(photos: dict[Path, Path], styles: dict[int, str], output: str | No
         (
             photo,
             [
-                (style_id, top / (below if output else "") / _file_name(photo, style_id, name))
+                (
+                    style_id,
+                    top / (below if output else "") / _file_name(photo, style_id, name, bits),
+                )
                 for style_id, name in styles.items()
             ],
         )
@@ -69,8 +79,8 @@ def make_plan(photos: dict[Path, Path], styles: dict[int, str], output: str | No
     ]
 
 
-def _file_name(photo: Path, style_id: int, style_name: str) -> str:
-    suffix = ".jpg" if photo.suffix.lower() in (".jpg", ".jpeg") else ".png"
+def _file_name(photo: Path, style_id: int, style_name: str, bits: int) -> str:
+    suffix = ".jpg" if photo.suffix.lower() in (".jpg", ".jpeg") and bits == 8 else ".png"
     style = safe_name(style_name) or f"style{style_id}"
     room = MAX_NAME_BYTES - len(style.encode())
     return f"{_clip(photo.stem, room)}_{style}{suffix}"

@@ -56,7 +56,7 @@ def blend_grid(
 
     Args:
         stylizer: What paints.
-        image: (3, H, W) in [0, 1].
+        image: (3, H, W) in [0, 1], or with alpha, which is laid on white, (4, H, W).
         styles: Two or four, see `shares_of`.
         steps: Blends along a side.
         cell_px: Side of each; the middle of the image is shown.
@@ -67,7 +67,7 @@ def blend_grid(
     """
     from fst.sheets import table_of  # torchvision takes seconds, and painting does without
 
-    picture = images.resize_shorter_side(images.to_picture(image), cell_px)
+    picture = images.resize_shorter_side(images.to_picture(images.on_white(image)), cell_px)
     small = images.to_tensor(picture)
     rows = [
         [stylizer.stylize(small, shares, **options) for shares in row]

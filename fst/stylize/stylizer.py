@@ -12,6 +12,7 @@ from fst import images
 from fst.errors import FstError
 from fst.networks.transformer import MIN_SIZE_PX
 from fst.stylize import colors
+from fst.stylize.alpha import split_alpha
 from fst.stylize.masks import layered, place
 from fst.stylize.strength import check_strength, exaggerated, mixed
 from fst.stylize.style_model import load_style_model
@@ -147,7 +148,8 @@ class Stylizer:
         """Paint one image.
 
         Args:
-            image: (3, H, W) RGB in [0, 1], or a file.
+            image: (3, H, W) RGB in [0, 1], with alpha (4, H, W), or a file, of which alpha and
+                16 bits a channel are read too.
             style: Id or name, or a blend such as {"wave": 0.7, "udnie": 0.3}.
             texture: How much of the style's texture, see `style_weights`.
             texture_size: Size of the strokes: 1 for those that the picture would get at a shorter
@@ -161,7 +163,8 @@ class Stylizer:
                 `fst.stylize.colors.keep_colors`.
 
         Returns:
-            (3, H, W) in [0, 1] on the CPU, fp32, of the size of `image`.
+            (3, H, W) in [0, 1] on the CPU, fp32, of the size of `image`; with alpha (4, H, W),
+            the alpha being that of `image`.
 
         Raises:
             FstError: A file cannot be read, the image is too small, there is no such style or
@@ -171,13 +174,7 @@ class Stylizer:
         check_strength(strength)
         if texture_size is not None:
             check_texture_size(texture_size)
-        content = image if isinstance(image, Tensor) else images.load(image)
-        if content.dim() != 3 or content.shape[0] != 3 or min(content.shape[1:]) < MIN_SIZE_PX:
-            raise FstError(
-                f"an image of shape {tuple(content.shape)}: expected (3, H, W) "
-                f"of at least {MIN_SIZE_PX} px a side"
-            )
-        content = content.float().cpu()
+        content, alpha = split_alpha(_checked(image))
         size = tuple(content.shape[1:])
         layers = [(self.style_weights(s), place(m, size)) for s, m in (masks or {}).items()]
         weights = exaggerated(layered(weights, layers), strength)
@@ -187,7 +184,8 @@ class Stylizer:
             painting = painted_at_size(lambda x: self._paint(x, weights), content, texture_size)
         if keep_colors is not None:
             painting = colors.keep_colors(painting, content, keep_colors)
-        return mixed(content, painting, strength, None if where is None else place(where, size))
+        painting = mixed(content, painting, strength, None if where is None else place(where, size))
+        return painting if alpha is None else torch.cat([painting.clamp(0, 1), alpha])
 
     def _paint(self, content: Tensor, weights: Tensor) -> Tensor:
         """The network's painting of (3, H, W), on the CPU."""
@@ -199,6 +197,17 @@ class Stylizer:
         return painting.contiguous().cpu()
 
     @staticmethod
-    def save(image: Tensor, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write a painted image (3, H, W); see `fst.images.save`."""
-        return images.save(image, path, overwrite=overwrite)
+    def save(image: Tensor, path: str | Path, *, overwrite: bool = False, bits: int = 8) -> Path:
+        """Write a painted image (3, H, W) or (4, H, W); see `fst.images.save`."""
+        return images.save(image, path, overwrite=overwrite, bits=bits)
+
+
+def _checked(image: Tensor | str | Path) -> Tensor:
+    """(3 or 4, H, W), fp32 on the CPU."""
+    content = image if isinstance(image, Tensor) else images.load_full(image)
+    if content.dim() != 3 or content.shape[0] not in (3, 4) or min(content.shape[1:]) < MIN_SIZE_PX:
+        raise FstError(
+            f"an image of shape {tuple(content.shape)}: expected (3, H, W), or with alpha "
+            f"(4, H, W), of at least {MIN_SIZE_PX} px a side"
+        )
+    return content.float().cpu()
