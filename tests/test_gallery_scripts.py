@@ -1,15 +1,17 @@
 """The scripts that compare loss networks, train the gallery and paint the README's picture."""
 
+import re
 import sys
 
 import pytest
 import torch
-from conftest import smooth_field
+from conftest import SCRIPTS, smooth_field
 from PIL import Image
 
 from fst import images
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.vgg import load_loss_network
+from fst.shipped import GALLERY
 
 
 @pytest.fixture
@@ -85,3 +87,21 @@ def test_the_sheet_holds_every_photo_in_every_style(
     script("paint_samples").main()
     with Image.open(target) as sheet:
         assert sheet.size == (3 * 64, 2 * (45 + 22 + 4))  # 96x72 photos, two styles
+
+
+def test_the_sheets_of_controls_are_those_that_the_documentation_shows(
+    script, tmp_path, monkeypatch
+):
+    argv = [
+        "paint_controls",
+        "--size",
+        32,
+        "-o",
+        tmp_path,
+        "--photos",
+        SCRIPTS.parent / "datasets/samples/content",
+    ]
+    monkeypatch.setattr(sys, "argv", [str(a) for a in [*argv, "--model", GALLERY]])
+    script("paint_controls").main()
+    shown = re.findall(r"\(pictures/(.*?)\)", (SCRIPTS.parent / "docs/control.md").read_text())
+    assert sorted(shown) == sorted(path.name for path in tmp_path.iterdir())

@@ -199,6 +199,15 @@ def test_a_hostile_style_file_is_refused(model, tmp_path):
             read_styles_of(tmp_path / "x.safetensors")
 
 
+@pytest.mark.parametrize("name", ["", " ", None])
+def test_a_style_file_without_a_name_is_refused(tmp_path, name):
+    about = {"format": 1, "style": {"name": name}, "trunk": "x"}
+    rows = {"conv_in.norm.gamma": torch.zeros(3)}
+    save_file(rows, tmp_path / "x.safetensors", metadata={"fst_style": json.dumps(about)})
+    with pytest.raises(FstError, match="a style file without a name or trunk"):
+        read_styles_of(tmp_path / "x.safetensors")
+
+
 def test_a_name_like_a_path_stays_in_the_folder(tmp_path, monkeypatch, capsys):
     (tmp_path / "in").mkdir()
     monkeypatch.chdir(tmp_path / "in")

@@ -180,7 +180,7 @@ def _read_style(path: Path) -> StyleRows | None:
     if about.get("format") != FORMAT:
         raise FstError(f"style format {about.get('format')!r}, this version reads {FORMAT}")
     style, trunk = about["style"], about["trunk"]
-    if not (isinstance(style["name"], str) and isinstance(trunk, str)):
+    if not (isinstance(style["name"], str) and style["name"].strip() and isinstance(trunk, str)):
         raise FstError("a style file without a name or trunk")
     if not all(row.dim() == 1 and row.isfinite().all() for row in rows.values()):
         raise FstError("holds rows that are no vectors, or not finite")
