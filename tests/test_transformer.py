@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fst.networks.conditional import ConditionalInstanceNorm2d
-from fst.networks.transformer import TransformerNet, UpsampleConv
+from fst.networks.transformer import OutputConv, TransformerNet, UpsampleConv
 
 STYLES = 3
 
@@ -156,8 +156,8 @@ def test_every_convolution_is_followed_by_a_conditional_norm():
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, ConditionalInstanceNorm2d)):
             module.register_forward_hook(lambda m, *_: order.append(m))
-        # UpsampleConv reads the kernel of its convolution without calling it.
-        if isinstance(module, UpsampleConv):
+        # These read the kernel of their convolution without calling it.
+        if isinstance(module, (UpsampleConv, OutputConv)):
             module.register_forward_pre_hook(lambda m, _: order.append(m.conv))
     with torch.no_grad():
         network(photos(1, 16, 16), torch.eye(2)[:1])
@@ -278,3 +278,15 @@ def test_bf16_autocast_paints_nearly_the_same_picture():
             got = NETWORK(photo, weights)
     assert got.dtype == torch.float32
     assert (got - expected).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize("size", [(2, 4), (8, 12), (34, 20)])
+def test_the_last_convolution_is_a_plain_convolution(size):
+    torch.manual_seed(0)
+    layer = OutputConv(1, 5, 3, 9).double()
+    x = torch.randn(2, 5, size[0] + 8, size[1] + 8, dtype=torch.double, requires_grad=True)
+    ours, plain = layer.convolved(x), F.conv2d(x, layer.conv.weight)
+    assert ours.shape == plain.shape and torch.allclose(ours, plain, atol=1e-12)
+    wanted = (x, layer.conv.weight)
+    gradients = [torch.autograd.grad(y.square().sum(), wanted) for y in (ours, plain)]
+    assert all(torch.allclose(a, b, rtol=1e-9) for a, b in zip(*gradients, strict=True))

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fst.networks.statistics import Moments
+
 
 class ConditionalInstanceNorm2d(nn.Module):
     """Instance normalisation whose scale and shift are chosen by the style.
@@ -46,6 +48,9 @@ class ConditionalInstanceNorm2d(nn.Module):
         return self._affine(x, gamma[:, :, None, None], beta[:, :, None, None])
 
     def _per_image(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            images = zip(x, gamma, beta, strict=True)
+            return torch.cat([self._exactly(image[None], g, b) for image, g, b in images])
         # Batch norm of a batch of one IS instance norm. On a CPU its fused kernel keeps
         # channels_last, reads bf16 with fp32 statistics, and halves the time of the network
         # against the written-out form; F.instance_norm would copy to NCHW and back.
@@ -61,6 +66,13 @@ class ConditionalInstanceNorm2d(nn.Module):
             layout = _layout(x)
             painted.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))
         return painted
+
+    def _exactly(self, image: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        # As fast as the kernel below, and right for images of many megapixels too.
+        moments = Moments()
+        moments.add(image)
+        mean, variance = moments.mean.float(), moments.variance.float()
+        return F.batch_norm(image, mean, variance, gamma, beta, training=False, eps=self.eps)
 
     def _spatial(self, x: Tensor, style_weights: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import ImageFilter
+from PIL import Image, ImageFilter
 from torch import Tensor
 
 from fst import images
@@ -45,8 +46,9 @@ def soften(mask: Tensor) -> Tensor:
     sigma = SOFT_SHARE * min(mask.shape)
     if mask.min() == mask.max():
         return mask
-    picture = images.to_picture(mask.expand(3, -1, -1)).convert("L")
-    return images.to_tensor(picture.filter(ImageFilter.GaussianBlur(sigma)).convert("RGB"))[0]
+    levels = mask.mul(255).round_().to(torch.uint8).numpy()
+    blurred = Image.fromarray(levels).filter(ImageFilter.GaussianBlur(sigma))
+    return torch.from_numpy(np.array(blurred)).float().div_(255)
 
 
 def layered(base: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:

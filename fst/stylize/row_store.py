@@ -1,0 +1,85 @@
+"""Large images and features by their rows, in memory or in a temporary file."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from fst.errors import FstError
+from fst.memory import readable_bytes
+
+
+class RowStore:
+    """Room for (H, W, C) numbers, written and read by bands of rows.
+
+    A temporary file has no name once it is open (on POSIX), so that nothing is left of it however
+    the process ends. It is read and written, not mapped: mapped pages would count as resident.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int, int], dtype: np.dtype | type, *, in_memory: bool
+    ) -> None:
+        """Take the room.
+
+        Args:
+            shape: (H, W, C).
+            dtype: Of the numbers.
+            in_memory: Else in a file in the folder for temporary files (TMPDIR).
+
+        Raises:
+            FstError: The folder has too little room.
+        """
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self._row_bytes = shape[1] * shape[2] * self.dtype.itemsize
+        self._array = np.empty(shape, dtype) if in_memory else None
+        self._file = None if in_memory else _file_of(shape[0] * self._row_bytes)
+
+    def read(self, low: int, high: int) -> np.ndarray:
+        """Rows from `low` to `high` exclusive, (high - low, W, C); a copy."""
+        if self._array is not None:
+            return self._array[low:high].copy()
+        rows = np.empty((high - low, *self.shape[1:]), self.dtype)
+        self._file.seek(low * self._row_bytes)
+        left = memoryview(rows).cast("B")
+        while len(left):  # one call of the system moves at most 2 GiB
+            left = left[self._file.readinto(left) :]
+        return rows
+
+    def write(self, low: int, rows: np.ndarray) -> None:
+        """Put rows (h, W, C) at `low`."""
+        if self._array is not None:
+            self._array[low : low + len(rows)] = rows
+            return
+        self._file.seek(low * self._row_bytes)
+        left = memoryview(np.ascontiguousarray(rows, self.dtype)).cast("B")
+        while len(left):
+            left = left[self._file.write(left) :]
+
+    def close(self) -> None:
+        """Give the room back."""
+        self._array = None
+        if self._file is not None:
+            self._file.close()
+
+
+def _file_of(size: int):
+    folder = Path(tempfile.gettempdir())
+    if size > shutil.disk_usage(folder).free:
+        raise _no_room(folder, size)
+    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+    try:
+        if hasattr(os, "posix_fallocate"):  # now, rather than failing in an hour
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError:
+        file.close()
+        raise _no_room(folder, size) from None
+    return file
+
+
+def _no_room(folder: Path, size: int) -> FstError:
+    return FstError(
+        f"{folder}: no room for {readable_bytes(size)} of temporary files: set TMPDIR to a folder "
+        "on a larger disk, or give more --max-memory"
+    )
