@@ -1,4 +1,4 @@
-"""Files to RGB tensors and back: the face of `fst.decoding`, `fst.deep_images` and
+"""Files to RGB tensors and back: the face of `fst.decoding`, `fst.vips_files` and
 `fst.picture_files`, by which alone pictures are decoded and encoded.
 
 Reading: `decode` gives upright 8-bit sRGB, `load` gives a tensor, `load_full` one with alpha and
@@ -7,7 +7,7 @@ Reading: `decode` gives upright 8-bit sRGB, `load` gives a tensor, `load_full` o
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,9 @@ from fst.decoding import (  # noqa: F401
     resize,
     size_with_shorter_side,
 )
-from fst.deep_images import DEEP_FORMATS, encode_deep, read_deep
 from fst.errors import FstError
 from fst.picture_files import FORMATS, IMAGE_SUFFIXES, find, printable, unused_path  # noqa: F401
+from fst.vips_files import DEEP_FORMATS, Strips, deep_levels, read_deep, read_strips, write_levels
 
 ALPHA_FORMATS = ("PNG", "WEBP", "TIFF")
 
@@ -110,6 +110,27 @@ def load_full(path: str | Path, shorter_side_px: int | None = None) -> torch.Ten
     return torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32).div_(255).contiguous()
 
 
+def load_strips(path: str | Path, shorter_side_px: int | None = None) -> Strips:
+    """`load_full` for pictures of any size: whole numbers in strips, from the top down.
+
+    Raises:
+        ImageError: as `decode`; what is broken further down is found while strips are read.
+    """
+    check_shorter_side(shorter_side_px)
+    with reading(path) as file:
+        picture = open_picture(file)
+        if picture.format != "BMP":
+            strips = read_strips(path, picture.format, is_deep(picture), shorter_side_px)
+            return Strips(strips.shape, strips.dtype, _named(strips.strips, path))
+    pixels = np.array(decode(path, shorter_side_px))
+    return Strips(pixels.shape, np.uint8, iter([pixels]))
+
+
+def _named(strips: Iterator[np.ndarray], path: str | Path) -> Iterator[np.ndarray]:
+    with reading(path):
+        yield from strips
+
+
 def save(
     image: torch.Tensor,
     path: str | Path,
@@ -137,15 +158,38 @@ def save(
             that has not so many, or a failed write.
         ValueError: if the tensor is not (3,H,W) or (4,H,W), or not floating.
     """
-    path, name = Path(path), printable(path)
-    if path.suffix.lower() not in FORMATS:
-        raise FstError(f"cannot write {name}: its suffix must be one of {' '.join(FORMATS)}")
+    check_target(path, bits)
+    path = Path(path)
     if not 1 <= quality <= 100:
-        raise FstError(f"cannot write {name}: quality was {quality}; expected 1 to 100")
-    check_bits(path, bits)
+        raise FstError(f"cannot write {printable(path)}: quality was {quality}; expected 1 to 100")
     if not torch.isfinite(image).all():
-        raise FstError(f"cannot write {name}: the image holds NaN or infinite values; try float32")
-    encode = _encoder(image, FORMATS[path.suffix.lower()], quality, bits)
+        raise FstError(
+            f"cannot write {printable(path)}: the image holds NaN or infinite values; try float32"
+        )
+    return publish(path, _encoder(image, FORMATS[path.suffix.lower()], quality, bits), overwrite)
+
+
+def save_levels(
+    levels: np.ndarray, path: str | Path, *, overwrite: bool = False, quality: int = 95
+) -> Path:
+    """Write whole numbers (H,W,3 or 4) of 8 or 16 bits, which may be a memory map, in strips.
+
+    Arguments, result and errors as of `save`; BMP is not written in strips.
+    """
+    path = Path(path)
+    check_target(path, 8 * levels.dtype.itemsize)
+    kind = FORMATS[path.suffix.lower()]
+    if kind == "BMP":
+        return publish(path, lambda file: Image.fromarray(levels).save(file, kind), overwrite)
+    return publish(path, lambda file: write_levels(levels, kind, file, quality), overwrite)
+
+
+def publish(path: Path, encode: Callable, overwrite: bool) -> Path:
+    """Have a file written by `encode(file)` so that the path never holds a part of it.
+
+    Raises:
+        FstError: existing path, or a failed write.
+    """
     try:
         if not overwrite and os.path.lexists(path):
             raise _exists(path)
@@ -155,8 +199,22 @@ def save(
         raise
     except Exception as error:  # encoders raise struct.error and SystemError as well as OSError
         reason = printable(getattr(error, "strerror", None) or error or type(error).__name__)
-        raise FstError(f"cannot write {name}: {reason}; name another folder or format") from error
+        raise FstError(
+            f"cannot write {printable(path)}: {reason}; name another folder or format"
+        ) from error
     return path
+
+
+def check_target(path: str | Path, bits: int = 8) -> None:
+    """Refuse a file name to write whose suffix says no format, or one without so many bits.
+
+    Raises:
+        FstError: says which suffixes there are.
+    """
+    if Path(path).suffix.lower() not in FORMATS:
+        known = " ".join(FORMATS)
+        raise FstError(f"cannot write {printable(path)}: its suffix must be one of {known}")
+    check_bits(path, bits)
 
 
 def check_bits(path: str | Path, bits: int) -> None:
@@ -178,7 +236,7 @@ def _exists(path: Path) -> FstError:
 def _encoder(image: torch.Tensor, kind: str, quality: int, bits: int) -> Callable:
     """What writes the image into an open file."""
     if bits == 16:
-        return lambda file: file.write(encode_deep(image, kind))
+        return lambda file: write_levels(deep_levels(image), kind, file)
     picture = to_picture(image if kind in ALPHA_FORMATS else on_white(image))
     options = {"subsampling": "4:4:4"} if kind == "JPEG" else {}
     return lambda file: picture.save(file, kind, quality=quality, **options)

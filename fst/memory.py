@@ -47,6 +47,15 @@ def available_bytes(device: torch.device) -> int:
     return min([left, *_left_in_container()])
 
 
+def resident_bytes() -> int:
+    """Memory of this process that is resident now; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def _left_in_container() -> list[int]:
     """What control groups, v2 and v1, leave this process: /proc/meminfo shows the whole machine."""
     root = Path("/sys/fs/cgroup")

@@ -1,6 +1,8 @@
 """Give a painting the colours of its photo (Gatys et al. 2016, "Preserving Color in Neural
 Artistic Style Transfer")."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -29,8 +31,7 @@ def keep_colors(painting: Tensor, photo: Tensor, how: str = "luminance") -> Tens
     Raises:
         FstError: `how` is unknown.
     """
-    if how not in KEEP_COLORS:
-        raise FstError(f"keep colors {how!r}: use {' or '.join(KEEP_COLORS)}")
+    check_keep_colors(how)
     if how == "histogram":
         return _matched(painting, photo)
     luma = torch.tensor(_LUMA)
@@ -41,17 +42,68 @@ def keep_colors(painting: Tensor, photo: Tensor, how: str = "luminance") -> Tens
     return (chroma + brightness.maximum(lowest).minimum(highest)).clamp(0, 1)
 
 
+def check_keep_colors(how: str) -> None:
+    """Refuse an unknown way to keep colours.
+
+    Raises:
+        FstError: Names those there are.
+    """
+    if how not in KEEP_COLORS:
+        raise FstError(f"keep colors {how!r}: use {' or '.join(KEEP_COLORS)}")
+
+
 def _matched(painting: Tensor, photo: Tensor) -> Tensor:
+    return ColorMatch(ColorMoments.of(painting), ColorMoments.of(photo)).apply(painting)
+
+
+@dataclass
+class ColorMoments:
+    """Count, sum and summed products of the colours of an image, which may come in parts; fp64."""
+
+    count: int = 0
+    total: Tensor | float = 0.0  # (3,)
+    products: Tensor | float = 0.0  # (3, 3)
+
+    @classmethod
+    def of(cls, image: Tensor) -> "ColorMoments":
+        """Of (3, H, W)."""
+        moments = cls()
+        moments.add(image)
+        return moments
+
+    def add(self, part: Tensor) -> None:
+        """Add the pixels of (3, h, W)."""
+        flat = part.flatten(1).double()
+        self.count += flat.shape[1]
+        self.total = self.total + flat.sum(1)
+        self.products = self.products + flat @ flat.T
+
+    @property
+    def mean(self) -> Tensor:
+        """(3,)."""
+        return self.total / self.count
+
+    @property
+    def covariance(self) -> Tensor:
+        """(3, 3), a little more than it is, so that it can be inverted."""
+        exact = self.products / self.count - torch.outer(self.mean, self.mean)
+        return exact + _TINY * torch.eye(3, dtype=torch.double)
+
+
+class ColorMatch:
     """x -> A (x - mean) + mean', A A_cov A^T = cov', A symmetric: the optimal transport between
     normal distributions (Pitie & Kokaram 2007, eq. 5), which turns no hue needlessly."""
-    flat, wanted = painting.flatten(1).double(), photo.flatten(1).double()
-    covariances = [torch.cov(x, correction=0) + _TINY * torch.eye(3).double()
-                   for x in (flat, wanted)]  # fmt: skip
-    root = _power(covariances[0], 0.5)
-    inverse = _power(covariances[0], -0.5)
-    matrix = inverse @ _power(root @ covariances[1] @ root, 0.5) @ inverse
-    moved = matrix @ (flat - flat.mean(1, keepdim=True)) + wanted.mean(1, keepdim=True)
-    return moved.reshape_as(painting).clamp(0, 1).to(painting.dtype)
+
+    def __init__(self, painting: ColorMoments, photo: ColorMoments) -> None:
+        """Move the painting's mean and covariance to the photo's."""
+        root, inverse = (_power(painting.covariance, e) for e in (0.5, -0.5))
+        self.matrix = inverse @ _power(root @ photo.covariance @ root, 0.5) @ inverse
+        self.offset = photo.mean - self.matrix @ painting.mean
+
+    def apply(self, painting: Tensor) -> Tensor:
+        """(3, h, W) in [0, 1], recoloured."""
+        moved = self.matrix @ painting.flatten(1).double() + self.offset[:, None]
+        return moved.reshape_as(painting).clamp(0, 1).to(painting.dtype)
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:

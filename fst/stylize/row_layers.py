@@ -33,9 +33,15 @@ class Rows(Protocol):
 class PhotoRows:
     """A stored photo in [0, 1], its sides reflected up to multiples of `STRIDE`."""
 
-    def __init__(self, store: RowStore, device: torch.device) -> None:
-        """Take a store (H, W, 3) of whole numbers, white being the largest."""
-        self.store, self.device = store, device
+    def __init__(self, store: RowStore, device: torch.device, hidden: Tensor | None = None) -> None:
+        """Take a photo.
+
+        Args:
+            store: (H, W, 3), or with alpha (H, W, 4), of whole numbers, white being the largest.
+            device: Where to give rows.
+            hidden: Colour (3,) to show where alpha is 0.
+        """
+        self.store, self.device, self.hidden = store, device, hidden
         self.size = store.shape[:2]
         self.height, self.width = (side + -side % STRIDE for side in self.size)
 
@@ -45,7 +51,10 @@ class PhotoRows:
         index = np.where(index < height, index, 2 * (height - 1) - index)
         first, last = index.min(), index.max()
         levels = self.store.read(first, last + 1)[index - first]
-        x = image_rows(levels).to(self.device)
+        x = image_rows(levels)
+        if x.shape[1] == 4:
+            x = torch.where(x[:, 3:] > 0, x[:, :3], self.hidden[:, None, None])
+        x = x.to(self.device, memory_format=torch.channels_last)
         return F.pad(x, (0, self.width - width, 0, 0), mode="reflect")
 
 

@@ -57,6 +57,12 @@ class RowStore:
         while len(left):
             left = left[self._file.write(left) :]
 
+    def mapped(self) -> np.ndarray:
+        """All of it, (H, W, C): the array itself, or the file mapped for reading."""
+        if self._array is not None:
+            return self._array
+        return np.memmap(self._file, self.dtype, "r", shape=self.shape)
+
     def close(self) -> None:
         """Give the room back."""
         self._array = None

@@ -21,7 +21,6 @@ from fst.networks.transformer import STRIDE, ResidualBlock, TransformerNet
 from fst.stylize.row_layers import (
     ConvRows,
     NormRows,
-    PhotoRows,
     ReluRows,
     Rows,
     StoredRows,
@@ -40,14 +39,14 @@ _TIMES = {"conv_in": 3, "down1": 2, "down2": 1, "blocks": 1, "up1": 3, "up2": 2,
 class Look:
     """Which styles are where: style weights, each with its share of every place."""
 
-    def __init__(self, weights: Sequence[Tensor], shares: Sequence[np.ndarray] = ()) -> None:
-        """Take one style for the whole image, or several and their places.
+    def __init__(self, weights: Sequence[Tensor], masks: Sequence[np.ndarray] = ()) -> None:
+        """Take one style for the whole image, or several, each over those before it.
 
         Args:
             weights: K of (1, S).
-            shares: K maps (H, W) of the image, fp32, adding up to 1; none where K is 1.
+            masks: Where the second and later ones are, K - 1 of (H, W): fp32 in [0, 1] or uint8.
         """
-        self.weights, self.shares = torch.cat(list(weights)), list(shares)
+        self.weights, self.masks = torch.cat(list(weights)), list(masks)
 
     def affine(self, norm: ConditionalInstanceNorm2d, moments: Moments, step: int):
         """What gives scale and shift, (1, C, 1 or h, 1 or W), for rows of a layer.
@@ -62,7 +61,7 @@ class Look:
         scale, shift = gamma * factor, beta - moments.mean.to(gamma) * gamma * factor  # (K, C)
 
         def of(low: int, high: int) -> tuple[Tensor, Tensor]:
-            if not self.shares:
+            if not self.masks:
                 return scale[0][None, :, None, None], shift[0][None, :, None, None]
             places = self._places(low, high, step).to(scale)  # (K, h, W)
             return tuple(torch.einsum("khw,kc->chw", places, t)[None] for t in (scale, shift))
@@ -71,19 +70,28 @@ class Look:
 
     def _places(self, low: int, high: int, step: int) -> Tensor:
         """The maps for rows of a layer, scaled to it as the network scales maps of weights."""
-        height, width = self.shares[0].shape
+        height, width = self.masks[0].shape
         # One row more on either side: the filter of antialiasing reaches so far.
         first = max(0, low - 1) * step
         last = min((high + 1) * step, height + -height % STRIDE)
         index = np.minimum(np.arange(first, last), height - 1)
-        maps = np.stack(
-            [share[index[0] : index[-1] + 1][index - index[0]] for share in self.shares]
-        )
-        places = F.pad(torch.from_numpy(maps)[None], (0, -width % STRIDE, 0, 0), mode="replicate")
+        masks = [mask_rows(mask, index[0], index[-1] + 1) for mask in self.masks]
+        left, shares = torch.ones(index[-1] + 1 - index[0], width), []
+        for mask in reversed(masks):
+            shares.append(left * mask)
+            left = left * (1 - mask)
+        shares = torch.stack([left, *reversed(shares)])[None, :, index - index[0]]
+        places = F.pad(shares, (0, -width % STRIDE, 0, 0), mode="replicate")
         if step > 1:
             size = tuple(side // step for side in places.shape[-2:])
             places = F.interpolate(places, size, mode="bilinear", antialias=True)
         return places[0, :, low - first // step :][:, : high - low]
+
+
+def mask_rows(mask: np.ndarray, low: int, high: int) -> Tensor:
+    """Rows of a mask (H, W), fp32 in [0, 1] or uint8, as fp32 in [0, 1]."""
+    rows = torch.from_numpy(mask[low:high].astype(np.float32))
+    return rows.div_(255) if mask.dtype == np.uint8 else rows
 
 
 def bands(height: int, band_px: int) -> Iterator[tuple[int, int]]:
@@ -117,7 +125,15 @@ class Streamer:
     """Paints a stored photo band by band, one pass a layer."""
 
     def __init__(
-        self, network: TransformerNet, look: Look, band_px: int, *, in_memory: bool, work: Work
+        self,
+        network: TransformerNet,
+        look: Look,
+        band_px: int,
+        *,
+        in_memory: bool,
+        work: Work,
+        stores: list[RowStore],
+        bf16: bool = False,
     ) -> None:
         """Take the network.
 
@@ -127,32 +143,23 @@ class Streamer:
             band_px: Height of a band in rows of the image, a multiple of 4.
             in_memory: Whether features are stored in memory, else in temporary files.
             work: Told the multiplications done.
+            stores: Gets all stores that are made, for the caller to close.
+            bf16: Whether convolutions are computed in bfloat16.
         """
         self.network, self.look, self.band_px = network, look, band_px
-        self.in_memory, self.work = in_memory, work
+        self.in_memory, self.work, self.stores, self.bf16 = in_memory, work, stores, bf16
         self.device = network.conv_in.conv.weight.device
-        self.stores: list[RowStore] = []
         self.height = 0  # of the photo, padded
 
-    def paint(self, photo: RowStore) -> Rows:
-        """The painting's logits, (3, H', W'), stored and normalised; `sigmoid` gives it.
-
-        H' and W' are those of the photo, up to multiples of 4.
-        """
-        net, source = self.network, PhotoRows(photo, self.device)
-        self.height = source.height
-        x = self._normed(ConvRows(source, net.conv_in, self.work), net.conv_in.norm, 1)
-        x = ReluRows(x)
+    def paint(self, photo: Rows) -> Rows:
+        """The painting's logits, (3, H, W) of the photo, normalised; `sigmoid` gives it."""
+        net, self.height = self.network, photo.height
+        x = ReluRows(self._normed(ConvRows(photo, net.conv_in, self.work), net.conv_in.norm, 1))
         x = ReluRows(self._normed(ConvRows(x, net.down1, self.work), net.down1.norm, 2))
         x = self._trunk(ConvRows(x, net.down2, self.work))
         x = ReluRows(self._normed(UpsampleRows(x, net.up1, self.work), net.up1.norm, 2))
         x = ReluRows(self._normed(UpsampleRows(x, net.up2, self.work), net.up2.norm, 1))
         return self._last(ConvRows(x, net.conv_out, self.work))
-
-    def close(self) -> None:
-        """Give all stores back."""
-        for store in self.stores:
-            store.close()
 
     def _trunk(self, source: Rows) -> Rows:
         """The last downsampling layer and the residual blocks, at a quarter of the size."""
@@ -189,7 +196,8 @@ class Streamer:
         self, source: Rows, moments: Moments | None = None, into: StoredRows | None = None
     ) -> None:
         for low, high in bands(source.height, self.band_px * source.height // self.height):
-            rows = source.rows(low, high)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                rows = source.rows(low, high)
             if moments is not None:
                 moments.add(rows)
             if into is not None:
@@ -204,10 +212,10 @@ class Streamer:
 class ThumbnailStreamer(Streamer):
     """Paints in one pass, with the moments of a small copy of the photo: near, not exact."""
 
-    def __init__(self, *args, thumbnail: Tensor, **options) -> None:
-        """Take what `Streamer` takes, and the small copy (1, 3, h, w)."""
+    def __init__(self, *args, thumbnail: Tensor, thumbnail_weights: Tensor, **options) -> None:
+        """Take what `Streamer` takes, and the small copy with its style weights."""
         super().__init__(*args, **options)
-        self.moments = thumbnail_moments(self.network, thumbnail, self.look.weights)
+        self.moments = thumbnail_moments(self.network, thumbnail, thumbnail_weights)
 
     def _trunk(self, source: Rows) -> Rows:
         x = ReluRows(self._normed(source, self.network.down2.norm, 4))
@@ -253,7 +261,7 @@ def thumbnail_moments(
     Args:
         network: In eval mode.
         thumbnail: (1, 3, h, w) in [0, 1].
-        weights: (K, S); where there are several styles, their mean paints the small copy.
+        weights: (1, S), or (1, S, h, w).
     """
     moments: dict[ConditionalInstanceNorm2d, Moments] = {}
 
@@ -264,7 +272,7 @@ def thumbnail_moments(
     norms = [m for m in network.modules() if isinstance(m, ConditionalInstanceNorm2d)]
     hooks = [norm.register_forward_pre_hook(note) for norm in norms]
     try:
-        network(thumbnail, weights.mean(0, keepdim=True))
+        network(thumbnail, weights)
     finally:
         for hook in hooks:
             hook.remove()

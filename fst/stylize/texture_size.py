@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -41,17 +42,39 @@ def painted_at_size(
         texture_size: From 0.5 to 3.
     """
     size = tuple(content.shape[1:])
+    work = work_size(size, texture_size)
+    if work == size:
+        return paint(content)
+    large_forms = paint(resized(content, work).clamp(0, 1)).clamp(0, 1)
+    if min(work) > min(size):
+        return resized(large_forms, size).clamp(0, 1)
+    native = paint(content)
+    return (native + resized(large_forms - resized(native, work), size)).clamp(0, 1)
+
+
+def work_size(size: tuple[int, int], texture_size: float) -> tuple[int, int]:
+    """The size at which strokes have the size asked for, (h, w)."""
     scale = PREVIEW_PX / texture_size / min(size)
     # A strip would grow to any size: enlarged fourfold its strokes are fine enough.
     scale = min(MAX_ENLARGEMENT, max(scale, MIN_SIZE_PX / min(size)))
-    work = (round(size[0] * scale), round(size[1] * scale))
-    if work == size:
-        return paint(content)
-    large_forms = resized(paint(resized(content, work).clamp(0, 1)), size)
-    if scale > 1:
-        return large_forms.clamp(0, 1)
-    native = paint(content)
-    return (large_forms + native - resized(resized(native, work), size)).clamp(0, 1)
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+def cubic_weights(size_in: int, size_out: int) -> Tensor:
+    """What `resized` does along one side, as a matrix (size_out, size_in).
+
+    Keys 1981, "Cubic convolution interpolation for digital image processing", eq. 4 with a = -1/2,
+    stretched to the larger of the two pixels (as `F.interpolate` with antialias).
+    """
+    scale = size_in / size_out
+    stretch = max(1.0, scale)
+    centres = (torch.arange(size_out, dtype=torch.double) + 0.5) * scale
+    places = torch.arange(size_in, dtype=torch.double) + 0.5
+    x = (places[None] - centres[:, None]).abs() / stretch
+    near = ((1.5 * x - 2.5) * x) * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    weights = torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+    return (weights / weights.sum(1, keepdim=True)).float()
 
 
 def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
