@@ -110,6 +110,19 @@ def load_full(path: str | Path, shorter_side_px: int | None = None) -> torch.Ten
     return torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32).div_(255).contiguous()
 
 
+def shape_of(path: str | Path, shorter_side_px: int | None = None) -> tuple[int, int]:
+    """(H,W) that `load` would give, but for a turn; from the file's head alone.
+
+    Raises:
+        ImageError: as `decode`.
+    """
+    with reading(path) as file:
+        size = open_picture(file).size
+    if shorter_side_px and shorter_side_px < min(size):
+        size = size_with_shorter_side(size, shorter_side_px)
+    return size[1], size[0]
+
+
 def load_strips(path: str | Path, shorter_side_px: int | None = None) -> Strips:
     """`load_full` for pictures of any size: whole numbers in strips, from the top down.
 

@@ -4,6 +4,7 @@ Called through `fst.images`. libvips is loaded only where such a picture is met,
 readers only those named here are ever asked.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,7 @@ def read_deep(path: str | Path, kind: str, shorter_side_px: int | None = None) -
 def _vips() -> Any:
     import pyvips
 
+    logging.getLogger("pyvips").setLevel(logging.ERROR)  # what matters is raised as well
     pyvips.cache_set_max(0)  # it would answer with what a file of that name held before
     return pyvips
 

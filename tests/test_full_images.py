@@ -109,6 +109,29 @@ def test_16_bits_are_refused_where_the_format_has_none(tmp_path, name):
         images.save(torch.zeros(3, 4, 4), tmp_path / "a.png", bits=12)
 
 
+def test_a_file_replaced_under_its_name_is_read_anew(tmp_path):
+    for value in (0.25, 0.75):
+        path = images.save(
+            torch.full((3, 4, 4), value), tmp_path / "a.png", bits=16, overwrite=True
+        )
+        assert images.load_full(path).mean() == pytest.approx(value, abs=1e-4)
+        strips = images.load_strips(path)
+        assert np.concatenate(list(strips.strips)).mean() / 65535 == pytest.approx(value, abs=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp"])
+def test_strips_make_up_the_picture(tmp_path, suffix):
+    image = images.to_tensor(Image.fromarray(levels(150, 40, 3).astype(np.uint8)))
+    path = images.save(image, tmp_path / f"a{suffix}")
+    strips = images.load_strips(path)
+    picture = np.concatenate(list(strips.strips))
+    assert strips.shape == picture.shape == (150, 40, 3) == (*images.shape_of(path), 3)
+    assert (picture == np.asarray(images.decode(path))).all()
+    again = images.save_levels(picture, tmp_path / f"b{suffix}")
+    tolerance = 0 if suffix in (".png", ".tif", ".bmp") else 30  # noise is hard on JPEG
+    assert abs(np.asarray(images.decode(again)).astype(int) - picture).mean() <= tolerance
+
+
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
 def test_alpha_is_written_where_the_format_has_it(tmp_path, suffix):
     image = torch.rand(4, 20, 20)

@@ -1,4 +1,4 @@
-"""The device that a command computes on, from its flag."""
+"""What a command computes on and how much memory it may take, from its flags."""
 
 import argparse
 import re
@@ -33,3 +33,13 @@ def usable_device(name: str | None) -> str:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise FstError(f"device {name} cannot be used ({reason}); try --device cpu") from None
     return name
+
+
+def amount(text: str) -> int:
+    """An amount of memory, in bytes."""
+    from fst.memory import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except FstError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

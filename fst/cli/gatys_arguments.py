@@ -4,7 +4,7 @@ import argparse
 import math
 from pathlib import Path
 
-from fst.cli.devices import device_name
+from fst.cli.devices import amount, device_name
 from fst.cli.loss_arguments import add_loss_network
 
 _EXAMPLES = """examples:
@@ -110,14 +110,3 @@ def positive_number(text: str) -> float:
     if not number(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
     return number(text)
-
-
-def amount(text: str) -> int:
-    """An amount of memory, in bytes."""
-    from fst.errors import FstError
-    from fst.memory import parse_bytes
-
-    try:
-        return parse_bytes(text)
-    except FstError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

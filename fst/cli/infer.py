@@ -25,6 +25,7 @@ from fst.cli.infer_controls import (
     painting_options,
     styles_asked_for,
 )
+from fst.cli.infer_large import goes_in_bands, paint_in_bands
 from fst.cli.infer_model import open_model
 from fst.cli.infer_outputs import (
     FileId,
@@ -257,16 +258,21 @@ def _paint_photo(
 
     content = None
     try:
-        content = images.load_full(photo, args.size)
-        _check_size(photo, content)
+        large = goes_in_bands(stylizer, photo, args)
+        if not large:
+            content = images.load_full(photo, args.size)
+            _check_size(photo, content)
         for style_id, path in targets:
-            if args.blend_grid:
-                painting = _blend_grid(stylizer, content, args, options)
-            else:
-                style = args.blend if style_id == BLEND_ID else style_id
-                painting = stylizer.stylize(content, style, **options)
             path = free_path(path, protected) if args.overwrite else images.unused_path(path)
-            images.save(painting, path, overwrite=args.overwrite, bits=args.bits)
+            style = args.blend if style_id == BLEND_ID else style_id
+            if large:
+                paint_in_bands(stylizer, photo, path, style, args, options)
+            elif args.blend_grid:
+                painting = _blend_grid(stylizer, content, args, options)
+                images.save(painting, path, overwrite=args.overwrite, bits=args.bits)
+            else:
+                painting = stylizer.stylize(content, style, **options)
+                images.save(painting, path, overwrite=args.overwrite, bits=args.bits)
             protected |= {identity(path)} - {None}
             yield path
     except (RuntimeError, MemoryError) as error:

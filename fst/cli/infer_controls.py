@@ -5,6 +5,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from fst.cli.devices import amount
 from fst.cli.messages import noting
 from fst.errors import FstError
 
@@ -37,6 +38,8 @@ def add_controls(parser: argparse.ArgumentParser) -> None:
         help="white: where that style, or any paint, goes")  # fmt: skip
     add("--keep-colors", nargs="?", const="luminance", choices=KEEP_COLORS, metavar="HOW",
         help="luminance: place by place; histogram: as a whole")  # fmt: skip
+    add("--max-memory", type=amount, metavar="N", help="such as 2G: what needs more goes in bands")
+    add("--fast-statistics", action="store_true", help="bands in one pass: faster, not exact")
 
 
 def _number(least: float, most: float):

@@ -4,6 +4,7 @@ Everything that `Stylizer.stylize` does, done by bands of rows: the result is th
 but that under transparency the network is shown the mean visible colour.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from fst import images
 from fst.errors import FstError
-from fst.memory import available_bytes, readable_bytes, resident_bytes
+from fst.memory import available_bytes, resident_bytes
 from fst.networks.transformer import MIN_SIZE_PX, STRIDE, TransformerNet
 from fst.stylize.colors import ColorMatch, ColorMoments, check_keep_colors, keep_colors
 from fst.stylize.masks import layered, place
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 THUMBNAIL_PX = 1024  # shorter side of what --fast-statistics takes its moments from
 # Peak bytes for each fp32 number of the widest full-resolution layer, by `scripts/benchmark.py
 # streaming`: of a band, and of a whole image in `Stylizer.stylize`.
-BAND_COPIES, WHOLE_COPIES = 9, 8
+BAND_COPIES, WHOLE_COPIES = 10.5, 8
 MIN_BAND_PX, MAX_BAND_PX = 16, 512
-RESERVE = 100 * 2**20  # for decoding, encoding and weights
+RESERVE = 130 * 2**20  # for decoding, encoding and weights
 
 
 @dataclass
@@ -84,7 +85,7 @@ def make_plan(
         least = RESERVE + MIN_BAND_PX * row + resident_bytes()
         raise FstError(
             f"a picture {width} px wide needs at least --max-memory "
-            f"{-(-least // 2**20)}M: give more, or shrink it with --size"
+            f"{math.ceil(least / 2**20)}M: give more, or shrink it with --size"
         )
     return Plan(int(band_px), in_memory)
 
@@ -122,7 +123,8 @@ def stylize_file(
         masks: See there.
         where: See there.
         keep_colors: See there.
-        shorter_side_px: Shrink the photo to this first; never enlarges.
+        shorter_side_px: Shrink the photo to this first, with another filter than `images.load`
+            has; never enlarges.
         bits: A channel of the output: 8, or 16 for PNG and TIFF.
         overwrite: Replace an existing file.
         max_memory_bytes: Resident memory of the process that it may come to; half of what is free
@@ -145,10 +147,10 @@ def stylize_file(
     stores: list[RowStore] = []
     try:
         strips = images.load_strips(photo, shorter_side_px)
-        budget = max_memory_bytes or resident_bytes() + _free_bytes(stylizer.device) // 2
+        _check_size(photo, strips.shape)
         itemsize = max(np.dtype(strips.dtype).itemsize, bits // 8)
-        budget -= resident_bytes()
-        plan = make_plan(stylizer.network, strips.shape, itemsize, budget)
+        left = memory_left(max_memory_bytes, stylizer.device)
+        plan = make_plan(stylizer.network, strips.shape, itemsize, left)
         plan.band_px = band_px or plan.band_px
         painter = _Painter(stylizer, strips, plan, stores)
         painter.choose(weights, masks or {}, strength)
@@ -162,8 +164,18 @@ def stylize_file(
             store.close()
 
 
-def _free_bytes(device: torch.device) -> int:
-    return min(available_bytes(torch.device("cpu")), available_bytes(device))
+def _check_size(photo: str | Path, shape: tuple[int, int, int]) -> None:
+    if min(shape[:2]) < MIN_SIZE_PX:
+        reason = f"{shape[1]}x{shape[0]} px is below {MIN_SIZE_PX} px a side"
+        name = images.printable(photo)
+        raise images.ImageError(f"cannot read {name}: {reason}; give a larger picture", reason)
+
+
+def memory_left(max_memory_bytes: int | None, device: torch.device) -> int:
+    """What may still be taken: up to the limit, or of what is free half."""
+    if max_memory_bytes is not None:
+        return max(0, max_memory_bytes - resident_bytes())
+    return min(available_bytes(torch.device("cpu")), available_bytes(device)) // 2
 
 
 class _Painter:
@@ -174,8 +186,6 @@ class _Painter:
     ) -> None:
         self.stylizer, self.plan, self.stores = stylizer, plan, stores
         self.height, self.width, self.channels = strips.shape
-        if min(self.height, self.width) < MIN_SIZE_PX:
-            raise FstError(f"{self.width}x{self.height} px: below {MIN_SIZE_PX} px a side")
         self.photo = self._store(strips.shape, strips.dtype)
         fill = _MeanColor()
         low = 0
@@ -343,9 +353,3 @@ def _compact(mask: Tensor) -> np.ndarray:
     if mask.min() == mask.max():  # not softened: any value, but the same everywhere
         return np.broadcast_to(mask[:1, :1].numpy(), tuple(mask.shape))
     return (mask * 255).round().to(torch.uint8).numpy()
-
-
-def about(plan: Plan, memory_bytes: int) -> str:
-    """What to tell of a plan."""
-    where = "in memory" if plan.in_memory else "in temporary files"
-    return f"bands of {plan.band_px} rows, features {where}, within {readable_bytes(memory_bytes)}"
