@@ -34,3 +34,12 @@ def keep_freed_memory(keep: bool = True) -> bool:
     if not keep:
         malloc_trim(0)
     return done
+
+
+def release_freed_memory() -> None:
+    """Give back what `keep_freed_memory` has kept so far; nothing where glibc is not."""
+    if sys.platform.startswith("linux"):
+        try:
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        except (OSError, AttributeError):
+            return

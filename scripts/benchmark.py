@@ -5,6 +5,9 @@
     python scripts/benchmark.py startup
     python scripts/benchmark.py memory
     python scripts/benchmark.py gatys --judge vgg19
+    python scripts/benchmark.py layers
+    python scripts/benchmark.py streaming --megapixels 100 --limit 2
+    python scripts/benchmark.py growth
     python scripts/benchmark.py all --json benchmark.json
 
 The baseline is the recipe of pytorch/examples fast_neural_style: one style, affine instance norm
@@ -18,43 +21,35 @@ import argparse
 import json
 import os
 import platform
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import benchmark_gatys
+import benchmark_streaming
 import torch
-from benchmark_networks import Case, infer_cases, train_cases
+from benchmark_growth import run_growth
+from benchmark_networks import infer_cases, layer_cases, loss_cases, train_cases
+from benchmark_processes import run_memory, run_peak, run_startup
+from benchmark_timing import (
+    Rows,
+    against_first,
+    flops_of,
+    interleaved,
+    peak_flops,
+    with_allocator,
+)
 
 from fst import images
 from fst.allocator import keep_freed_memory
 from fst.errors import FstError
-from fst.networks.transformer import TransformerNet
 from fst.precision import best_precision
-from fst.stylize.style_model import describe, save_style_model, write_atomically
+from fst.stylize.style_model import write_atomically
 
 BASELINE = "pytorch/examples fast_neural_style recipe, fp32 NCHW eager"
-Rows = list[dict[str, object]]
 
 # ---- the subcommands ---------------------------------------------------------------------------
-
-
-def interleaved(cases: dict[str, Case], repeats: int, warmup: int = 2) -> dict[str, float]:
-    """Median seconds of each case, run in turns A B C A B C ... after the warm-up."""
-    for run in [*cases.values()] * warmup:
-        run()
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(repeats):
-        for name, run in cases.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def run_train(args: argparse.Namespace) -> Rows:
@@ -67,17 +62,27 @@ def run_train(args: argparse.Namespace) -> Rows:
     cases[f"{baseline}, freed memory kept"] = partial(with_allocator, steps[baseline], True)
     medians = interleaved(cases, args.repeats)
     keep_freed_memory(False)
-    first = next(iter(medians.values()))
+    first, peak = next(iter(medians.values())), peak_flops()
     return [
-        {"case": name, "ms a step": 1e3 * s, "images/s": args.batch_size / s, "ratio": first / s}
+        {
+            "case": name,
+            "ms a step": 1e3 * s,
+            "images/s": args.batch_size / s,
+            "ratio": first / s,
+            "share of the floor": flops_of(cases[name]) / peak / s,
+        }
         for name, s in medians.items()
     ]
 
 
-def with_allocator(run: Case, keep: bool) -> None:
-    """Run under fst-train's allocator settings or under glibc's own."""
-    keep_freed_memory(keep)
-    run()
+def run_loss(args: argparse.Namespace) -> Rows:
+    """One loss and its gradient for the stylised images, at equal VGG depth."""
+    return against_first(loss_cases(args), args.repeats)
+
+
+def run_layers(args: argparse.Namespace) -> Rows:
+    """Layers as fst computes them against torch's own of the same result, forward."""
+    return [row for pair in layer_cases(args.size) for row in against_first(pair, args.repeats)]
 
 
 def run_infer(args: argparse.Namespace) -> Rows:
@@ -91,7 +96,7 @@ def run_infer(args: argparse.Namespace) -> Rows:
         medians = interleaved(timed, args.repeats)
         keep_freed_memory(False)
         cases["baseline, freed memory kept"] = cases["baseline"]
-        expected = cases["baseline"]()
+        expected, peak = cases["baseline"](), peak_flops()
         for name, run in cases.items():
             difference = (run() - expected).abs()
             rows.append(
@@ -99,6 +104,7 @@ def run_infer(args: argparse.Namespace) -> Rows:
                     "case": f"{name}, width {args.width:g}, {size_px} px",
                     "ms": 1e3 * medians[name],
                     "ratio": medians["baseline"] / medians[name],
+                    "share of the floor": flops_of(run) / peak / medians[name],
                     "max difference": difference.max().item(),
                     "share beyond 1/255": (difference > 1 / 255).any(0).float().mean().item(),
                 }
@@ -106,94 +112,15 @@ def run_infer(args: argparse.Namespace) -> Rows:
     return rows
 
 
-def run_startup(args: argparse.Namespace) -> Rows:
-    """Whole processes, against importing torch."""
-    with tempfile.TemporaryDirectory() as folder:
-        network = TransformerNet(1, width=0.125, num_blocks=1)
-        styles = [{"name": "random", "images": []}]
-        save_style_model(f"{folder}/model.safetensors", network, describe(network, styles, {}))
-        images.save(torch.rand(3, 64, 64), f"{folder}/photo.png")
-        paint = ["photo.png", "--model", "model.safetensors", "-o", "painting.png", "--overwrite"]
-        commands = {
-            "import torch": ["-c", "import torch"],
-            "fst-infer, a 64 px picture": ["-m", "fst.cli.infer", *paint],
-            "fst-train --help": ["-m", "fst.cli.train", "--help"],
-        }
-        cases = {name: partial(python, c, folder) for name, c in commands.items()}
-        medians = interleaved(cases, args.repeats, warmup=1)
-        modules = {
-            name: python(["-X", "importtime", *command], folder).stderr.count("import time:") - 1
-            for name, command in commands.items()
-        }
-    first = medians["import torch"]
-    return [
-        {"case": name, "ms": 1e3 * s, "modules imported": modules[name], "ratio": first / s}
-        for name, s in medians.items()
-    ]
-
-
-def run_memory(args: argparse.Namespace) -> Rows:
-    """Peaks above what the imports take, each in a process of its own."""
-    names = [("train", name, args.size) for name in train_cases(args)]
-    names += [("infer", name, size_px) for size_px in args.sizes for name in ("baseline", "fst")]
-    names.append(("gatys", "fst", args.sizes[0]))
-    rows: Rows = []
-    first = 0.0
-    for kind, name, size_px in names:
-        worker = [__file__, "peak", kind, name, "--width", args.width, "--size", size_px]
-        worker += ["--batch-size", args.batch_size, "--threads", torch.get_num_threads()]
-        peaks = [float(python([str(w) for w in worker]).stdout) for _ in range(args.repeats)]
-        peak_mib = statistics.median(peaks)
-        if kind == "gatys":  # held against the bound that fst-gatys promises
-            first = benchmark_gatys.promised_mib(size_px)
-            rows.append({"case": f"gatys: stated bound, {size_px} px", "peak MiB": first})
-            rows[-1]["ratio"] = 1.0
-        first = peak_mib if name.startswith("baseline") else first
-        case = f"{kind}: {name}, {size_px} px"
-        rows.append({"case": case, "peak MiB": peak_mib, "ratio": first / peak_mib})
-    return rows
-
-
-def run_peak(args: argparse.Namespace) -> None:
-    """The process that `run_memory` starts: prints the MiB that two runs of one case add."""
-    before = resident_mib("VmRSS")
-    if args.kind == "train":
-        case = train_cases(args)[args.case]()
-    elif args.kind == "infer":
-        case = infer_cases(args.width, args.size)[args.case]
-    else:
-        case = partial(benchmark_gatys.descend, args.size)
-    for _ in range(1 if args.kind == "gatys" else 2):  # Adam makes its state in the first step
-        case()
-    print(resident_mib("VmHWM") - before)
-
-
-def resident_mib(field: str) -> float:
-    """Resident memory of this process: VmRSS now, VmHWM its peak."""
-    # Not getrusage: Linux carries its ru_maxrss over from the process that started this one.
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        raise FstError("memory is measured on Linux only: /proc/self/status is missing") from None
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
-
-
-def python(arguments: Sequence[str], folder: str | None = None) -> subprocess.CompletedProcess:
-    """Run this Python with arguments, in a folder."""
-    done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, cwd=folder, check=False
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise FstError(f"python {' '.join(arguments)} failed: {last}")
-    return done
-
-
 # ---- command line and report -------------------------------------------------------------------
 
 COMMANDS = {
     "train": run_train,
+    "loss": run_loss,
+    "layers": run_layers,
     "infer": run_infer,
+    "streaming": benchmark_streaming.run_streaming,
+    "growth": run_growth,
     "gatys": benchmark_gatys.run_gatys,
     "startup": run_startup,
     "memory": run_memory,
@@ -226,6 +153,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--threads", type=positive, metavar="N", help="of torch (its own choice)")
     add("--json", type=Path, metavar="FILE", help="write the figures here too")
     benchmark_gatys.add_arguments(add)
+    benchmark_streaming.add_arguments(add)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -254,7 +182,8 @@ def side(text: str) -> int:
 
 
 # Without --repeats and --sizes. 512 and 1024 px for memory: below, the weights weigh most.
-REPEATS = {"train": 10, "infer": 10, "gatys": 0, "startup": 5, "memory": 3}
+REPEATS = {"train": 10, "loss": 10, "layers": 10, "infer": 10, "streaming": 3, "growth": 10}
+REPEATS |= {"gatys": 0, "startup": 5, "memory": 3}
 SIZES = {"infer": [256, 512, 1024], "memory": [512, 1024]}
 
 

@@ -7,10 +7,12 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from benchmark_timing import Case
 from torch import Tensor, nn
 
 from fst.losses.perceptual import PerceptualLoss
-from fst.networks.transformer import TransformerNet
+from fst.networks.conditional import ConditionalInstanceNorm2d
+from fst.networks.transformer import OutputConv, TransformerNet, UpsampleConv
 from fst.networks.vgg import VGG_CHANNELS, LossNetwork, layer_names, load_loss_network
 from fst.precision import best_precision
 from fst.training.module import StyleTransferModule
@@ -19,8 +21,6 @@ STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 CONTENT_LAYER = "relu2_2"
 CONTENT_WEIGHT, STYLE_WEIGHT = 1e5, 1e10
 SHIPPED_WIDTH = 0.5  # the default of fst-train
-
-Case = Callable[[], object]
 
 # ---- the baseline ------------------------------------------------------------------------------
 
@@ -107,15 +107,28 @@ def random_loss_network(topology: str, deepest: str) -> LossNetwork:
 # ---- one training step -------------------------------------------------------------------------
 
 
+def gram(features: Tensor) -> Tensor:
+    """Gram matrices of a batch, as the baseline has them."""
+    flat = features.flatten(2)  # (B, C, N)
+    return flat.bmm(flat.transpose(1, 2)) / features[0].numel()
+
+
+def baseline_loss(
+    vgg: LossNetwork, stylized: Tensor, photos: Tensor, grams: dict[str, Tensor]
+) -> Tensor:
+    """Content and style loss, both VGG passes whole."""
+    features, content = vgg(stylized, STYLE_LAYERS), vgg(photos, STYLE_LAYERS)
+    loss = CONTENT_WEIGHT * F.mse_loss(features[CONTENT_LAYER], content[CONTENT_LAYER])
+    for name in STYLE_LAYERS:
+        loss = loss + STYLE_WEIGHT * F.mse_loss(gram(features[name]), grams[name])
+    return loss
+
+
 def baseline_step(args: argparse.Namespace) -> Case:
     """A training step of the baseline: both VGG passes whole, MSE losses, Adam."""
     network, vgg = BaselineNet(args.width), random_loss_network("vgg16", "relu4_3")
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     photos = torch.rand(args.batch_size, 3, args.size, args.size)
-
-    def gram(features: Tensor) -> Tensor:
-        flat = features.flatten(2)  # (B, C, N)
-        return flat.bmm(flat.transpose(1, 2)) / features[0].numel()
 
     with torch.no_grad():
         style = vgg(torch.rand(1, 3, args.size, args.size), STYLE_LAYERS)
@@ -123,11 +136,7 @@ def baseline_step(args: argparse.Namespace) -> Case:
 
     def step() -> None:
         optimizer.zero_grad()
-        features, content = vgg(network(photos), STYLE_LAYERS), vgg(photos, STYLE_LAYERS)
-        loss = CONTENT_WEIGHT * F.mse_loss(features[CONTENT_LAYER], content[CONTENT_LAYER])
-        for name in STYLE_LAYERS:
-            loss = loss + STYLE_WEIGHT * F.mse_loss(gram(features[name]), grams[name])
-        loss.backward()
+        baseline_loss(vgg, network(photos), photos, grams).backward()
         optimizer.step()
 
     return step
@@ -172,6 +181,66 @@ def train_cases(args: argparse.Namespace) -> dict[str, Callable[[], Case]]:
         ),
         shipped: lambda: module_step(args, SHIPPED_WIDTH, load_loss_network("vgg19-lite"), None),
     }
+
+
+# ---- parts -------------------------------------------------------------------------------------
+
+
+def loss_cases(args: argparse.Namespace) -> dict[str, Case]:
+    """The losses compared, VGG-16 to relu4_3, with their gradient for the images."""
+    photos = torch.rand(args.batch_size, 3, args.size, args.size)
+    index = torch.zeros(args.batch_size, dtype=torch.long)
+    vgg, loss_network = (random_loss_network("vgg16", "relu4_3") for _ in range(2))
+    loss_network.to(memory_format=torch.channels_last)
+    loss = PerceptualLoss(loss_network, content_layer=CONTENT_LAYER)
+    loss.set_styles([[torch.rand(3, args.size, args.size)]])
+    with torch.no_grad():
+        style = vgg(torch.rand(1, 3, args.size, args.size), STYLE_LAYERS)
+        grams = {name: gram(style[name]).repeat(len(photos), 1, 1) for name in STYLE_LAYERS}
+    bf16 = best_precision("cpu") == "bf16-mixed"
+
+    def theirs() -> None:
+        baseline_loss(vgg, torch.rand_like(photos).requires_grad_(), photos, grams).backward()
+
+    def ours() -> None:
+        stylized = torch.rand_like(photos).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            terms = loss(stylized.requires_grad_(), photos, index)
+        terms["total"].backward()
+
+    return {"baseline loss, VGG-16 to relu4_3": theirs, "fst": ours}
+
+
+def layer_cases(size_px: int) -> list[dict[str, Case]]:
+    """Pairs of one result: torch's own layer, then ours."""
+    c1, c2 = round(32 * SHIPPED_WIDTH), round(64 * SHIPPED_WIDTH)
+    wide = torch.rand(1, c1, size_px, size_px).contiguous(memory_format=torch.channels_last)
+    half = torch.rand(1, c2, size_px // 2, size_px // 2)
+    half = half.contiguous(memory_format=torch.channels_last)
+    out, up = OutputConv(1, c1, 3, 9), UpsampleConv(1, c2, c1)
+    norm, ones = ConditionalInstanceNorm2d(1, c1), torch.ones(1, 1)
+
+    def no_grad(run: Case) -> Case:
+        return torch.no_grad()(run)
+
+    def upsampled() -> Tensor:
+        x = F.pad(F.interpolate(half, scale_factor=2.0), (1, 1, 1, 1), mode="reflect")
+        return F.conv2d(x, up.conv.weight)
+
+    return [
+        {
+            "9x9 convolution to 3 channels": no_grad(lambda: F.conv2d(wide, out.conv.weight)),
+            "the same in blocks of 2x4": no_grad(lambda: out.convolved(wide)),
+        },
+        {
+            "upsampling x2, 3x3 convolution": no_grad(upsampled),
+            "the same in four phases": no_grad(lambda: up.upsampled(F.pad(half, (1, 1, 1, 1)))),
+        },
+        {
+            "F.instance_norm": no_grad(lambda: F.instance_norm(wide)),
+            "conditional instance norm": no_grad(lambda: norm(wide, ones)),
+        },
+    ]
 
 
 # ---- one painting ------------------------------------------------------------------------------

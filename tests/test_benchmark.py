@@ -1,5 +1,6 @@
 """Tests of scripts/benchmark.py; none asserts a speed."""
 
+import argparse
 import json
 import re
 import sys
@@ -8,6 +9,11 @@ import pytest
 import torch
 
 from fst.networks.transformer import TransformerNet
+
+
+@pytest.fixture(scope="module")
+def processes(load_script):
+    return load_script("benchmark_processes")
 
 
 @pytest.fixture(scope="module")
@@ -97,16 +103,16 @@ def test_cases_take_turns(benchmark):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_peak_memory_sees_a_tensor_that_is_gone(benchmark):
+def test_peak_memory_sees_a_tensor_that_is_gone(processes):
     # The peak outlives the tensor, so it is at least that above what there was before.
-    before = benchmark.resident_mib("VmRSS")
+    before = processes.resident_mib("VmRSS")
     torch.ones(64 * 2**18).sum()  # 64 MiB
-    assert benchmark.resident_mib("VmHWM") - before > 60
+    assert processes.resident_mib("VmHWM") - before > 60
 
 
-def test_a_failing_process_is_a_one_line_error(benchmark):
-    with pytest.raises(benchmark.FstError, match="no such thing"):
-        benchmark.python(["-c", "raise SystemExit('no such thing')"])
+def test_a_failing_process_is_a_one_line_error(processes):
+    with pytest.raises(processes.FstError, match="no such thing"):
+        processes.python(["-c", "raise SystemExit('no such thing')"])
 
 
 @pytest.mark.parametrize("size", ["30", "34", "x"])
@@ -115,6 +121,46 @@ def test_sizes_that_the_baseline_cannot_take_are_refused(benchmark, size, capsys
         benchmark.main(["train", "--size", size])
     assert stop.value.code == 2
     assert "multiple of 4" in capsys.readouterr().err or size == "x"
+
+
+def test_layers_and_losses_are_held_against_the_first(benchmark, capsys):
+    assert benchmark.main(["layers", "--size", "32", "--repeats", "1"]) == 0
+    rows = table(capsys.readouterr().out)
+    assert [float(row["ratio"]) for row in rows[::2]] == [1, 1, 1] and len(rows) == 6
+    assert benchmark.main(["loss", "--size", "32", "--repeats", "1", "--batch-size", "1"]) == 0
+    assert len(table(capsys.readouterr().out)) == 2
+
+
+def test_bands_are_held_against_the_whole(benchmark, load_script, capsys, monkeypatch):
+    streaming = load_script("benchmark_streaming")
+    monkeypatch.setattr(streaming, "SIZES", [(61, 83)])
+    monkeypatch.setattr(streaming, "BANDS_PX", [16, 64])
+    monkeypatch.setitem(benchmark.COMMANDS, "streaming", streaming.run_streaming)
+    words = ["streaming", "--repeats", "1", "--megapixels", "0.02", "--limit", "3"]
+    assert benchmark.main(words) == 0
+    out = capsys.readouterr().out
+    rows = table(out)
+    assert "Resident MiB of 0.02 megapixels" in out and float(rows[-1]["peak MiB"]) > 100
+    assert all(float(row["max difference x 255"]) < 0.1 for row in rows[:2])
+    arithmetic = [float(row["arithmetic of one forward"]) for row in rows[:2]]
+    assert arithmetic[0] > arithmetic[1] > 1.3  # narrow bands share more rows
+
+
+def test_cost_grows_with_pixels_and_files_with_styles(load_script):
+    growth = load_script("benchmark_growth")
+    growth.PIXELS, growth.STYLES, growth.IMAGES = [32, 64], [1, 16], [1, 2]
+    growth.FILES = 2
+    rows = growth.run_growth(argparse.Namespace(repeats=1))
+    assert [row["case"][:2] for row in rows] == ["1 ", "1 ", "1 ", "2 ", "2 ", "2 "]
+    assert rows[2]["model file KB"] > rows[0]["model file KB"] == rows[1]["model file KB"]
+
+
+def test_the_floor_counts_multiplications_and_additions(load_script):
+    timing = load_script("benchmark_timing")
+    x = torch.rand(2, 3, 10, 10)
+    kernel = torch.rand(4, 3, 3, 3)
+    assert timing.flops_of(lambda: torch.conv2d(x, kernel)) == 2 * 2 * 4 * 3 * 9 * 8 * 8
+    assert timing.peak_flops(1) > 1e8
 
 
 # ---- gatys ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -365,6 +366,38 @@ def test_a_name_that_is_no_text_reaches_the_pipe_as_its_bytes(model, monkeypatch
 # What goes wrong
 
 
+def test_the_next_is_read_and_the_last_written_while_one_is_painted(run, monkeypatch):
+    load, save, stylize = images.load_full, images.save, Stylizer.stylize
+    second_read, second_painted = threading.Event(), threading.Event()
+    order = []
+
+    def read(photo, size):
+        if photo.name == "b.png":
+            second_read.set()
+        return load(photo, size)
+
+    def write(painting, path, **options):
+        if Path(path).name.startswith("a_"):
+            assert second_painted.wait(60)
+        order.append(Path(path).name)
+        return save(painting, path, **options)
+
+    def paint(self, content, style, **options):
+        assert second_read.wait(60)
+        if content.shape[2] == 30:
+            second_painted.set()
+        return stylize(self, content, style, **options)
+
+    monkeypatch.setattr(images, "load_full", read)
+    monkeypatch.setattr(images, "save", write)
+    monkeypatch.setattr(Stylizer, "stylize", paint)
+    _save_photo("a.png", width=20)
+    _save_photo("b.png", width=30)
+    order.clear()
+    assert run("a.png", "b.png")[0] == 0
+    assert order == ["a_wave.png", "b_wave.png"]
+
+
 def test_a_broken_file_in_the_middle_is_told_and_the_rest_is_done(run):
     for name in ("a.png", "b.png", "c.png", "d.png"):
         _save_photo(name)
@@ -493,7 +526,9 @@ def test_out_of_memory_names_the_size_and_the_way_out(run, monkeypatch, error):
     monkeypatch.setattr(Stylizer, "stylize", stylize)
     code, out, err = run("large.png", "small.png", "--style-id", 0)
     assert (code, out) == (1, ["small_wave.png"])
-    assert err == ["fst-infer: large.png: 80x60 px do not fit in memory; try --size 30"]
+    assert err == [
+        "fst-infer: large.png: 80x60 px do not fit in memory; try --max-memory 2G or --size 30"
+    ]
 
 
 def test_an_error_of_our_own_making_is_not_hidden(run, monkeypatch):

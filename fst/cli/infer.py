@@ -8,12 +8,10 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fst.cli.devices import device_name, usable_device
 from fst.cli.infer_controls import (
@@ -25,27 +23,19 @@ from fst.cli.infer_controls import (
     painting_options,
     styles_asked_for,
 )
-from fst.cli.infer_large import goes_in_bands, paint_in_bands
 from fst.cli.infer_model import open_model
 from fst.cli.infer_outputs import (
-    FileId,
-    Plan,
     check_output,
-    free_path,
-    identity,
     input_clashes,
     make_plan,
 )
+from fst.cli.infer_paint import MIN_SIZE_PX, paint_all, print_line
 from fst.cli.messages import noting, tell
 from fst.errors import FstError
 from fst.shipped import SAMPLE_PHOTO
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from fst.stylize.stylizer import Stylizer
-
-MIN_SIZE_PX = 16  # as in networks.transformer, which would import torch
 
 _EXAMPLES = """examples:
   fst-infer                                      paint the sample photo in style 0
@@ -139,7 +129,7 @@ def _run(args: argparse.Namespace) -> int:
         _tell(f"error: {problem}")
     if problems:
         return 2
-    return _list_styles(stylizer) if args.list_styles else _paint_all(stylizer, plan, args, options)
+    return _list_styles(stylizer) if args.list_styles else paint_all(stylizer, plan, args, options)
 
 
 def _tell(text: str) -> None:
@@ -154,7 +144,7 @@ def _list_styles(stylizer: "Stylizer") -> int:
     for style_id, (name, style) in enumerate(zip(names, stylizer.styles, strict=True)):
         images = style.get("images")
         count = len(images) if isinstance(images, list) else 0  # the file may say anything
-        _print_line(f"{style_id:3}  {name:{wide}}  {count} picture{'s' * (count != 1)}")
+        print_line(f"{style_id:3}  {name:{wide}}  {count} picture{'s' * (count != 1)}")
     return 0
 
 
@@ -219,122 +209,6 @@ def _folder_below(given: str, photo: Path) -> Path:
         path = Path(*takewhile(lambda part: not set(part) & set("*?["), path.parts))
     below = photo.relative_to(path).parent
     return Path() if ".." in below.parts else below
-
-
-def _paint_all(
-    stylizer: "Stylizer", plan: Plan, args: argparse.Namespace, options: dict[str, Any]
-) -> int:
-    from fst.images import ImageError
-
-    # Kept from --overwrite: the inputs, and what this run wrote under a name that comes twice.
-    protected = {identity(photo) for photo, _ in plan} - {None}
-    exit_code = 0
-    with _progress_bar(sum(len(targets) for _, targets in plan)) as bar:
-        for photo, targets in plan:
-            left = len(targets)
-            try:
-                for path in _paint_photo(stylizer, photo, targets, args, options, protected):
-                    left -= 1
-                    _beside(bar, _print_line, str(path))
-            except ImageError as problem:
-                _beside(bar, _tell, str(problem), left)
-                exit_code = 1
-            except FstError as problem:  # nothing can be saved, as on a full disk: no use to go on
-                _beside(bar, _tell, str(problem), left)
-                return 1
-    return exit_code
-
-
-def _paint_photo(
-    stylizer: "Stylizer",
-    photo: Path,
-    targets: list[tuple[int, Path]],
-    args: argparse.Namespace,
-    options: dict[str, Any],
-    protected: set[FileId],
-) -> Iterator[Path]:
-    """Reads a picture once and gives the path of each painting when it is written."""
-    from fst import images
-
-    content = None
-    try:
-        large = goes_in_bands(stylizer, photo, args)
-        if not large:
-            content = images.load_full(photo, args.size)
-            _check_size(photo, content)
-        for style_id, path in targets:
-            path = free_path(path, protected) if args.overwrite else images.unused_path(path)
-            style = args.blend if style_id == BLEND_ID else style_id
-            if large:
-                paint_in_bands(stylizer, photo, path, style, args, options)
-            elif args.blend_grid:
-                painting = _blend_grid(stylizer, content, args, options)
-                images.save(painting, path, overwrite=args.overwrite, bits=args.bits)
-            else:
-                painting = stylizer.stylize(content, style, **options)
-                images.save(painting, path, overwrite=args.overwrite, bits=args.bits)
-            protected |= {identity(path)} - {None}
-            yield path
-    except (RuntimeError, MemoryError) as error:
-        # CUDA and MPS say the first, a CPU one of the others.
-        told = re.search("out of memory|allocate memory|enough memory|bad_alloc", str(error))
-        if not told and not isinstance(error, MemoryError):
-            raise
-        raise _too_large(photo, content) from None
-
-
-def _blend_grid(
-    stylizer: "Stylizer", content: "Tensor", args: argparse.Namespace, options: dict[str, Any]
-) -> "Tensor":
-    from fst.stylize.blend_grid import CELL_PX, blend_grid
-
-    options = {key: value for key, value in options.items() if key != "texture"}
-    return blend_grid(stylizer, content, args.blend_grid, cell_px=args.size or CELL_PX, **options)
-
-
-def _check_size(photo: Path, content: "Tensor") -> None:
-    from fst.images import ImageError
-
-    height, width = content.shape[1:]
-    if min(height, width) < MIN_SIZE_PX:
-        reason = f"{width}x{height} px is below {MIN_SIZE_PX} px a side"
-        raise ImageError(f"cannot read {photo}: {reason}; give a larger picture", reason)
-
-
-def _too_large(photo: Path, content: "Tensor | None") -> FstError:
-    from fst.images import ImageError
-
-    if content is None:  # it ended while decoding
-        return ImageError(f"{photo}: does not fit in memory; try --size 1080")
-    height, width = content.shape[1:]
-    smaller = max(MIN_SIZE_PX, min(height, width) // 2)
-    return ImageError(f"{photo}: {width}x{height} px do not fit in memory; try --size {smaller}")
-
-
-def _progress_bar(total: int) -> Any:
-    """A tqdm bar, or None where nobody would see it move."""
-    if total < 2 or not sys.stderr.isatty():
-        return nullcontext()
-    from tqdm import tqdm
-
-    return tqdm(total=total, unit="picture")
-
-
-def _beside(bar: Any, write: Callable[[str], None], text: str, steps: int = 1) -> None:
-    """Writes a line without tearing the bar, then moves the bar."""
-    if bar is None:
-        return write(text)
-    with bar.external_write_mode():
-        write(text)
-    bar.update(steps)
-
-
-def _print_line(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except UnicodeEncodeError:  # a file name that is no text: its bytes, for the next in the pipe
-        sys.stdout.buffer.write(os.fsencode(text) + b"\n")
-        sys.stdout.flush()
 
 
 if __name__ == "__main__":

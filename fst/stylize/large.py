@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fst import images
+from fst.allocator import release_freed_memory
 from fst.errors import FstError
 from fst.memory import available_bytes, resident_bytes
 from fst.networks.transformer import MIN_SIZE_PX, STRIDE, TransformerNet
@@ -158,6 +159,7 @@ def stylize_file(
         if texture_size is not None:
             painter.resize_texture(texture_size)
         painter.finish(strength, where, keep_colors, bits)
+        release_freed_memory()  # bands are done; encoding maps the output
         return images.save_levels(painter.levels(), output, overwrite=overwrite)
     finally:
         for store in stores:

@@ -1,0 +1,68 @@
+"""How scripts/benchmark.py times: cases in turns, medians, and what the arithmetic would take."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from fst.allocator import keep_freed_memory
+
+Case = Callable[[], object]
+Rows = list[dict[str, object]]
+
+
+def interleaved(cases: dict[str, Case], repeats: int, warmup: int = 2) -> dict[str, float]:
+    """Median seconds of each case, run in turns A B C A B C ... after the warm-up."""
+    for run in [*cases.values()] * warmup:
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(repeats):
+        for name, run in cases.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def with_allocator(run: Case, keep: bool) -> None:
+    """Run under fst-train's allocator settings or under glibc's own."""
+    keep_freed_memory(keep)
+    run()
+
+
+def against_first(cases: dict[str, Case], repeats: int) -> Rows:
+    """Median times, and their ratio to the first case's."""
+    keep_freed_memory()
+    medians = interleaved(cases, repeats)
+    keep_freed_memory(False)
+    first = next(iter(medians.values()))
+    return [{"case": n, "ms": 1e3 * s, "ratio": first / s} for n, s in medians.items()]
+
+
+def peak_flops(repeats: int = 5) -> float:
+    """Multiply-adds a second, times two, of the best of some fp32 products and convolutions."""
+    x = torch.rand(1, 64, 256, 256).contiguous(memory_format=torch.channels_last)
+    kernel = torch.rand(64, 64, 3, 3).contiguous(memory_format=torch.channels_last)
+    a = torch.rand(1024, 1024)
+    works = {
+        (lambda: torch.nn.functional.conv2d(x, kernel)): 2 * 64 * 64 * 9 * 254**2,
+        (lambda: a @ a): 2 * 1024**3,
+    }
+    rates = []
+    for run, flops in works.items():
+        run()
+        for _ in range(repeats):
+            start = time.perf_counter()
+            run()
+            rates.append(flops / (time.perf_counter() - start))
+    return max(rates)
+
+
+def flops_of(run: Case) -> int:
+    """Floating-point operations of convolutions and products, forward and backward."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
