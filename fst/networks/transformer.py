@@ -67,14 +67,14 @@ class TransformerNet(nn.Module):
         if style_weights.dim() == 4:  # the maps follow the picture: its size, then its padding
             style_weights = F.interpolate(style_weights, (height, width), mode="bilinear")
             style_weights = F.pad(style_weights, (0, pad_right, 0, pad_bottom), mode="replicate")
-        x = F.relu(self.conv_in(x, style_weights))  # (B, c1, H, W)
-        x = F.relu(self.down1(x, style_weights))  # (B, c2, H/2, W/2)
-        x = F.relu(self.down2(x, style_weights))  # (B, c3, H/4, W/4)
+        x = F.relu_(self.conv_in(x, style_weights))  # (B, c1, H, W)
+        x = F.relu_(self.down1(x, style_weights))  # (B, c2, H/2, W/2)
+        x = F.relu_(self.down2(x, style_weights))  # (B, c3, H/4, W/4)
         for block in self.blocks:
             x = block(x, style_weights)
-        x = F.relu(self.up1(x, style_weights))  # (B, c2, H/2, W/2)
-        x = F.relu(self.up2(x, style_weights))  # (B, c1, H, W)
-        x = torch.sigmoid(self.conv_out(x, style_weights).float())  # (B, 3, H, W)
+        x = F.relu_(self.up1(x, style_weights))  # (B, c2, H/2, W/2)
+        x = F.relu_(self.up2(x, style_weights))  # (B, c1, H, W)
+        x = self.conv_out(x, style_weights).float().sigmoid()  # (B, 3, H, W)
         return x[:, :, :height, :width]
 
     def one_hot(self, style_index: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = ConditionedConv(num_styles, channels, channels, 3)
 
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.conv1(x, style_weights)), style_weights)
+        return x + self.conv2(F.relu_(self.conv1(x, style_weights)), style_weights)
 
 
 class UpsampleConv(nn.Module):
@@ -178,16 +178,16 @@ class UpsampleConv(nn.Module):
 
     def upsampled(self, padded: Tensor) -> Tensor:
         """The convolution alone: (B, C_in, H+2, W+2) -> (B, C_out, 2H, 2W)."""
-        y = F.conv2d(padded, self._phase_kernels())  # (B, 4 C, H+1, W+1)
-        height, width = y.shape[-2] - 1, y.shape[-1] - 1
-        phases = y.unflatten(1, (2, 2, -1))  # (B, row phase, column phase, C, H+1, W+1)
+        # Put together with the channels last, as the convolutions before and after have them.
+        y = F.conv2d(padded, self._phase_kernels()).permute(0, 2, 3, 1)  # (B, H+1, W+1, 4 C)
+        batch, height, width = y.shape[0], y.shape[1] - 1, y.shape[2] - 1
+        phases = y.unflatten(3, (2, 2, -1))  # (B, H+1, W+1, row phase, column phase, C)
         rows = [
-            torch.stack(
-                [phases[:, p, q, :, p : p + height, q : q + width] for q in (0, 1)], dim=-1
-            )  # (B, C, H, W, 2)
+            torch.cat([phases[:, p : p + height, q : q + width, p, q] for q in (0, 1)], dim=3)
             for p in (0, 1)
-        ]
-        return torch.stack(rows, dim=3).flatten(4, 5).flatten(2, 3)  # -> (B, C, 2H, 2W)
+        ]  # each (B, H, W, 2 C): the pixels of two columns
+        y = torch.stack(rows, dim=2).reshape(batch, 2 * height, 2 * width, -1)
+        return y.permute(0, 3, 1, 2)  # (B, C, 2H, 2W)
 
     def _phase_kernels(self) -> Tensor:
         """The four 2x2 kernels as one weight (4 C_out, C_in, 2, 2), row phase outermost."""
