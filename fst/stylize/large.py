@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 THUMBNAIL_PX = 1024  # shorter side of what --fast-statistics takes its moments from
 # Peak bytes for each fp32 number of the widest full-resolution layer, by `scripts/benchmark.py
 # streaming`: of a band, and of a whole image in `Stylizer.stylize`.
-BAND_COPIES, WHOLE_COPIES = 10.5, 8
+BAND_COPIES, WHOLE_COPIES = 10.5, 5
 MIN_BAND_PX, MAX_BAND_PX = 16, 512
 RESERVE = 130 * 2**20  # for decoding, encoding and weights
 
