@@ -90,6 +90,9 @@ def test_a_tuned_trunk_moves_and_the_drift_is_told(run, argv, tmp_path, capsys):
     told = capsys.readouterr().out
     drift = after.metadata["training"]["metrics"]["held_out/drift"]
     assert drift > 0 and f"{drift:.2f}/255" in told
+    tables = [{k: v[:2] for k, v in s.network.state_dict().items() if k.endswith(("gamma", "beta"))}
+              for s in (before, after)]  # fmt: skip
+    assert all(torch.equal(tables[0][key], tables[1][key]) for key in tables[0])
 
 
 def test_drift_and_loss_of_the_keeper_are_those_of_the_paintings():

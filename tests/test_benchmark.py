@@ -141,7 +141,7 @@ def test_bands_are_held_against_the_whole(benchmark, load_script, capsys, monkey
     out = capsys.readouterr().out
     rows = table(out)
     assert "Resident MiB of 0.02 megapixels" in out and float(rows[-1]["peak MiB"]) > 100
-    assert all(float(row["max difference x 255"]) < 0.1 for row in rows[:2])
+    assert all(float(row["max difference x 255"]) < 0.1 for row in rows[:3])
     arithmetic = [float(row["arithmetic of one forward"]) for row in rows[:2]]
     assert arithmetic[0] > arithmetic[1] > 1.3  # narrow bands share more rows
 
