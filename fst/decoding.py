@@ -97,10 +97,10 @@ def reading(path: str | Path) -> Iterator[BinaryIO]:
             yield file
     except Exception as error:  # decoders raise SyntaxError, struct.error, MemoryError and more
         reason = _reason(error)
-        raise ImageError(
-            f"cannot read {printable(path)}: {reason}; give a whole JPEG, PNG, WebP, BMP or TIFF",
-            reason,
-        ) from error
+        out = "give a whole JPEG, PNG, WebP, BMP or TIFF"
+        if isinstance(error, MemoryError):
+            out = "free some, or give a smaller one"
+        raise ImageError(f"cannot read {printable(path)}: {reason}; {out}", reason) from error
 
 
 def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
@@ -123,7 +123,12 @@ def is_deep(picture: ImageFile.ImageFile) -> bool:
     """Whether a PNG or TIFF file has 16 bits a channel, which PIL cuts to 8 but for grey."""
     if not isinstance(picture, (PngImageFile, TiffImageFile)) or not picture.tile:
         return False
-    return ";16" in str(picture.tile[0].args)
+    return ";16" in str(picture.tile[0].args) and is_plain(picture)
+
+
+def is_plain(picture: ImageFile.ImageFile) -> bool:
+    """Whether it is grey or RGB, with alpha or not: what libvips reads as PIL does."""
+    return picture.mode in ("1", "L", "LA", "P", "RGB", "RGBA") or picture.mode.startswith("I;16")
 
 
 def _decode(file: BinaryIO, shorter_side_px: int | None, keep_alpha: bool) -> Image.Image:
@@ -173,7 +178,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     text = printable(" ".join(str(error).split())) or type(error).__name__
-    return "truncated" if "truncated" in text.lower() else f"damaged ({text})"
+    is_cut = any(word in text.lower() for word in ("truncated", "premature", "read error"))
+    return "truncated" if is_cut else f"damaged ({text})"
 
 
 def _orientation(picture: Image.Image) -> int:

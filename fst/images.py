@@ -21,6 +21,7 @@ from fst.decoding import (  # noqa: F401
     check_shorter_side,
     decode,
     is_deep,
+    is_plain,
     open_picture,
     reading,
     resize,
@@ -31,6 +32,7 @@ from fst.picture_files import FORMATS, IMAGE_SUFFIXES, find, printable, unused_p
 from fst.vips_files import DEEP_FORMATS, Strips, deep_levels, read_deep, read_strips, write_levels
 
 ALPHA_FORMATS = ("PNG", "WEBP", "TIFF")
+SIDE_LIMITS_PX = {"JPEG": 65_535, "WEBP": 16_383}
 
 
 def resize_shorter_side(
@@ -132,10 +134,10 @@ def load_strips(path: str | Path, shorter_side_px: int | None = None) -> Strips:
     check_shorter_side(shorter_side_px)
     with reading(path) as file:
         picture = open_picture(file)
-        if picture.format != "BMP":
+        if picture.format != "BMP" and is_plain(picture):
             strips = read_strips(path, picture.format, is_deep(picture), shorter_side_px)
             return Strips(strips.shape, strips.dtype, _named(strips.strips, path))
-    pixels = np.array(decode(path, shorter_side_px))
+    pixels = np.array(decode(path, shorter_side_px, keep_alpha=True))
     return Strips(pixels.shape, np.uint8, iter([pixels]))
 
 
@@ -193,7 +195,8 @@ def save_levels(
     check_target(path, 8 * levels.dtype.itemsize)
     kind = FORMATS[path.suffix.lower()]
     if kind == "BMP":
-        return publish(path, lambda file: Image.fromarray(levels).save(file, kind), overwrite)
+        picture = to_picture(on_white(torch.from_numpy(levels).permute(2, 0, 1) / 255))
+        return publish(path, lambda file: picture.save(file, kind), overwrite)
     return publish(path, lambda file: write_levels(levels, kind, file, quality), overwrite)
 
 
@@ -211,23 +214,50 @@ def publish(path: Path, encode: Callable, overwrite: bool) -> Path:
     except FstError:
         raise
     except Exception as error:  # encoders raise struct.error and SystemError as well as OSError
-        reason = printable(getattr(error, "strerror", None) or error or type(error).__name__)
+        text = str(getattr(error, "strerror", None) or error or type(error).__name__)
+        reason = printable(" ".join(text.split()))
         raise FstError(
             f"cannot write {printable(path)}: {reason}; name another folder or format"
         ) from error
     return path
 
 
-def check_target(path: str | Path, bits: int = 8) -> None:
+def check_target(path: str | Path, bits: int = 8, longer_side_px: int = 0) -> None:
     """Refuse a file name to write whose suffix says no format, or one without so many bits.
 
     Raises:
-        FstError: says which suffixes there are.
+        FstError: says which suffixes there are; or the format ends below that side.
     """
     if Path(path).suffix.lower() not in FORMATS:
         known = " ".join(FORMATS)
         raise FstError(f"cannot write {printable(path)}: its suffix must be one of {known}")
     check_bits(path, bits)
+    most_px = SIDE_LIMITS_PX.get(FORMATS[Path(path).suffix.lower()], longer_side_px)
+    if longer_side_px > most_px:
+        raise FstError(
+            f"cannot write {printable(path)}: {longer_side_px} px a side, the format ends at "
+            f"{most_px}: name a .png or .tif"
+        )
+
+
+def check_free(path: str | Path, taken_is_fine: bool) -> None:
+    """Refuse a file name that cannot be written, before the work; makes missing folders.
+
+    Raises:
+        FstError: it exists, unless that is fine, or its folder cannot be made or written.
+    """
+    path = Path(path)
+    if not taken_is_fine and os.path.lexists(path):
+        raise _exists(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path.parent, os.W_OK)
+    except OSError as error:
+        raise FstError(
+            f"cannot write {printable(path)}: {error.strerror}; name another folder"
+        ) from error
+    if not writable:
+        raise FstError(f"cannot write {printable(path)}: its folder is read-only; name another")
 
 
 def check_bits(path: str | Path, bits: int) -> None:

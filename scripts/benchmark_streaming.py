@@ -15,7 +15,8 @@ from fst import Stylizer, images
 from fst.allocator import keep_freed_memory
 from fst.memory import resident_bytes
 from fst.shipped import GALLERY, SAMPLE_PHOTO
-from fst.stylize.large import stylize_file, whole_bytes
+from fst.stylize.large import stylize_file
+from fst.stylize.memory_plan import whole_bytes
 from fst.stylize.streaming import forward_work
 
 SIZES = [(509, 763), (1024, 1536), (2003, 3001)]  # height and width, two of them odd

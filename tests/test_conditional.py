@@ -168,3 +168,11 @@ def test_a_large_image_is_normalised_as_precisely_as_a_small_one():
         y = ConditionalInstanceNorm2d(1, 4)(x, torch.ones(1, 1))
     exact = F.instance_norm(x.double())
     assert (y - exact).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_any_floating_type_is_normalised_without_gradients_too(dtype):
+    norm, x = ConditionalInstanceNorm2d(1, 4).to(dtype), torch.randn(2, 4, 9, 9).to(dtype)
+    with torch.no_grad():
+        y = norm(x, torch.ones(2, 1, dtype=dtype))
+    assert y.dtype == dtype and (y.double() - F.instance_norm(x.double())).abs().max() < 0.03

@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -14,7 +15,9 @@ from fst import images
 from fst.cli import infer
 from fst.errors import FstError
 from fst.networks.transformer import TransformerNet
-from fst.stylize.alpha import continued, split_alpha
+from fst.stylize import alpha as alpha_module
+from fst.stylize.alpha import split_alpha
+from fst.stylize.enlarged import Enlarged
 from fst.stylize.style_model import describe, save_style_model
 from fst.stylize.stylizer import Stylizer
 
@@ -128,6 +131,7 @@ def test_strips_make_up_the_picture(tmp_path, suffix):
     assert strips.shape == picture.shape == (150, 40, 3) == (*images.shape_of(path), 3)
     assert (picture == np.asarray(images.decode(path))).all()
     again = images.save_levels(picture, tmp_path / f"b{suffix}")
+    assert images.save_levels(np.dstack([picture, picture[..., 0]]), tmp_path / f"c{suffix}")
     tolerance = 0 if suffix in (".png", ".tif", ".bmp") else 30  # noise is hard on JPEG
     assert abs(np.asarray(images.decode(again)).astype(int) - picture).mean() <= tolerance
 
@@ -164,18 +168,30 @@ def test_visible_colours_stay_and_hidden_ones_are_those_around():
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
-def test_filled_colours_lie_between_those_seen(height, width, seed):
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99), st.sampled_from([7, 512]))
+def test_filled_colours_lie_between_those_seen(height, width, seed, most_px):
     generator = torch.Generator().manual_seed(seed)
     colors = torch.rand(3, height, width, generator=generator)
     alpha = (torch.rand(1, height, width, generator=generator) < 0.1).float()
-    filled = continued(colors, alpha)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alpha_module, "MOST_PX", most_px)
+        filled, _ = split_alpha(torch.cat([colors, alpha]))
     if not alpha.any():
         assert (filled == 1).all()
         return
     seen = colors[:, alpha[0] > 0]
     lowest, highest = seen.amin(1)[:, None, None], seen.amax(1)[:, None, None]
     assert ((filled >= lowest - 1e-5) & (filled <= highest + 1e-5)).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 5))
+def test_rows_of_an_enlarged_map_are_those_of_the_whole(height, width, factor):
+    small = torch.rand(2, -(-height // factor), -(-width // factor))
+    rows = Enlarged(small, factor, (height, width)).rows
+    whole = F.interpolate(small[None], scale_factor=factor, mode="bilinear")[0, :, :height, :width]
+    assert torch.allclose(rows(0, height), whole, atol=1e-6)
+    assert torch.equal(rows(height // 2, height), rows(0, height)[:, height // 2 :])
 
 
 def test_an_opaque_picture_has_no_alpha():

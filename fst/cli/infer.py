@@ -155,6 +155,9 @@ def _choose_styles(
     names = stylizer.style_names
     args.blend = None
     if args.blend_grid:
+        if args.fast_statistics or args.max_memory:
+            raise FstError("--blend-grid paints small pictures: leave out --max-memory and "
+                           "--fast-statistics")  # fmt: skip
         given = args.style or args.style_id or args.all_styles or args.texture is not None
         return {BLEND_ID: grid_name(stylizer, args.blend_grid, bool(given))}
     args.blend = blend_of(stylizer, args.style or [])

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 PROGRAM = "fst-infer"
 
 
-def goes_in_bands(stylizer: "Stylizer", photo: Path, args: argparse.Namespace) -> bool:
+def budget_of(stylizer: "Stylizer", args: argparse.Namespace) -> int:
+    """What one picture may take beyond what the process has, at the start of a run, in bytes."""
+    from fst.stylize.memory_plan import memory_left
+
+    return memory_left(args.max_memory, stylizer.device)
+
+
+def goes_in_bands(stylizer: "Stylizer", photo: Path, args: argparse.Namespace, budget: int) -> bool:
     """Whether a picture is too large to be painted whole, or bands were asked for.
 
     Raises:
@@ -22,13 +29,19 @@ def goes_in_bands(stylizer: "Stylizer", photo: Path, args: argparse.Namespace) -
     """
     if args.blend_grid:  # its cells are small
         return False
-    if args.fast_statistics:
-        return True
     from fst.images import shape_of
-    from fst.stylize.large import memory_left, whole_bytes
+    from fst.stylize.memory_plan import whole_bytes
 
-    needed = whole_bytes(stylizer.network, *shape_of(photo, args.size))
-    return needed > memory_left(args.max_memory, stylizer.device)
+    height, width = shape_of(photo, args.size)
+    if args.fast_statistics and _is_fast(height, width):
+        return True
+    return whole_bytes(stylizer.network, height, width) > budget
+
+
+def _is_fast(height: int, width: int) -> bool:
+    from fst.stylize.memory_plan import FAST_FROM, THUMBNAIL_PIXELS
+
+    return height * width >= FAST_FROM * THUMBNAIL_PIXELS
 
 
 def paint_in_bands(
@@ -38,11 +51,17 @@ def paint_in_bands(
     style: Any,
     args: argparse.Namespace,
     options: dict[str, Any],
-) -> None:
-    """Paint one file into another, with a progress bar where somebody sees it."""
+) -> Path:
+    """Paint one file into another, with a progress bar where somebody sees it.
+
+    Returns:
+        What was written: `path`, or the next free number of that name.
+    """
+    from fst.images import shape_of
     from fst.stylize.large import stylize_file
 
-    how = "means and variances of a small copy" if args.fast_statistics else "exact"
+    fast = args.fast_statistics and _is_fast(*shape_of(photo, args.size))
+    how = "means and variances of a small copy" if fast else "exact"
     tell(PROGRAM, f"{photo}: in bands of rows ({how})")
     with _percent_bar() as bar:
 
@@ -50,7 +69,7 @@ def paint_in_bands(
             if bar is not None:
                 bar.update(round(100 * share, 1) - bar.n)
 
-        stylize_file(
+        return stylize_file(
             stylizer,
             photo,
             path,
@@ -60,7 +79,8 @@ def paint_in_bands(
             bits=args.bits,
             overwrite=args.overwrite,
             max_memory_bytes=args.max_memory,
-            fast_statistics=args.fast_statistics,
+            fast_statistics=fast,
+            numbered=True,
             progress=progress,
         )
 

@@ -5,14 +5,14 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fst.cli.infer_controls import BLEND_ID
-from fst.cli.infer_large import goes_in_bands, paint_in_bands
+from fst.cli.infer_large import budget_of, goes_in_bands, paint_in_bands
 from fst.cli.infer_outputs import FileId, Plan, free_path, identity
 from fst.cli.messages import tell
 from fst.errors import FstError
@@ -81,18 +81,17 @@ class _Painter:
         # Kept from --overwrite: the inputs, and what this run wrote under a name that comes twice.
         self.protected: set[FileId] = {identity(photo) for photo, _ in plan} - {None}
         self.waiting: deque[Future] = deque()  # paintings that are being written
+        self.budget = budget_of(stylizer, args)
         self.left = 0  # paintings of the present picture to come
 
     def read(self, photo: Path) -> "Tensor | None":
         """The picture, or None where it is too large to be painted whole."""
         from fst import images
 
-        try:
-            if goes_in_bands(self.stylizer, photo, self.args):
+        with _memory_told(photo):
+            if goes_in_bands(self.stylizer, photo, self.args, self.budget):
                 return None
             content = images.load_full(photo, self.args.size)
-        except MemoryError:
-            raise _too_large(photo, None) from None
         _check_size(photo, content)
         return content
 
@@ -103,11 +102,15 @@ class _Painter:
             style = self.args.blend if style_id == BLEND_ID else style_id
             if content is None:
                 self.report(0)  # the names that others get are settled
-                path = self._free(path)
-                paint_in_bands(self.stylizer, photo, path, style, self.args, self.options)
+                path = free_path(path, self.protected) if self.args.overwrite else path
+                with _memory_told(photo):
+                    path = paint_in_bands(
+                        self.stylizer, photo, path, style, self.args, self.options
+                    )
                 self.waiting.append(self.writer.submit(self._note, path))
             else:
-                painting = self._painting(photo, content, style)
+                with _memory_told(photo, content):
+                    painting = self._painting(content, style)
                 self.waiting.append(self.writer.submit(self._write, painting, path))
             self.left -= 1
             self.report(WRITTEN_BEHIND)
@@ -124,29 +127,17 @@ class _Painter:
         _beside(self.bar, _tell, str(problem), self.left)
         return 1
 
-    def _painting(self, photo: Path, content: "Tensor", style: Any) -> "Tensor":
-        try:
-            if self.args.blend_grid:
-                return _blend_grid(self.stylizer, content, self.args, self.options)
-            return self.stylizer.stylize(content, style, **self.options)
-        except (RuntimeError, MemoryError) as error:
-            # CUDA and MPS say the first, a CPU one of the others.
-            told = re.search("out of memory|allocate memory|enough memory|bad_alloc", str(error))
-            if not told and not isinstance(error, MemoryError):
-                raise
-            raise _too_large(photo, content) from None
+    def _painting(self, content: "Tensor", style: Any) -> "Tensor":
+        if self.args.blend_grid:
+            return _blend_grid(self.stylizer, content, self.args, self.options)
+        return self.stylizer.stylize(content, style, **self.options)
 
     def _write(self, painting: "Tensor", path: Path) -> Path:
         from fst import images
 
-        path = self._free(path)
-        images.save(painting, path, overwrite=self.args.overwrite, bits=self.args.bits)
-        return self._note(path)
-
-    def _free(self, path: Path) -> Path:
-        from fst.images import unused_path
-
-        return free_path(path, self.protected) if self.args.overwrite else unused_path(path)
+        free = free_path(path, self.protected) if self.args.overwrite else images.unused_path(path)
+        images.save(painting, free, overwrite=self.args.overwrite, bits=self.args.bits)
+        return self._note(free)
 
     def _note(self, path: Path) -> Path:
         self.protected |= {identity(path)} - {None}
@@ -169,6 +160,19 @@ def _check_size(photo: Path, content: "Tensor") -> None:
     if min(height, width) < MIN_SIZE_PX:
         reason = f"{width}x{height} px is below {MIN_SIZE_PX} px a side"
         raise ImageError(f"cannot read {photo}: {reason}; give a larger picture", reason)
+
+
+@contextmanager
+def _memory_told(photo: Path, content: "Tensor | None" = None) -> Iterator[None]:
+    """Turns what an allocator says into a line that names the picture."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # CUDA and MPS say the first, a CPU one of the others.
+        told = re.search("out of memory|allocate memory|enough memory|bad_alloc", str(error))
+        if not told and not isinstance(error, MemoryError):
+            raise
+        raise _too_large(photo, content) from None
 
 
 def _too_large(photo: Path, content: "Tensor | None") -> FstError:

@@ -48,7 +48,8 @@ class ConditionalInstanceNorm2d(nn.Module):
         return self._affine(x, gamma[:, :, None, None], beta[:, :, None, None])
 
     def _per_image(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():
+        usual = x.dtype in (torch.float32, torch.bfloat16) and gamma.dtype == torch.float32
+        if usual and not torch.is_grad_enabled():
             images = zip(x.split(1), gamma, beta, strict=True)
             return _joined([self._exactly(image, g, b) for image, g, b in images])
         # Batch norm of a batch of one IS instance norm. On a CPU its fused kernel keeps

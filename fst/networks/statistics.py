@@ -36,8 +36,10 @@ class Moments:
         if self.count:
             parts.append((self.mean, self.variance))
             counts.append(self.count)
-        means, variances = (torch.stack(values).double() for values in zip(*parts, strict=True))
-        weights = torch.tensor(counts, dtype=torch.double, device=rows.device)  # (parts,)
+        # On the CPU: not every device has fp64.
+        columns = zip(*parts, strict=True)
+        means, variances = (torch.stack([v.cpu() for v in c]).double() for c in columns)
+        weights = torch.tensor(counts, dtype=torch.double)  # (parts,)
         self.count = sum(counts)
         self.mean = weights @ means / self.count
         self.squares = weights @ (variances + (means - self.mean) ** 2)

@@ -1,28 +1,25 @@
 """Paint a file of any size into another, within a given memory.
 
-Everything that `Stylizer.stylize` does, done by bands of rows: the result is the same to rounding,
-but that under transparency the network is shown the mean visible colour.
+Everything that `Stylizer.stylize` does, done by bands of rows: the result is the same to rounding.
 """
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fst import images
 from fst.allocator import release_freed_memory
 from fst.errors import FstError
-from fst.memory import available_bytes, resident_bytes
-from fst.networks.transformer import MIN_SIZE_PX, STRIDE, TransformerNet
+from fst.networks.transformer import MIN_SIZE_PX, STRIDE
+from fst.stylize.alpha import VisibleMeans
 from fst.stylize.colors import ColorMatch, ColorMoments, check_keep_colors, keep_colors
-from fst.stylize.masks import layered, place
-from fst.stylize.row_layers import PhotoRows, Rows
+from fst.stylize.masks import layered, mask_rows
+from fst.stylize.memory_plan import FAST_FROM, Plan, make_plan, memory_left
+from fst.stylize.row_layers import PhotoRows, Rows, image_rows
 from fst.stylize.row_store import RowStore
 from fst.stylize.streaming import (
     Look,
@@ -30,65 +27,19 @@ from fst.stylize.streaming import (
     ThumbnailStreamer,
     bands,
     forward_work,
-    mask_rows,
     planned_work,
 )
-from fst.stylize.strength import exaggerated, mixed
-from fst.stylize.texture_size import cubic_weights, resized, work_size
+from fst.stylize.strength import check_strength, exaggerated, mixed
+from fst.stylize.texture_size import (
+    check_texture_size,
+    cubic_weights,
+    enlarges,
+    resized,
+    work_size,
+)
 
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
-
-THUMBNAIL_PX = 1024  # shorter side of what --fast-statistics takes its moments from
-# Peak bytes for each fp32 number of the widest full-resolution layer, by `scripts/benchmark.py
-# streaming`: of a band, and of a whole image in `Stylizer.stylize`.
-BAND_COPIES, WHOLE_COPIES = 10.5, 5
-MIN_BAND_PX, MAX_BAND_PX = 16, 512
-RESERVE = 130 * 2**20  # for decoding, encoding and weights
-
-
-@dataclass
-class Plan:
-    """How a picture is painted within a budget."""
-
-    band_px: int
-    in_memory: bool
-
-
-def whole_bytes(network: TransformerNet, height: int, width: int) -> int:
-    """About what `Stylizer.stylize` takes for an image at its peak."""
-    channels = network.conv_in.conv.out_channels
-    return height * width * (4 * channels * WHOLE_COPIES + 40)
-
-
-def make_plan(
-    network: TransformerNet, shape: tuple[int, int, int], itemsize: int, memory_bytes: int
-) -> Plan:
-    """Band height and place of the features.
-
-    Args:
-        network: Its channels say what a row takes.
-        shape: (H, W, C) of the photo.
-        itemsize: Bytes of one of its numbers.
-        memory_bytes: What may be taken beyond what the process has.
-
-    Raises:
-        FstError: Not even a narrow band fits.
-    """
-    height, width, channels = shape
-    last = network.down2.conv.out_channels
-    stored = height * width * (3 * 4 * last // STRIDE**2 + 3 * 4 + 2 * channels * itemsize)
-    row = width * network.conv_in.conv.out_channels * 4 * BAND_COPIES
-    in_memory = stored + 64 * row + RESERVE <= memory_bytes
-    left = memory_bytes - RESERVE - (stored if in_memory else 0)
-    band_px = min(MAX_BAND_PX, left // row // STRIDE * STRIDE)
-    if band_px < MIN_BAND_PX:
-        least = RESERVE + MIN_BAND_PX * row + resident_bytes()
-        raise FstError(
-            f"a picture {width} px wide needs at least --max-memory "
-            f"{math.ceil(least / 2**20)}M: give more, or shrink it with --size"
-        )
-    return Plan(int(band_px), in_memory)
 
 
 def stylize_file(
@@ -109,6 +60,7 @@ def stylize_file(
     max_memory_bytes: int | None = None,
     fast_statistics: bool = False,
     band_px: int | None = None,
+    numbered: bool = False,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Path:
     """Paint a file of any size into another.
@@ -130,9 +82,11 @@ def stylize_file(
         overwrite: Replace an existing file.
         max_memory_bytes: Resident memory of the process that it may come to; half of what is free
             by default.
-        fast_statistics: Take means and variances from a copy of 1024 px a side: one pass instead
-            of many, near the exact result but not equal to it.
-        band_px: Height of the bands instead of what the memory allows.
+        fast_statistics: Take means and variances from a copy of at most a megapixel: one pass
+            instead of many, near the exact result but not equal to it. Pictures of less than four
+            times as many pixels are painted exactly all the same.
+        band_px: Height of the bands instead of what the memory allows, a multiple of 4.
+        numbered: Where `output` is taken when the painting is done, number a new name.
         progress: Told now and then which share of the work is done, 0 to 1.
 
     Returns:
@@ -140,44 +94,66 @@ def stylize_file(
 
     Raises:
         FstError: As `Stylizer.stylize` and `fst.images.save`; memory or temporary room is short.
+        ValueError: `band_px` is no multiple of 4.
     """
-    images.check_target(output, bits)
+    weights = stylizer.style_weights(style, texture)
+    check_strength(strength)
+    if texture_size is not None:
+        check_texture_size(texture_size)
     if keep_colors is not None:
         check_keep_colors(keep_colors)
-    weights = stylizer.style_weights(style, texture)
+    if band_px is not None and (band_px < STRIDE or band_px % STRIDE):
+        raise ValueError(f"band_px {band_px}: expected a multiple of {STRIDE}")
     stores: list[RowStore] = []
     try:
         strips = images.load_strips(photo, shorter_side_px)
-        _check_size(photo, strips.shape)
-        itemsize = max(np.dtype(strips.dtype).itemsize, bits // 8)
-        left = memory_left(max_memory_bytes, stylizer.device)
-        plan = make_plan(stylizer.network, strips.shape, itemsize, left)
+        _check_picture(photo, strips.shape, texture_size)
+        images.check_target(output, bits, max(strips.shape[:2]))
+        images.check_free(output, overwrite or numbered)
+        plan = _plan(stylizer, photo, strips, bits, max_memory_bytes)
         plan.band_px = band_px or plan.band_px
         painter = _Painter(stylizer, strips, plan, stores)
-        painter.choose(weights, masks or {}, strength)
+        painter.choose(weights, masks or {}, where, strength)
         painter.paint(fast_statistics, progress)
         if texture_size is not None:
             painter.resize_texture(texture_size)
-        painter.finish(strength, where, keep_colors, bits)
+        painter.finish(strength, keep_colors, bits)
         release_freed_memory()  # bands are done; encoding maps the output
-        return images.save_levels(painter.levels(), output, overwrite=overwrite)
+        path = images.unused_path(output) if numbered and not overwrite else output
+        return images.save_levels(painter.levels(), path, overwrite=overwrite)
     finally:
         for store in stores:
             store.close()
 
 
-def _check_size(photo: str | Path, shape: tuple[int, int, int]) -> None:
-    if min(shape[:2]) < MIN_SIZE_PX:
-        reason = f"{shape[1]}x{shape[0]} px is below {MIN_SIZE_PX} px a side"
-        name = images.printable(photo)
+def _plan(
+    stylizer: "Stylizer",
+    photo: str | Path,
+    strips: images.Strips,
+    bits: int,
+    max_memory_bytes: int | None,
+) -> Plan:
+    release_freed_memory()  # what earlier paintings have taken is not in use
+    left = memory_left(max_memory_bytes, stylizer.device)
+    itemsize = max(np.dtype(strips.dtype).itemsize, bits // 8)
+    try:
+        return make_plan(stylizer.network, strips.shape, itemsize, left)
+    except FstError as error:
+        raise images.ImageError(f"{images.printable(photo)}: {error}") from None
+
+
+def _check_picture(
+    photo: str | Path, shape: tuple[int, int, int], texture_size: float | None
+) -> None:
+    size, name = shape[:2], images.printable(photo)
+    if min(size) < MIN_SIZE_PX:
+        reason = f"{size[1]}x{size[0]} px is below {MIN_SIZE_PX} px a side"
         raise images.ImageError(f"cannot read {name}: {reason}; give a larger picture", reason)
-
-
-def memory_left(max_memory_bytes: int | None, device: torch.device) -> int:
-    """What may still be taken: up to the limit, or of what is free half."""
-    if max_memory_bytes is not None:
-        return max(0, max_memory_bytes - resident_bytes())
-    return min(available_bytes(torch.device("cpu")), available_bytes(device)) // 2
+    if texture_size is not None and enlarges(size, texture_size):
+        raise images.ImageError(
+            f"{name}: texture size {texture_size:g} enlarges {size[1]}x{size[0]} px, which is not "
+            "done in bands: give a larger texture size, or more --max-memory"
+        )
 
 
 class _Painter:
@@ -189,28 +165,31 @@ class _Painter:
         self.stylizer, self.plan, self.stores = stylizer, plan, stores
         self.height, self.width, self.channels = strips.shape
         self.photo = self._store(strips.shape, strips.dtype)
-        fill = _MeanColor()
-        low = 0
+        visible, low = VisibleMeans((self.height, self.width)), 0
         for strip in strips.strips:
             self.photo.write(low, strip)
-            fill.add(strip)
+            if self.channels == 4:
+                visible.add(image_rows(strip)[0])
             low += len(strip)
-        self.source = PhotoRows(self.photo, stylizer.device, fill.color())
+        hidden = visible.continued() if self.channels == 4 else None
+        self.source = PhotoRows(self.photo, stylizer.device, hidden)
         self.painting: Rows | None = None
         self.detail: Tensor | None = None  # what texture size adds, (3, h, W)
         self.out: RowStore | None = None
 
-    def choose(self, weights: Tensor, masks: Mapping, strength: float) -> None:
-        """Settle the styles."""
+    def choose(self, weights: Tensor, masks: Mapping, where: Any, strength: float) -> None:
+        """Settle the styles and their places."""
         chosen = [weights, *(self.stylizer.style_weights(style) for style in masks)]
         size = (self.height, self.width)
-        places = [_compact(place(mask, size)) for mask in masks.values()]
+        places = [mask_rows(mask, size) for mask in masks.values()]
         self.look = Look([exaggerated(w, strength) for w in chosen], places)
+        self.where = None if where is None else mask_rows(where, size)
 
     @torch.inference_mode()
     def paint(self, fast: bool, progress: Callable[[float], None]) -> None:
         """Pass the layers; afterwards rows of the painting can be had."""
         network, done = self.stylizer.network, 0
+        fast = fast and self.height * self.width >= FAST_FROM * self.plan.thumbnail_pixels
         of_all = (forward_work if fast else planned_work)(network, self.height, self.width)
 
         def work(count: int) -> None:
@@ -235,11 +214,6 @@ class _Painter:
         work = work_size(size, texture_size)
         if work == size:
             return
-        if min(work) > min(size):
-            raise FstError(
-                f"texture size {texture_size:g} enlarges a picture of {self.width}x{self.height} "
-                "px: that is not done in bands; give more --max-memory"
-            )
         small = self._shrunk(self.content, work).clamp(0, 1)
         large_forms = self.stylizer._paint(small, self._small_weights(work)).clamp(0, 1)
         detail = large_forms - self._shrunk(self.native, work)
@@ -247,12 +221,9 @@ class _Painter:
         self.upward = cubic_weights(work[0], self.height)  # (H, h)
 
     @torch.inference_mode()
-    def finish(
-        self, strength: float, where: Tensor | str | Path | None, how: str | None, bits: int
-    ) -> None:
+    def finish(self, strength: float, how: str | None, bits: int) -> None:
         """Colours, strength and alpha; the output's rows are stored."""
         size = (self.height, self.width)
-        mask = None if where is None else _compact(place(where, size))
         match = self._color_match() if how == "histogram" else None
         self.out = self._store((*size, self.channels), np.uint16 if bits == 16 else np.uint8)
         white = np.iinfo(self.out.dtype).max
@@ -262,8 +233,10 @@ class _Painter:
                 painting = match.apply(painting)
             elif how is not None:
                 painting = keep_colors(painting, photo, how)
-            share = None if mask is None else mask_rows(mask, low, high)
+            share = None if self.where is None else self.where.rows(low, high)[0]
             rows = mixed(photo, painting, strength, share).clamp(0, 1)
+            if not rows.isfinite().all():
+                raise FstError("the painting holds NaN or infinite values; try --precision fp32")
             levels = rows.mul(white).round_().permute(1, 2, 0).numpy().astype(self.out.dtype)
             if self.channels == 4:
                 alpha = self.photo.read(low, high)[..., 3:].astype(np.float64)
@@ -303,8 +276,9 @@ class _Painter:
         return small
 
     def _thumbnail(self) -> Tensor:
-        scale = min(1.0, THUMBNAIL_PX / min(self.height, self.width))
-        size = tuple(max(MIN_SIZE_PX, round(scale * s)) for s in (self.height, self.width))
+        pixels = self.height * self.width
+        scale = min(1.0, (self.plan.thumbnail_pixels / pixels) ** 0.5)
+        size = tuple(max(MIN_SIZE_PX, int(scale * s)) for s in (self.height, self.width))
         small = self._shrunk(self.content, size).clamp(0, 1)[None].to(self.stylizer.device)
         return small.contiguous(memory_format=torch.channels_last)
 
@@ -312,9 +286,10 @@ class _Painter:
         """Style weights by place, (1, S, *size), or (1, S) without masks."""
         layers = []
         for style, mask in zip(self.look.weights[1:], self.look.masks, strict=True):
-            whole = mask_rows(mask, 0, self.height)[None, None]
-            small = F.interpolate(whole, size, mode="bilinear", antialias=True)
-            layers.append((style[None], small[0, 0]))
+            small = self._shrunk(
+                lambda low, high, m=mask: m.rows(low, high).expand(3, -1, -1), size
+            )
+            layers.append((style[None], small[0].clamp(0, 1)))
         return layered(self.look.weights[:1], layers)
 
     def _color_match(self) -> ColorMatch:
@@ -327,31 +302,3 @@ class _Painter:
     def _store(self, shape: tuple[int, int, int], dtype: type) -> RowStore:
         self.stores.append(RowStore(shape, dtype, in_memory=self.plan.in_memory))
         return self.stores[-1]
-
-
-class _MeanColor:
-    """The mean colour of what is visible."""
-
-    def __init__(self) -> None:
-        self.total, self.weight, self.white, self.has_alpha = np.zeros(3), 0.0, 255, False
-
-    def add(self, strip: np.ndarray) -> None:
-        self.white, self.has_alpha = np.iinfo(strip.dtype).max, strip.shape[2] == 4
-        if self.has_alpha:
-            alpha = strip[..., 3].astype(np.float64)
-            self.total += np.einsum("hwc,hw->c", strip[..., :3], alpha)
-            self.weight += alpha.sum()
-
-    def color(self) -> Tensor | None:
-        """(3,) in [0, 1]; white where nothing is visible, None of an opaque picture."""
-        if not self.has_alpha:
-            return None
-        visible = self.total / self.weight / self.white if self.weight else np.ones(3)
-        return torch.tensor(visible, dtype=torch.float32)
-
-
-def _compact(mask: Tensor) -> np.ndarray:
-    """A mask of `place` without loss in a byte a pixel, or less."""
-    if mask.min() == mask.max():  # not softened: any value, but the same everywhere
-        return np.broadcast_to(mask[:1, :1].numpy(), tuple(mask.shape))
-    return (mask * 255).round().to(torch.uint8).numpy()

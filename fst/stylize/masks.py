@@ -10,7 +10,9 @@ from torch import Tensor
 
 from fst import images
 from fst.errors import FstError
+from fst.stylize.enlarged import Enlarged, shrink_factor
 
+MOST_PX = 1024  # shorter side at which a mask is kept
 SOFT_SHARE = 0.01  # of the shorter side: standard deviation of the border's blur
 
 
@@ -24,11 +26,17 @@ def read_mask(file: str | Path) -> Tensor:
 
 
 def place(mask: Tensor | str | Path, size: tuple[int, int]) -> Tensor:
-    """A mask as shares (H, W) in [0, 1] with soft borders.
+    """A mask as shares (H, W) in [0, 1] with soft borders; as `mask_rows`, all rows."""
+    return mask_rows(mask, size).rows(0, size[0])[0]
+
+
+def mask_rows(mask: Tensor | str | Path, size: tuple[int, int]) -> Enlarged:
+    """A mask as shares in [0, 1] with soft borders, (1, H, W), by rows.
 
     Args:
         mask: (h, w) in [0, 1], or a picture file, see `read_mask`.
-        size: (H, W) of the image it is for; a mask of another size is scaled to it.
+        size: (H, W) of the image it is for; a mask of another size is scaled to it. Of images
+            above 1024 px a side it is kept smaller: its borders are soft.
 
     Raises:
         FstError: The file cannot be read, or the tensor is not (h, w) in [0, 1].
@@ -37,8 +45,10 @@ def place(mask: Tensor | str | Path, size: tuple[int, int]) -> Tensor:
         mask = read_mask(mask)
     if mask.dim() != 2 or not mask.numel() or not ((mask >= 0) & (mask <= 1)).all():
         raise FstError(f"a mask of shape {tuple(mask.shape)}: expected (H, W) in [0, 1]")
-    shares = F.interpolate(mask[None, None].float(), size, mode="bilinear", antialias=True)
-    return soften(shares[0, 0].clamp(0, 1))
+    factor = shrink_factor(size, MOST_PX)
+    small = tuple(-(-side // factor) for side in size)
+    shares = F.interpolate(mask[None, None].float(), small, mode="bilinear", antialias=True)
+    return Enlarged(soften(shares[0, 0].clamp(0, 1))[None], factor, size)
 
 
 def soften(mask: Tensor) -> Tensor:

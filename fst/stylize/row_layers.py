@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fst.networks.transformer import STRIDE, ConditionedConv, UpsampleConv
+from fst.stylize.enlarged import Enlarged
 from fst.stylize.row_store import RowStore
 
 Work = Callable[[int], None]  # told the multiplications of each convolution
@@ -33,13 +34,15 @@ class Rows(Protocol):
 class PhotoRows:
     """A stored photo in [0, 1], its sides reflected up to multiples of `STRIDE`."""
 
-    def __init__(self, store: RowStore, device: torch.device, hidden: Tensor | None = None) -> None:
+    def __init__(
+        self, store: RowStore, device: torch.device, hidden: Enlarged | None = None
+    ) -> None:
         """Take a photo.
 
         Args:
             store: (H, W, 3), or with alpha (H, W, 4), of whole numbers, white being the largest.
             device: Where to give rows.
-            hidden: Colour (3,) to show where alpha is 0.
+            hidden: Colours (3, H, W) to show where alpha is 0.
         """
         self.store, self.device, self.hidden = store, device, hidden
         self.size = store.shape[:2]
@@ -53,7 +56,8 @@ class PhotoRows:
         levels = self.store.read(first, last + 1)[index - first]
         x = image_rows(levels)
         if x.shape[1] == 4:
-            x = torch.where(x[:, 3:] > 0, x[:, :3], self.hidden[:, None, None])
+            hidden = self.hidden.rows(first, last + 1)[:, index - first]
+            x = torch.where(x[:, 3:] > 0, x[:, :3], hidden)
         x = x.to(self.device, memory_format=torch.channels_last)
         return F.pad(x, (0, self.width - width, 0, 0), mode="reflect")
 

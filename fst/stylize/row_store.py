@@ -1,9 +1,9 @@
 """Large images and features by their rows, in memory or in a temporary file."""
 
+import errno
 import os
 import shutil
 import tempfile
-from pathlib import Path
 
 import numpy as np
 
@@ -70,21 +70,44 @@ class RowStore:
             self._file.close()
 
 
-def _file_of(size: int):
-    folder = Path(tempfile.gettempdir())
-    if size > shutil.disk_usage(folder).free:
-        raise _no_room(folder, size)
-    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+def check_room(size: int) -> None:
+    """Refuse to begin what needs more bytes of temporary files than there is room.
+
+    Raises:
+        FstError: Names the folder.
+    """
     try:
-        if hasattr(os, "posix_fallocate"):  # now, rather than failing in an hour
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise _unusable(error) from None
+    if size > free:
+        raise _no_room(folder, size)
+
+
+def _file_of(size: int):
+    try:
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+    except OSError as error:
+        raise _unusable(error) from None
+    try:
+        if hasattr(os, "posix_fallocate"):  # now, rather than failing on the way
             os.posix_fallocate(file.fileno(), 0, size)
-    except OSError:
-        file.close()
-        raise _no_room(folder, size) from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            file.close()
+            raise _no_room(tempfile.gettempdir(), size) from None
     return file
 
 
-def _no_room(folder: Path, size: int) -> FstError:
+def _unusable(error: OSError) -> FstError:
+    return FstError(
+        f"temporary files cannot be made ({error.strerror or error}): set TMPDIR to a folder that "
+        "can be written, or give more --max-memory"
+    )
+
+
+def _no_room(folder: str, size: int) -> FstError:
     return FstError(
         f"{folder}: no room for {readable_bytes(size)} of temporary files: set TMPDIR to a folder "
         "on a larger disk, or give more --max-memory"

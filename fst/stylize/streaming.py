@@ -18,6 +18,7 @@ from torch import Tensor
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.statistics import Moments
 from fst.networks.transformer import STRIDE, ResidualBlock, TransformerNet
+from fst.stylize.enlarged import Enlarged
 from fst.stylize.row_layers import (
     ConvRows,
     NormRows,
@@ -39,12 +40,12 @@ _TIMES = {"conv_in": 3, "down1": 2, "down2": 1, "blocks": 1, "up1": 3, "up2": 2,
 class Look:
     """Which styles are where: style weights, each with its share of every place."""
 
-    def __init__(self, weights: Sequence[Tensor], masks: Sequence[np.ndarray] = ()) -> None:
+    def __init__(self, weights: Sequence[Tensor], masks: Sequence[Enlarged] = ()) -> None:
         """Take one style for the whole image, or several, each over those before it.
 
         Args:
             weights: K of (1, S).
-            masks: Where the second and later ones are, K - 1 of (H, W): fp32 in [0, 1] or uint8.
+            masks: Where the second and later ones are, K - 1 of (1, H, W).
         """
         self.weights, self.masks = torch.cat(list(weights)), list(masks)
 
@@ -70,12 +71,12 @@ class Look:
 
     def _places(self, low: int, high: int, step: int) -> Tensor:
         """The maps for rows of a layer, scaled to it as the network scales maps of weights."""
-        height, width = self.masks[0].shape
+        height, width = self.masks[0].size
         # One row more on either side: the filter of antialiasing reaches so far.
         first = max(0, low - 1) * step
         last = min((high + 1) * step, height + -height % STRIDE)
         index = np.minimum(np.arange(first, last), height - 1)
-        masks = [mask_rows(mask, index[0], index[-1] + 1) for mask in self.masks]
+        masks = [mask.rows(index[0], index[-1] + 1)[0] for mask in self.masks]
         left, shares = torch.ones(index[-1] + 1 - index[0], width), []
         for mask in reversed(masks):
             shares.append(left * mask)
@@ -86,12 +87,6 @@ class Look:
             size = tuple(side // step for side in places.shape[-2:])
             places = F.interpolate(places, size, mode="bilinear", antialias=True)
         return places[0, :, low - first // step :][:, : high - low]
-
-
-def mask_rows(mask: np.ndarray, low: int, high: int) -> Tensor:
-    """Rows of a mask (H, W), fp32 in [0, 1] or uint8, as fp32 in [0, 1]."""
-    rows = torch.from_numpy(mask[low:high].astype(np.float32))
-    return rows.div_(255) if mask.dtype == np.uint8 else rows
 
 
 def bands(height: int, band_px: int) -> Iterator[tuple[int, int]]:
@@ -224,7 +219,9 @@ class ThumbnailStreamer(Streamer):
         return x
 
     def _last(self, source: Rows) -> Rows:
-        return self._normed(source, self.network.conv_out.norm, 1)
+        into = self._store(source, 3)
+        self._pass(source, into=into)
+        return self._normed(into, self.network.conv_out.norm, 1)
 
     def _normed(
         self,

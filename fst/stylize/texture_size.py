@@ -60,6 +60,11 @@ def work_size(size: tuple[int, int], texture_size: float) -> tuple[int, int]:
     return round(size[0] * scale), round(size[1] * scale)
 
 
+def enlarges(size: tuple[int, int], texture_size: float) -> bool:
+    """Whether strokes of this size ask for a larger painting than the picture, (H, W), is."""
+    return min(work_size(size, texture_size)) > min(size)
+
+
 def cubic_weights(size_in: int, size_out: int) -> Tensor:
     """What `resized` does along one side, as a matrix (size_out, size_in).
 
@@ -67,9 +72,13 @@ def cubic_weights(size_in: int, size_out: int) -> Tensor:
     stretched to the larger of the two pixels (as `F.interpolate` with antialias).
     """
     scale = size_in / size_out
-    stretch = max(1.0, scale)
     centres = (torch.arange(size_out, dtype=torch.double) + 0.5) * scale
     places = torch.arange(size_in, dtype=torch.double) + 0.5
+    # Some rows at a time: the fp64 in between is several times as large.
+    return torch.cat([_cubic(places, some, max(1.0, scale)) for some in centres.split(64)])
+
+
+def _cubic(places: Tensor, centres: Tensor, stretch: float) -> Tensor:
     x = (places[None] - centres[:, None]).abs() / stretch
     near = ((1.5 * x - 2.5) * x) * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2

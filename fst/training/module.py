@@ -26,9 +26,9 @@ from fst.stylize.style_model import describe
 from fst.training.keeping import Keeper
 
 TERMS = ("total", "content", "style", "tv", "grid", "kept")  # logged as train/...
-# Where styles are added and the trunk learns too: weight of the kept styles' mean squared drift, and
-# relative rate of the convolutions. At full rate, and with kept rows learning, the kept styles had a
-# fifth more style distance afterwards, at weights of 100 and 1000 alike.
+# Where styles are added and the trunk learns too: weight of the kept styles' mean squared drift,
+# and relative rate of the convolutions. At full rate, and with kept rows learning, the kept styles
+# had a fifth more style distance afterwards, at weights of 100 and 1000 alike.
 KEPT_WEIGHT, TUNED_RATE = 1000.0, 0.2
 WARMUP_STEPS = 50  # Adam's first steps at full rate throw the output layer into saturation
 
