@@ -39,9 +39,9 @@ def goes_in_bands(stylizer: "Stylizer", photo: Path, args: argparse.Namespace, b
 
 
 def _is_fast(height: int, width: int) -> bool:
-    from fst.stylize.memory_plan import FAST_FROM, THUMBNAIL_PIXELS
+    from fst.stylize.memory_plan import FAST_FROM, SAMPLE_PIXELS
 
-    return height * width >= FAST_FROM * THUMBNAIL_PIXELS
+    return height * width >= FAST_FROM * SAMPLE_PIXELS
 
 
 def paint_in_bands(
@@ -61,7 +61,7 @@ def paint_in_bands(
     from fst.stylize.large import stylize_file
 
     fast = args.fast_statistics and _is_fast(*shape_of(photo, args.size))
-    how = "means and variances of a small copy" if fast else "exact"
+    how = "means and variances of parts of it" if fast else "exact"
     tell(PROGRAM, f"{photo}: in bands of rows ({how})")
     with _percent_bar() as bar:
 

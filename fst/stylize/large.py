@@ -18,13 +18,13 @@ from fst.networks.transformer import MIN_SIZE_PX, STRIDE
 from fst.stylize.alpha import VisibleMeans
 from fst.stylize.colors import ColorMatch, ColorMoments, check_keep_colors, keep_colors
 from fst.stylize.masks import layered, mask_rows
-from fst.stylize.memory_plan import FAST_FROM, Plan, make_plan, memory_left
+from fst.stylize.memory_plan import FAST_FROM, SAMPLE_PX, Plan, make_plan, memory_left
 from fst.stylize.row_layers import PhotoRows, Rows, image_rows
 from fst.stylize.row_store import RowStore
 from fst.stylize.streaming import (
     Look,
+    SampleStreamer,
     Streamer,
-    ThumbnailStreamer,
     bands,
     forward_work,
     planned_work,
@@ -82,9 +82,9 @@ def stylize_file(
         overwrite: Replace an existing file.
         max_memory_bytes: Resident memory of the process that it may come to; half of what is free
             by default.
-        fast_statistics: Take means and variances from a copy of at most a megapixel: one pass
-            instead of many, near the exact result but not equal to it. Pictures of less than four
-            times as many pixels are painted exactly all the same.
+        fast_statistics: Take means and variances from squares of the photo, a megapixel in all:
+            one pass instead of many, near the exact result but not equal to it. Pictures of less
+            than four times as many pixels are painted exactly all the same.
         band_px: Height of the bands instead of what the memory allows, a multiple of 4.
         numbered: Where `output` is taken when the painting is done, number a new name.
         progress: Told now and then which share of the work is done, 0 to 1.
@@ -189,7 +189,7 @@ class _Painter:
     def paint(self, fast: bool, progress: Callable[[float], None]) -> None:
         """Pass the layers; afterwards rows of the painting can be had."""
         network, done = self.stylizer.network, 0
-        fast = fast and self.height * self.width >= FAST_FROM * self.plan.thumbnail_pixels
+        fast = fast and self.height * self.width >= FAST_FROM * self.plan.sample_pixels
         of_all = (forward_work if fast else planned_work)(network, self.height, self.width)
 
         def work(count: int) -> None:
@@ -200,9 +200,10 @@ class _Painter:
         options = {"in_memory": self.plan.in_memory, "work": work, "stores": self.stores}
         options["bf16"] = self.stylizer.precision == "bf16"
         if fast:
-            options["thumbnail"] = self._thumbnail()
-            options["thumbnail_weights"] = self._small_weights(options["thumbnail"].shape[2:])
-        streamer = (ThumbnailStreamer if fast else Streamer)(
+            sample = self._sample(self.content)[None].to(self.stylizer.device)
+            options["sample"] = sample.contiguous(memory_format=torch.channels_last)
+            options["sample_weights"] = self._weights_by(self._sample)
+        streamer = (SampleStreamer if fast else Streamer)(
             network, self.look, self.plan.band_px, **options
         )
         self.painting = streamer.paint(self.source)
@@ -215,7 +216,9 @@ class _Painter:
         if work == size:
             return
         small = self._shrunk(self.content, work).clamp(0, 1)
-        large_forms = self.stylizer._paint(small, self._small_weights(work)).clamp(0, 1)
+        large_forms = self.stylizer._paint(
+            small, self._weights_by(lambda rows: self._shrunk(rows, work))
+        ).clamp(0, 1)
         detail = large_forms - self._shrunk(self.native, work)
         self.detail = resized(detail, (work[0], self.width))
         self.upward = cubic_weights(work[0], self.height)  # (H, h)
@@ -275,20 +278,27 @@ class _Painter:
             small += torch.einsum("oi,ciw->cow", weights[:, low:high], narrow)
         return small
 
-    def _thumbnail(self) -> Tensor:
-        pixels = self.height * self.width
-        scale = min(1.0, (self.plan.thumbnail_pixels / pixels) ** 0.5)
-        size = tuple(max(MIN_SIZE_PX, int(scale * s)) for s in (self.height, self.width))
-        small = self._shrunk(self.content, size).clamp(0, 1)[None].to(self.stylizer.device)
-        return small.contiguous(memory_format=torch.channels_last)
+    def _sample(self, rows: Callable[[int, int], Tensor]) -> Tensor:
+        """Evenly spread squares of an image given by its rows, side by side, (C, h, w)."""
+        side = min(SAMPLE_PX, self.height, self.width) // STRIDE * STRIDE
+        count = max(1, self.plan.sample_pixels // side**2)
+        down = max(1, round((count * self.height / self.width) ** 0.5))
+        down = min(self.height // side, count, down)
+        across = min(self.width // side, count // down)
+        tops, lefts = (
+            [round(i * (length - side) / max(1, number - 1)) for i in range(number)]
+            for length, number in ((self.height, down), (self.width, across))
+        )
+        strips = (rows(top, top + side) for top in tops)
+        return torch.cat(
+            [torch.cat([x[:, :, n : n + side] for n in lefts], dim=2) for x in strips], dim=1
+        )
 
-    def _small_weights(self, size: tuple[int, int]) -> Tensor:
-        """Style weights by place, (1, S, *size), or (1, S) without masks."""
+    def _weights_by(self, shrink: Callable[[Callable[[int, int], Tensor]], Tensor]) -> Tensor:
+        """Style weights by place, (1, S, h, w) of what `shrink` makes; (1, S) without masks."""
         layers = []
         for style, mask in zip(self.look.weights[1:], self.look.masks, strict=True):
-            small = self._shrunk(
-                lambda low, high, m=mask: m.rows(low, high).expand(3, -1, -1), size
-            )
+            small = shrink(lambda low, high, m=mask: m.rows(low, high).expand(3, -1, -1))
             layers.append((style[None], small[0].clamp(0, 1)))
         return layered(self.look.weights[:1], layers)
 

@@ -10,7 +10,9 @@ from fst.memory import available_bytes, resident_bytes
 from fst.networks.transformer import STRIDE, TransformerNet
 from fst.stylize.row_store import check_room
 
-THUMBNAIL_PIXELS = 2**20  # at most, of what --fast-statistics takes its moments from
+# What --fast-statistics takes its moments from: squares of this side, so many pixels at most.
+# (Looked at beside it: a small copy of the whole, after which strokes came out pale and soft.)
+SAMPLE_PX, SAMPLE_PIXELS = 128, 2**20
 FAST_FROM = 4  # times as many pixels: below, a painting in bands is as cheap with its own moments
 # Peak bytes for each fp32 number of the widest full-resolution layer, by `scripts/benchmark.py
 # streaming`: of a band, and of a whole image in `Stylizer.stylize`.
@@ -25,7 +27,7 @@ class Plan:
 
     band_px: int
     in_memory: bool
-    thumbnail_pixels: int = THUMBNAIL_PIXELS
+    sample_pixels: int = SAMPLE_PIXELS
 
 
 def whole_bytes(network: TransformerNet, height: int, width: int) -> int:
@@ -67,8 +69,8 @@ def make_plan(
         )
     if not in_memory:
         check_room(stored)
-    thumbnail_pixels = int(left // _bytes_of_pixel(network))
-    return Plan(int(band_px), in_memory, min(THUMBNAIL_PIXELS, thumbnail_pixels))
+    sample_pixels = int(left // _bytes_of_pixel(network))
+    return Plan(int(band_px), in_memory, min(SAMPLE_PIXELS, sample_pixels))
 
 
 def memory_left(max_memory_bytes: int | None, device: torch.device) -> int:

@@ -204,13 +204,13 @@ class Streamer:
         return StoredRows(self.stores[-1], self.device)
 
 
-class ThumbnailStreamer(Streamer):
-    """Paints in one pass, with the moments of a small copy of the photo: near, not exact."""
+class SampleStreamer(Streamer):
+    """Paints in one pass, with the moments of parts of the photo: near, not exact."""
 
-    def __init__(self, *args, thumbnail: Tensor, thumbnail_weights: Tensor, **options) -> None:
-        """Take what `Streamer` takes, and the small copy with its style weights."""
+    def __init__(self, *args, sample: Tensor, sample_weights: Tensor, **options) -> None:
+        """Take what `Streamer` takes, and parts of the photo with their style weights."""
         super().__init__(*args, **options)
-        self.moments = thumbnail_moments(self.network, thumbnail, thumbnail_weights)
+        self.moments = sample_moments(self.network, sample, sample_weights)
 
     def _trunk(self, source: Rows) -> Rows:
         x = ReluRows(self._normed(source, self.network.down2.norm, 4))
@@ -236,7 +236,7 @@ class ThumbnailStreamer(Streamer):
 class _BlockRows:
     """A residual block whose moments are known; its input is computed once for both branches."""
 
-    def __init__(self, source: Rows, block: ResidualBlock, streamer: ThumbnailStreamer) -> None:
+    def __init__(self, source: Rows, block: ResidualBlock, streamer: SampleStreamer) -> None:
         self.source, self.block, self.streamer = source, block, streamer
         self.height, self.width = source.height, source.width
 
@@ -250,14 +250,14 @@ class _BlockRows:
         return SumRows(x, branch).rows(low, high)
 
 
-def thumbnail_moments(
-    network: TransformerNet, thumbnail: Tensor, weights: Tensor
+def sample_moments(
+    network: TransformerNet, sample: Tensor, weights: Tensor
 ) -> dict[ConditionalInstanceNorm2d, Moments]:
-    """The moments that each layer's features have in a small copy of a photo.
+    """The moments that each layer's features have in parts of a photo.
 
     Args:
         network: In eval mode.
-        thumbnail: (1, 3, h, w) in [0, 1].
+        sample: (1, 3, h, w) in [0, 1].
         weights: (1, S), or (1, S, h, w).
     """
     moments: dict[ConditionalInstanceNorm2d, Moments] = {}
@@ -269,7 +269,7 @@ def thumbnail_moments(
     norms = [m for m in network.modules() if isinstance(m, ConditionalInstanceNorm2d)]
     hooks = [norm.register_forward_pre_hook(note) for norm in norms]
     try:
-        network(thumbnail, weights)
+        network(sample, weights)
     finally:
         for hook in hooks:
             hook.remove()
