@@ -774,3 +774,10 @@ def test_a_wrong_texture_is_a_usage_error(run, texture, capsys):
     with pytest.raises(SystemExit) as stop:
         run(f"--texture={texture}")
     assert stop.value.code == 2 and "from 0 to 1" in capsys.readouterr().err
+
+
+def test_the_shipped_gallery_goes_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(infer_model, "GALLERY", _save_model(tmp_path / "g.safetensors", ["g"]))
+    _save_photo("p.png")
+    assert infer.main(["p.png", "--model", "gallery", "--device", "cpu"]) == 0
+    assert Path("p_g.png").is_file()

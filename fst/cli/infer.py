@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--all-styles", action="store_true", help="paint in every style of the model")
     add_controls(parser)
     add("--list-styles", action="store_true", help="show id, name and number of pictures; stop")
-    add("--model", metavar="FILE", help="a .safetensors style model or a .ckpt (newest run)")
+    add("--model", metavar="FILE", help="a style model, a .ckpt, or gallery (newest run)")
     add("-o", "--output", metavar="PATH", help="folder, or file for one picture (this folder)")
     add("--overwrite", action="store_true", help="replace files instead of numbering new ones")
     add("--size", type=_size_px, metavar="PX", help="shrink shorter sides to at most PX pixels")

@@ -15,13 +15,14 @@ PROGRAM = "fst-infer"
 
 
 def open_model(model: str | None, device: str, precision: str, wanted: list) -> "Stylizer":
-    """The model named, or the newest that has all the styles wanted, the gallery being the last."""
+    """The model named, the shipped one as "gallery"; else the newest that has all styles wanted."""
     from fst.allocator import keep_freed_memory
     from fst.stylize.stylizer import Stylizer
 
     keep_freed_memory()
     if model is not None:
-        return Stylizer(model, device, precision)
+        is_shipped = model == "gallery" and not os.path.exists(model)
+        return Stylizer(GALLERY if is_shipped else model, device, precision)
     newest = None
     for path in [*_newest_models(Path("checkpoints")), *[GALLERY] * GALLERY.is_file()]:
         try:
