@@ -231,7 +231,7 @@ def check_target(path: str | Path, bits: int = 8, longer_side_px: int = 0) -> No
     if Path(path).suffix.lower() not in FORMATS:
         known = " ".join(FORMATS)
         raise FstError(f"cannot write {printable(path)}: its suffix must be one of {known}")
-    check_bits(path, bits)
+    _check_bits(path, bits)
     most_px = SIDE_LIMITS_PX.get(FORMATS[Path(path).suffix.lower()], longer_side_px)
     if longer_side_px > most_px:
         raise FstError(
@@ -260,7 +260,7 @@ def check_free(path: str | Path, taken_is_fine: bool) -> None:
         raise FstError(f"cannot write {printable(path)}: its folder is read-only; name another")
 
 
-def check_bits(path: str | Path, bits: int) -> None:
+def _check_bits(path: str | Path, bits: int) -> None:
     """Refuse a depth that the format of a file to write has not.
 
     Raises:

@@ -5,7 +5,7 @@ python scripts/paint_controls.py --model fst/assets/gallery.safetensors -o docs/
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -51,6 +51,17 @@ def row_of(photo: Tensor, paintings: dict[str, Tensor], columns: int = 0) -> Ten
     return images.to_tensor(sheet(cells, columns or len(cells)))
 
 
+def varied(
+    stylizer: Stylizer, photo: Tensor, style: str, control: str, values: Sequence[float]
+) -> Tensor:
+    """The photo, and its paintings at values of one control."""
+    paintings = {
+        f"{control} {value:g}": stylizer.stylize(photo, style, **{control: value})
+        for value in values
+    }
+    return row_of(photo, paintings, 3)
+
+
 def blends(stylizer: Stylizer, photos: dict[str, Tensor]) -> Tensor:
     """A square of blends between four styles."""
     styles = ["wave", "udnie", "the_scream", "signac"]
@@ -59,12 +70,9 @@ def blends(stylizer: Stylizer, photos: dict[str, Tensor]) -> Tensor:
 
 def strengths(stylizer: Stylizer, photos: dict[str, Tensor]) -> Tensor:
     """From the photo to beyond the painting."""
-    photo = photos["landscape"]
-    paintings = {
-        f"strength {strength:g}": stylizer.stylize(photo, "the_scream", strength=strength)
-        for strength in (0.25, 0.5, 0.75, 1, 1.5)
-    }
-    return row_of(photo, paintings, 3)
+    return varied(
+        stylizer, photos["landscape"], "the_scream", "strength", (0.25, 0.5, 0.75, 1, 1.5)
+    )
 
 
 def masks(stylizer: Stylizer, photos: dict[str, Tensor]) -> Tensor:
@@ -91,12 +99,7 @@ def colors(stylizer: Stylizer, photos: dict[str, Tensor]) -> Tensor:
 
 def texture_sizes(stylizer: Stylizer, photos: dict[str, Tensor]) -> Tensor:
     """Strokes from half to three times the size."""
-    photo = photos["landscape"]
-    paintings = {
-        f"texture size {size:g}": stylizer.stylize(photo, "signac", texture_size=size)
-        for size in (0.5, 1, 1.5, 2, 3)
-    }
-    return row_of(photo, paintings, 3)
+    return varied(stylizer, photos["landscape"], "signac", "texture_size", (0.5, 1, 1.5, 2, 3))
 
 
 def alpha(stylizer: Stylizer, photos: dict[str, Tensor]) -> Tensor:

@@ -117,7 +117,7 @@ def fast_plan(pixels):
 def test_fast_statistics_are_near(stylizer, tmp_path, monkeypatch):
     photo = write_photo(tmp_path, 128, 256)
     assert difference(stylizer, photo, fast_statistics=True) < 1e-4  # a small picture: exact
-    monkeypatch.setattr(large, "FAST_FROM", 1)
+    monkeypatch.setattr(memory_plan, "FAST_FROM", 0)
     monkeypatch.setattr(large, "make_plan", fast_plan(128 * 256))  # the squares are all of it
     for options in ({}, {"masks": {"a": SKY}}, {"keep_colors": "histogram"}):
         assert difference(stylizer, photo, fast_statistics=True, **options) < 1e-3
@@ -127,7 +127,7 @@ def test_fast_statistics_are_near(stylizer, tmp_path, monkeypatch):
 
 def test_fast_statistics_pass_the_layers_once(stylizer, tmp_path, monkeypatch):
     photo, flops = write_photo(tmp_path, 512, 500), []
-    monkeypatch.setattr(large, "FAST_FROM", 1)
+    monkeypatch.setattr(memory_plan, "FAST_FROM", 0)
     for fast in (False, True):
         monkeypatch.setattr(large, "make_plan", lambda *_: Plan(512, True, 64))
         with FlopCounterMode(display=False) as counter:

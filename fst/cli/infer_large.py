@@ -30,18 +30,12 @@ def goes_in_bands(stylizer: "Stylizer", photo: Path, args: argparse.Namespace, b
     if args.blend_grid:  # its cells are small
         return False
     from fst.images import shape_of
-    from fst.stylize.memory_plan import whole_bytes
+    from fst.stylize.memory_plan import fast_pays_off, whole_bytes
 
     height, width = shape_of(photo, args.size)
-    if args.fast_statistics and _is_fast(height, width):
+    if args.fast_statistics and fast_pays_off(height, width):
         return True
     return whole_bytes(stylizer.network, height, width) > budget
-
-
-def _is_fast(height: int, width: int) -> bool:
-    from fst.stylize.memory_plan import FAST_FROM, SAMPLE_PIXELS
-
-    return height * width >= FAST_FROM * SAMPLE_PIXELS
 
 
 def paint_in_bands(
@@ -59,8 +53,9 @@ def paint_in_bands(
     """
     from fst.images import shape_of
     from fst.stylize.large import stylize_file
+    from fst.stylize.memory_plan import fast_pays_off
 
-    fast = args.fast_statistics and _is_fast(*shape_of(photo, args.size))
+    fast = args.fast_statistics and fast_pays_off(*shape_of(photo, args.size))
     how = "means and variances of parts of it" if fast else "exact"
     tell(PROGRAM, f"{photo}: in bands of rows ({how})")
     with _percent_bar() as bar:

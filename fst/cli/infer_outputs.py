@@ -29,7 +29,7 @@ def check_output(
     Raises:
         FstError: It is of the wrong kind, exists, or is an input.
     """
-    from fst.images import check_bits
+    from fst.images import check_target
 
     if not output or os.path.isdir(output):
         return
@@ -41,7 +41,7 @@ def check_output(
         raise FstError(
             f"-o {output} is one file, but {count} pictures are to be written; name a folder"
         )
-    check_bits(output, bits)
+    check_target(output, bits)
     if identity(Path(output)) in {identity(photo) for photo in photos} - {None}:
         raise FstError(_clash(Path(output)))
     if os.path.lexists(output) and not overwrite:

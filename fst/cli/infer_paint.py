@@ -87,12 +87,13 @@ class _Painter:
     def read(self, photo: Path) -> "Tensor | None":
         """The picture, or None where it is too large to be painted whole."""
         from fst import images
+        from fst.stylize.large import check_size
 
         with _memory_told(photo):
             if goes_in_bands(self.stylizer, photo, self.args, self.budget):
                 return None
             content = images.load_full(photo, self.args.size)
-        _check_size(photo, content)
+        check_size(photo, tuple(content.shape[1:]))
         return content
 
     def paint(self, photo: Path, targets: list[tuple[int, Path]], reading: Future) -> None:
@@ -151,15 +152,6 @@ def _blend_grid(
 
     options = {key: value for key, value in options.items() if key != "texture"}
     return blend_grid(stylizer, content, args.blend_grid, cell_px=args.size or CELL_PX, **options)
-
-
-def _check_size(photo: Path, content: "Tensor") -> None:
-    from fst.images import ImageError
-
-    height, width = content.shape[1:]
-    if min(height, width) < MIN_SIZE_PX:
-        reason = f"{width}x{height} px is below {MIN_SIZE_PX} px a side"
-        raise ImageError(f"cannot read {photo}: {reason}; give a larger picture", reason)
 
 
 @contextmanager

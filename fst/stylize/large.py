@@ -18,7 +18,7 @@ from fst.networks.transformer import MIN_SIZE_PX, STRIDE
 from fst.stylize.alpha import VisibleMeans
 from fst.stylize.colors import ColorMatch, ColorMoments, check_keep_colors, keep_colors
 from fst.stylize.masks import layered, mask_rows
-from fst.stylize.memory_plan import FAST_FROM, SAMPLE_PX, Plan, make_plan, memory_left
+from fst.stylize.memory_plan import SAMPLE_PX, Plan, fast_pays_off, make_plan, memory_left
 from fst.stylize.row_layers import PhotoRows, Rows, image_rows
 from fst.stylize.row_store import RowStore
 from fst.stylize.streaming import (
@@ -107,7 +107,8 @@ def stylize_file(
     stores: list[RowStore] = []
     try:
         strips = images.load_strips(photo, shorter_side_px)
-        _check_picture(photo, strips.shape, texture_size)
+        check_size(photo, strips.shape[:2])
+        _check_texture_size(photo, strips.shape[:2], texture_size)
         images.check_target(output, bits, max(strips.shape[:2]))
         images.check_free(output, overwrite or numbered)
         plan = _plan(stylizer, photo, strips, bits, max_memory_bytes)
@@ -142,17 +143,26 @@ def _plan(
         raise images.ImageError(f"{images.printable(photo)}: {error}") from None
 
 
-def _check_picture(
-    photo: str | Path, shape: tuple[int, int, int], texture_size: float | None
-) -> None:
-    size, name = shape[:2], images.printable(photo)
+def check_size(photo: str | Path, size: tuple[int, int]) -> None:
+    """Refuse a picture, (H, W), that the network cannot paint.
+
+    Raises:
+        ImageError: Names it.
+    """
     if min(size) < MIN_SIZE_PX:
         reason = f"{size[1]}x{size[0]} px is below {MIN_SIZE_PX} px a side"
+        name = images.printable(photo)
         raise images.ImageError(f"cannot read {name}: {reason}; give a larger picture", reason)
+
+
+def _check_texture_size(
+    photo: str | Path, size: tuple[int, int], texture_size: float | None
+) -> None:
     if texture_size is not None and enlarges(size, texture_size):
         raise images.ImageError(
-            f"{name}: texture size {texture_size:g} enlarges {size[1]}x{size[0]} px, which is not "
-            "done in bands: give a larger texture size, or more --max-memory"
+            f"{images.printable(photo)}: texture size {texture_size:g} enlarges "
+            f"{size[1]}x{size[0]} px, which is not done in bands: give a larger texture size, or "
+            "more --max-memory"
         )
 
 
@@ -189,7 +199,7 @@ class _Painter:
     def paint(self, fast: bool, progress: Callable[[float], None]) -> None:
         """Pass the layers; afterwards rows of the painting can be had."""
         network, done = self.stylizer.network, 0
-        fast = fast and self.height * self.width >= FAST_FROM * self.plan.sample_pixels
+        fast = fast and fast_pays_off(self.height, self.width)
         of_all = (forward_work if fast else planned_work)(network, self.height, self.width)
 
         def work(count: int) -> None:

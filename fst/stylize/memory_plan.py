@@ -14,8 +14,8 @@ from fst.stylize.row_store import check_room
 # (Looked at beside it: a small copy of the whole, after which strokes came out pale and soft.)
 SAMPLE_PX, SAMPLE_PIXELS = 128, 2**20
 FAST_FROM = 4  # times as many pixels: below, a painting in bands is as cheap with its own moments
-# Peak bytes for each fp32 number of the widest full-resolution layer, by `scripts/benchmark.py
-# streaming`: of a band, and of a whole image in `Stylizer.stylize`.
+# Peak bytes for each fp32 number of the widest full-resolution layer, of a band and of a whole
+# image; bounds, held against `scripts/benchmark.py streaming` and `memory`.
 BAND_COPIES, WHOLE_COPIES = 10.5, 5
 MIN_BAND_PX, MAX_BAND_PX = 16, 512
 RESERVE = 130 * 2**20  # for decoding, encoding and weights
@@ -38,6 +38,11 @@ def whole_bytes(network: TransformerNet, height: int, width: int) -> int:
 
 def _bytes_of_pixel(network: TransformerNet) -> int:
     return 4 * network.conv_in.conv.out_channels * WHOLE_COPIES + 40
+
+
+def fast_pays_off(height: int, width: int) -> bool:
+    """Whether an image is so large that moments of parts of it spare work."""
+    return height * width >= FAST_FROM * SAMPLE_PIXELS
 
 
 def make_plan(
