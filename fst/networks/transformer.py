@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fst.networks.conditional import ConditionalInstanceNorm2d
+from fst.networks.winograd import Conv3x3
 
 MIN_SIZE_PX = 16  # below this the quarter-resolution trunk is too small to reflect
 STRIDE = 4  # two halvings: sizes are padded up to a multiple of this and cropped back
@@ -103,7 +104,10 @@ class ConditionedConv(nn.Module):
     def __init__(self, num_styles: int, c_in: int, c_out: int, kernel_size: int, stride: int = 1):
         super().__init__()
         # No bias: the norm that follows removes any constant.
-        self.conv = nn.Conv2d(c_in, c_out, kernel_size, stride, bias=False)
+        if (kernel_size, stride) == (3, 1):
+            self.conv = Conv3x3(c_in, c_out, bias=False)
+        else:
+            self.conv = nn.Conv2d(c_in, c_out, kernel_size, stride, bias=False)
         self.norm = ConditionalInstanceNorm2d(num_styles, c_out)
         self.padding = (kernel_size // 2,) * 4
 

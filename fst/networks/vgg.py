@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fst.errors import FstError
+from fst.networks.winograd import Conv3x3
 from fst.shipped import VGG19_LITE
 
 # Convolutions per stage of the two topologies (Simonyan & Zisserman 2015, table 1, D and E).
@@ -203,7 +204,7 @@ def _frozen_conv(
         raise FstError(f"{name} has no bias that fits its weight of shape {tuple(weight.shape)}")
     if not (weight.isfinite().all() and bias.isfinite().all()):
         raise FstError(f"{name} holds NaN or infinite weights: get the file again")
-    conv = nn.Conv2d(channels_in, len(weight), 3, padding=1, padding_mode=padding)
+    conv = Conv3x3(channels_in, len(weight), padding=1, padding_mode=padding)
     conv.weight.data.copy_(weight)
     conv.bias.data.copy_(bias)
     return conv
