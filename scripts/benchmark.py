@@ -6,6 +6,7 @@
     python scripts/benchmark.py memory
     python scripts/benchmark.py gatys --judge vgg19
     python scripts/benchmark.py layers
+    python scripts/benchmark.py profile
     python scripts/benchmark.py streaming --megapixels 100 --limit 2
     python scripts/benchmark.py growth
     python scripts/benchmark.py all --json benchmark.json
@@ -32,6 +33,7 @@ import torch
 from benchmark_growth import run_growth
 from benchmark_networks import infer_cases, layer_cases, loss_cases, train_cases
 from benchmark_processes import run_memory, run_peak, run_startup
+from benchmark_profile import run_profile
 from benchmark_timing import (
     Rows,
     against_first,
@@ -89,7 +91,7 @@ def run_infer(args: argparse.Namespace) -> Rows:
     """Paintings at equal weights, and by how much they differ."""
     rows: Rows = []
     for size_px in args.sizes:
-        cases = infer_cases(args.width, size_px)
+        cases = infer_cases(args.width, size_px, args.compile)
         # As they are run: fst-infer keeps freed memory, the baseline's script does not.
         timed = {n: partial(with_allocator, run, n != "baseline") for n, run in cases.items()}
         timed["baseline, freed memory kept"] = partial(with_allocator, cases["baseline"], True)
@@ -118,6 +120,7 @@ COMMANDS = {
     "train": run_train,
     "loss": run_loss,
     "layers": run_layers,
+    "profile": run_profile,
     "infer": run_infer,
     "streaming": benchmark_streaming.run_streaming,
     "growth": run_growth,
@@ -151,6 +154,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--batch-size", type=positive, default=4, metavar="N", help="of training")
     add("--repeats", type=positive, metavar="N", help="runs of which the median is taken")
     add("--threads", type=positive, metavar="N", help="of torch (its own choice)")
+    add("--compile", action="store_true", help="paint with torch.compile, too (minutes)")
     add("--json", type=Path, metavar="FILE", help="write the figures here too")
     benchmark_gatys.add_arguments(add)
     benchmark_streaming.add_arguments(add)
@@ -183,7 +187,7 @@ def side(text: str) -> int:
 
 # Without --repeats and --sizes. 512 and 1024 px for memory: below, the weights weigh most.
 REPEATS = {"train": 10, "loss": 10, "layers": 10, "infer": 10, "streaming": 3, "growth": 10}
-REPEATS |= {"gatys": 0, "startup": 5, "memory": 3}
+REPEATS |= {"profile": 3, "gatys": 0, "startup": 5, "memory": 3}
 SIZES = {"infer": [256, 512, 1024], "memory": [512, 1024]}
 
 

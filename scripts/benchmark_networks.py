@@ -246,8 +246,10 @@ def layer_cases(size_px: int) -> list[dict[str, Case]]:
 # ---- one painting ------------------------------------------------------------------------------
 
 
-def infer_cases(width: float, size_px: int) -> dict[str, Callable[[], Tensor]]:
-    """Paintings of one photo at equal weights: baseline, fst, fst in bf16."""
+def infer_cases(
+    width: float, size_px: int, compiled: bool = False
+) -> dict[str, Callable[[], Tensor]]:
+    """Paintings of one photo at equal weights: baseline, fst, in bf16 where there is, compiled."""
     torch.manual_seed(0)
     network = TransformerNet(1, width).eval().requires_grad_(False)
     for name, parameter in network.named_parameters():
@@ -258,13 +260,18 @@ def infer_cases(width: float, size_px: int) -> dict[str, Callable[[], Tensor]]:
     network.to(memory_format=torch.channels_last)
     photo = torch.rand(1, 3, size_px, size_px)
 
-    def ours(bf16: bool) -> Tensor:
+    def ours(bf16: bool = False, painter: Callable = network) -> Tensor:
         batch = photo.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            return network(batch, network.one_hot(torch.tensor([0])))[0].contiguous()
+            return painter(batch, network.one_hot(torch.tensor([0])))[0].contiguous()
 
     def theirs() -> Tensor:
         with torch.no_grad():
             return baseline(photo)[0]
 
-    return {"baseline": theirs, "fst": partial(ours, False), "fst, bf16": partial(ours, True)}
+    cases = {"baseline": theirs, "fst": ours}
+    if best_precision("cpu") == "bf16-mixed":
+        cases["fst, bf16"] = partial(ours, bf16=True)
+    if compiled:
+        cases["fst, torch.compile"] = partial(ours, painter=torch.compile(network))
+    return cases
