@@ -143,7 +143,6 @@ def test_tensorboard_serves_settings_and_hyperparameters(server):
     assert {"held_out/style", "held_out/content"} <= metrics
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 def test_tensorboard_shows_the_run_in_a_browser(server, tmp_path):
     shot = tmp_path / "tensorboard.png"

@@ -217,7 +217,6 @@ def test_a_folder_that_takes_no_temporary_files_is_one_line(tmp_path, monkeypatc
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.slow
 def test_a_limit_that_binds_is_kept(stylizer, tmp_path):
     photo = write_photo(tmp_path, 1200, 1800)
     model = save_style_model(tmp_path / "m.safetensors", stylizer.network, stylizer.metadata)
