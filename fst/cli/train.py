@@ -4,21 +4,19 @@
 begins, and hands over to pytorch-lightning.
 """
 
-import logging
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
 from fst.cli.train_start import (
-    announcement,
     begin,
     beginning,
     check_names,
     check_resume,
+    check_strategy,
     kept_styles,
 )
 from fst.errors import FstError
@@ -80,23 +78,13 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
 
 
 def train(settings: Any, module, data, trainer, saver) -> None:
-    """Fit, measure the last state if the run did not, write the model, and say what to do next."""
-    from fst.allocator import keep_freed_memory
-    from fst.training.review import write_hyperparameters
+    """Fit; the callbacks do the rest."""
+    from fst.cli.train_report import announce
 
-    keep_freed_memory()
     if trainer.is_global_zero:
-        _announce(settings, module, data, trainer)
+        announce(settings, module, data, trainer)
         settings.save(saver.folder)
     trainer.fit(module, datamodule=data, ckpt_path=settings.resume)
-    if trainer.interrupted:
-        return
-    if module.measured_step != trainer.global_step:
-        trainer.validate(module, datamodule=data, verbose=False)
-    if trainer.is_global_zero:
-        saver.save_model(module)
-        write_hyperparameters(trainer, module)
-        _conclude(saver.folder, module, data)
 
 
 def _styles(settings: Any) -> list:
@@ -214,6 +202,7 @@ def _module(settings: Any, styles: list, kept: list[dict[str, Any]]):
         kept_styles=kept,
         tune_trunk=settings.tune_trunk,
         **beginning(settings),
+        scale_lr=settings.scale_lr,
         seed=settings.seed,
     )
 
@@ -223,15 +212,19 @@ def _trainer(settings: Any, trainer_settings: dict[str, Any], folder: Path) -> t
     from pytorch_lightning.callbacks import LearningRateMonitor
     from pytorch_lightning.loggers import TensorBoardLogger
 
+    from fst.cli.train_report import RunEnds, quieten
     from fst.precision import best_precision
     from fst.training.checkpoint import AtomicCheckpointIO, RunSaver
     from fst.training.review import ReviewGrid, RunLog, RunProgress
+    from fst.training.stopping import Stopping
 
-    _quieten()
+    quieten()
     saver = RunSaver(folder, settings.save_every or max(1, settings.steps // 20))
     given = {key: value for key, value in trainer_settings.items() if value is not None}
+    check_strategy(given.get("strategy"))
     review_every = settings.review_every or max(1, settings.steps // 10)
-    callbacks = [RunLog(), ReviewGrid(), saver]
+    # In this order: the last review before the last save, a save that is due before a stop.
+    callbacks = [RunLog(), ReviewGrid(), RunEnds(folder), saver, Stopping()]
     if given.get("logger", True):
         callbacks.append(LearningRateMonitor())
     if given.get("enable_progress_bar", True):
@@ -266,58 +259,6 @@ def _as_list(value: Any) -> list:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _quieten() -> None:
-    """Leave out the parts of Lightning's talk that no user of this command can act on."""
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # The photos are in memory: worker processes would only cost.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*the `CombinedLoader` length.*")
-    # Lightning 2.6 with torch 2.13.
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
-    # It is: the sampler starts at the step of the checkpoint (fst/content/datamodule.py).
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-    # The distances are reduced over processes by the metrics themselves.
-    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
-    # Both log folders are made by this command.
-    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-
-
-def _announce(settings: Any, module, data, trainer) -> None:
-    names = ", ".join(style.name for style in module.styles)
-    if not settings.content:
-        print("no --content given: training on scenes drawn by the program")
-    if start := announcement(settings, module):
-        print(start)
-    print(
-        f"{len(module.styles)} styles ({names}), {len(data.photos)} photos and "
-        f"{len(data.held_out)} held out, {settings.steps} steps of {settings.batch_size} x "
-        f"{settings.size} px, {trainer.precision} on {trainer.strategy.root_device}"
-    )
-
-
-def _conclude(folder: Path, module, data) -> None:
-    from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME
-
-    if data.photos.bad_files:
-        print(data.photos.report())
-    if module.final_metrics:  # not with --trainer.limit_val_batches 0
-        print(f"\nheld-out distances   {'style':>8} {'content':>8}")
-    for style in module.styles if module.final_metrics else ():
-        style_distance = module.final_metrics[f"held_out_style/{style.name}"]
-        content_distance = module.final_metrics[f"held_out_content/{style.name}"]
-        print(f"  {style.name[:18]:18} {style_distance:8.3f} {content_distance:8.3f}")
-    if "held_out/drift" in module.final_metrics:
-        drift = module.final_metrics["held_out/drift"]
-        print(f"drift of the {module.first_id} earlier styles: {drift:.2f}/255 in the mean")
-    model = folder / MODEL_NAME
-    print(
-        f"\nwritten: {model} (style model), {folder / CHECKPOINT_NAME} (to resume)\n"
-        f"paint:   fst-infer PHOTO --model {model} --style {module.styles[0].name}\n"
-        f"review:  tensorboard --logdir {folder} --samples_per_plugin images=999"
-    )
 
 
 if __name__ == "__main__":

@@ -195,7 +195,7 @@ def _help() -> None:
         description="Train one network to paint in many styles.",
         epilog=EPILOG,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-            prog, max_help_position=30, width=96
+            prog, max_help_position=36, width=100
         ),
     )
     _add_arguments(parser)
@@ -244,6 +244,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--width", type=PositiveFloat, metavar="W", help="1: 32-64-128 channels (0.5)")
     add("--num-blocks", type=NonNegativeInt, metavar="N", help="residual blocks (5)")
     add("--lr", type=PositiveFloat, default=1e-3, metavar="R", help="Adam's peak rate (0.001)")
+    add("--scale-lr", action="store_true", help="times the root of the number of processes")
     add("--seed", type=NonNegativeInt, default=0, metavar="N", help="of weights and drawing (0)")
     add("-o", "--output", metavar="DIR", help="folder of the run (checkpoints/run-N)")
     add("--resume", metavar="CKPT", help="continue a run, with its settings")

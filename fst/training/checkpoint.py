@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Callback
 
 from fst.errors import FstError
 from fst.stylize.style_model import save_style_model, write_atomically
+from fst.training.stopping import Terminated
 
 CHECKPOINT_NAME, MODEL_NAME = "last.ckpt", "model.safetensors"
 
@@ -35,12 +36,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         write_atomically(path, buffer.getbuffer())
 
     def load_checkpoint(self, path, map_location=None, weights_only=None) -> dict[str, Any]:
-        """Read a checkpoint; pickled code in it is refused.
+        """Read a checkpoint, or what a spawned process hands back; pickled code is refused.
 
         Raises:
             FstError: The file is missing or broken.
         """
-        return read_checkpoint(path, map_location)
+        return _read(path, map_location)
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -49,18 +50,22 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     Raises:
         FstError: The file is missing, broken, or not written by fst-train.
     """
+    checkpoint = _read(path, map_location)
+    if not isinstance(checkpoint, Mapping) or "style_model" not in checkpoint:
+        raise FstError(f"{path}: a checkpoint, but not one of fst-train")
+    return dict(checkpoint)
+
+
+def _read(path: str | Path, map_location: Any) -> Any:
     if not Path(path).is_file():
         raise FstError(f"{path}: no such checkpoint; runs write {CHECKPOINT_NAME}")
     try:
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError:  # torch's own text advises to run whatever the file holds
         raise FstError(f"{path}: damaged, or holds more than tensors and plain values") from None
     except Exception as error:  # a damaged zip or pickle fails in many ways
         reason = " ".join(str(error).split())[:120]
         raise FstError(f"{path}: not a readable checkpoint ({reason})") from None
-    if not isinstance(checkpoint, Mapping) or "style_model" not in checkpoint:
-        raise FstError(f"{path}: a checkpoint, but not one of fst-train")
-    return dict(checkpoint)
 
 
 class RunSaver(Callback):
@@ -82,8 +87,9 @@ class RunSaver(Callback):
             self.save(trainer, module)
 
     def on_exception(self, trainer, module, exception: BaseException) -> None:
-        """Keep what an interrupted run has learned (Ctrl-C)."""
-        if isinstance(exception, KeyboardInterrupt) and trainer.global_step != self._saved_step:
+        """Keep what an interrupted run has learned (Ctrl-C, SIGTERM)."""
+        interrupted = isinstance(exception, KeyboardInterrupt | Terminated)
+        if interrupted and trainer.global_step != self._saved_step:
             # A batch under way has not been learned: the resumed run has to draw it again.
             progress = trainer.fit_loop.epoch_loop.batch_progress
             done = trainer.global_step * trainer.accumulate_grad_batches
@@ -92,9 +98,11 @@ class RunSaver(Callback):
             self.save(trainer, module)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Save the last step, if it was not."""
+        """Save the last step, or, if it was saved, the model with the figures of its review."""
         if trainer.global_step != self._saved_step:
             self.save(trainer, module)
+        elif trainer.is_global_zero:
+            self.save_model(module)
 
     def save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write both files as the run stands.
@@ -109,8 +117,8 @@ class RunSaver(Callback):
                 f"{bad[0]} is not finite after step {trainer.global_step}: resume from the last "
                 "checkpoint with a lower --lr"
             )
-        self._saved_step = trainer.global_step
         trainer.save_checkpoint(self.folder / CHECKPOINT_NAME)  # every process takes part
+        self._saved_step = trainer.global_step  # an interrupted save is made again
         if trainer.is_global_zero:
             self.save_model(module)
 
