@@ -140,7 +140,7 @@ class Recorder(RunSaver):
 
 def test_saves_fall_on_every_nth_step_and_on_the_last(tmp_path):
     saver = Recorder(tmp_path, 4)
-    trainer = type("Trainer", (), {"global_step": 0})()
+    trainer = type("Trainer", (), {"global_step": 0, "is_global_zero": False})()
     for batch in range(20):  # two batches a step
         trainer.global_step = (batch + 1) // 2
         if trainer.global_step:
