@@ -73,19 +73,19 @@ def test_two_machines_train_what_one_process_trains(machines, train_argv, tmp_pa
     assert [text.count("written:") for text in said] == [1, 0]
     argv = train_argv(tmp_path / "one" / "run", "--steps", 6, "--batch-size", 4)
     command = [sys.executable, str(SCRIPT), str(tmp_path / "one"), *argv]
-    subprocess.run(command, check=True, capture_output=True, timeout=240)
+    # One thread each: rounded otherwise, a value at the bend of a ReLU moves gradients by 1e-3.
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, capture_output=True, timeout=240, env=alone)
     first, second, whole = (
         torch.load(tmp_path / file)["gradients"]
         for file in ("two/seen-0.pt", "two/seen-1.pt", "one/seen-0.pt")
     )
-    worst = {"rows": 0.0, "kernels": 0.0}
-    for name, gradient in whole.items():
-        assert torch.equal(first[name], second[name])
-        error = ((first[name] - gradient).norm() / gradient.norm()).item()
-        kind = "rows" if "norm" in name else "kernels"
-        worst[kind] = max(worst[kind], error)
-    print(f"\ntwo machines against one process, largest relative error of a gradient: {worst}")
-    assert worst["rows"] < 1e-6 and worst["kernels"] < 4e-6
+    # Relative to all gradients together: some are nothing but rounding.
+    apart = torch.cat([(first[name] - whole[name]).flatten() for name in whole]).norm()
+    error = (apart / torch.cat([whole[name].flatten() for name in whole]).norm()).item()
+    assert all(torch.equal(first[name], second[name]) for name in whole)
+    print(f"\ntwo machines against one process, relative error of the gradients: {error:.2g}")
+    assert error < 2e-6
 
 
 @pytest.mark.slow
