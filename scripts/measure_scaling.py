@@ -1,4 +1,4 @@
-"""Measure what docs/scaling.md calculates with, and print it as a Markdown table.
+"""Measure what docs/scaling.md calculates with, calculate, and print both as Markdown tables.
 
     python scripts/measure_scaling.py
     python scripts/measure_scaling.py --photos photos/ --json scaling.json
@@ -10,6 +10,7 @@ thread each, the same batch in each; and photos a second that one reader decodes
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -21,10 +22,14 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from benchmark_networks import SHIPPED_WIDTH, module_step, random_loss_network
+from benchmark_timing import flops_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fst.content.photos import read_photo
+from fst.networks import winograd
 from fst.networks.transformer import TransformerNet
+from fst.networks.vgg import load_loss_network
 from fst.stylize.style_model import write_atomically
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +37,10 @@ STYLES = sorted((ROOT / "datasets" / "samples" / "styles").glob("*.jpg"))
 WIDTHS, NUM_STYLES = (0.5, 1.0), (16, 256)
 GRADIENT_BYTES = 4  # fp32, whatever precision the products have
 REPEATS = 21
+# Of a link, as its makers state them: bytes a second of one GPU, and seconds of one hop.
+LINKS = {8: (450e9, 5e-6), 64: (50e9, 10e-6), 512: (50e9, 10e-6)}  # NVLink; 400 Gb/s Infiniband
+STEP_MS = (5, 20, 100)
+FLAGS = 2  # words that a step exchanges beside: has any process been told to stop? (Lightning, fst)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,10 +52,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=40, metavar="N", help="of each training (40)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     args = parser.parse_args(argv)
-    figures = {**communicated(), **all_reduce_ms(), **throughput(args.steps), **read(args.photos)}
+    figures = {**communicated(), **arithmetic(), **read(args.photos), **all_reduce_ms()}
+    figures |= throughput(args.steps)
     print("| what | figure |\n|---|---:|")
     for name, value in figures.items():
         print(f"| {name} | {value:.4g} |")
+    print("\n| GPUs | MB | " + " | ".join(f"step of {ms} ms" for ms in STEP_MS) + " |")
+    print("|---:|---:|" + "---:|" * len(STEP_MS))
+    for width in WIDTHS:
+        size = gradient_bytes(width, NUM_STYLES[0])
+        for gpus in LINKS:
+            shares = [f"{efficiency(gpus, size, ms / 1e3):.1%}" for ms in STEP_MS]
+            print(f"| {gpus} | {size / 1e6:.2g} | {' | '.join(shares)} |")
     if args.json:
         write_atomically(args.json, f"{json.dumps(figures, indent=2)}\n".encode())
     return 0
@@ -65,6 +82,33 @@ def gradient_bytes(width: float, num_styles: int) -> int:
     """Bytes of the gradients of a network."""
     parameters = TransformerNet(num_styles, width).parameters()
     return GRADIENT_BYTES * sum(parameter.numel() for parameter in parameters)
+
+
+def arithmetic() -> dict[str, float]:
+    """GFLOP of a training step an image of 256 px, convolutions counted as their definition."""
+    options = argparse.Namespace(size=256, batch_size=1, width=1.0)
+    steps = {
+        "as shipped": lambda: module_step(
+            options, SHIPPED_WIDTH, load_loss_network("vgg19-lite"), None
+        ),
+        "width 1, VGG-16": lambda: module_step(
+            options, 1.0, random_loss_network("vgg16", "relu4_3"), "relu2_2"
+        ),
+    }
+    fewest, winograd.FEWEST_CHANNELS = winograd.FEWEST_CHANNELS, float("inf")
+    figures = {f"GFLOP an image, {name}": flops_of(make()) / 1e9 for name, make in steps.items()}
+    winograd.FEWEST_CHANNELS = fewest
+    return figures
+
+
+def efficiency(gpus: int, size: int, step_s: float) -> float:
+    """Expected share of a step that is work, nothing of the communication hidden behind it.
+
+    A double tree (Sanders et al. 2009) sends each byte twice and takes 2 log2(N) hops.
+    """
+    bandwidth, hop = LINKS[gpus]
+    hops = 2 * math.log2(gpus)
+    return step_s / (step_s + 2 * size / bandwidth + (1 + FLAGS) * hops * hop)
 
 
 def all_reduce_ms() -> dict[str, float]:

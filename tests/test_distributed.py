@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from fst.errors import FstError
+from fst.losses.perceptual import PerceptualLoss
+from fst.networks.transformer import TransformerNet
+from fst.networks.vgg import load_loss_network
 from fst.stylize.style_model import load_style_model
 from fst.training import processes
 from fst.training.rates import scaled_rate
@@ -138,8 +141,27 @@ def test_spawned_processes_train_the_same_model(pair, train_argv, tmp_path):
     assert about["styles"] == same["styles"]
 
 
+@pytest.mark.parametrize("statistic", ["gram", "meanstd", "sliced", "eigen top=10%"])
+def test_the_gradient_of_a_batch_is_the_mean_of_those_of_its_halves(loss_weights, statistic):
+    """In fp64, where rounding hides nothing."""
+    torch.manual_seed(0)
+    vgg, network = load_loss_network(loss_weights).double(), TransformerNet(2, 0.125, 1).double()
+    loss = PerceptualLoss(vgg, style_loss=statistic)
+    loss.set_styles([[torch.rand(3, 64, 64).double()] for _ in range(2)])
+    photos, styles = torch.rand(4, 3, 48, 48).double(), torch.tensor([0, 1, 1, 0])
+
+    def gradient(part):
+        weights = torch.eye(2).double()[styles[part]]
+        terms = loss(network(photos[part], weights), photos[part], styles[part])
+        parts = torch.autograd.grad(terms["total"], list(network.parameters()))
+        return torch.cat([g.flatten() for g in parts])
+
+    whole = gradient(slice(0, 4))
+    halves = (gradient(slice(0, 2)) + gradient(slice(2, 4))) / 2
+    assert (halves - whole).norm() / whole.norm() < 1e-12
+
+
 def test_draws_of_kept_styles_are_those_of_the_whole_batch(monkeypatch):
-    from fst.networks.transformer import TransformerNet
     from fst.training.keeping import Keeper
 
     keeper, photos = Keeper(5, 0.125, 1), torch.rand(4, 3, 16, 16)
