@@ -52,6 +52,15 @@ def any_process(flag: bool, device: torch.device) -> bool:
     return bool(flags.item())
 
 
+def all_equal(number: int, device: torch.device) -> bool:
+    """Whether `number` is the same in all processes; all have to ask at the same point."""
+    if not several():
+        return True
+    ends = torch.tensor([number, -number], device=device)
+    dist.all_reduce(ends, dist.ReduceOp.MAX)
+    return ends[0].item() == -ends[1].item()
+
+
 def watch_parent() -> None:
     """End this process when the one that started it is gone.
 

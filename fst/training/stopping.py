@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from fst.training.processes import any_process, several
+from fst.training.processes import all_equal, any_process, several
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM)
 
@@ -36,17 +36,22 @@ class Stopping(Callback):
 
     def __init__(self) -> None:
         self.signal: int | None = None  # that was received
-        self._updating = False
+        self._updating, self._in_step = False, True
         self._trainer: pl.Trainer | None = None
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Take over the signals from Lightning, which took them a moment ago."""
-        self._take_over(trainer)
+        self._trainer, self._updating = trainer, False
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in CAUGHT}
+        if trainer.received_sigterm:
+            self.signal = signal.SIGTERM
 
     def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """The same for a validation that stands alone."""
-        self._take_over(trainer)
+        """See whether the processes can agree on the way: not with unequal numbers of photos."""
+        batches = sum(trainer.num_val_batches)
+        self._in_step = all_equal(batches, trainer.strategy.root_device)
 
     def on_before_optimizer_step(self, trainer, module, optimizer) -> None:
         """From here to the end of the batch the weights may be half updated."""
@@ -64,7 +69,8 @@ class Stopping(Callback):
 
     def on_validation_batch_end(self, trainer, module, *_: Any, **__: Any) -> None:
         """Reviews take long: stop within them, too."""
-        self._stop_if_told(trainer)
+        if self._in_step:
+            self._stop_if_told(trainer)
 
     def on_exception(self, trainer, module, exception: BaseException) -> None:
         """Nothing may cut off the saving that follows."""
@@ -75,15 +81,6 @@ class Stopping(Callback):
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
-
-    def _take_over(self, trainer: pl.Trainer) -> None:
-        self._trainer = trainer
-        if self._before or threading.current_thread() is not threading.main_thread():
-            return
-        self._updating = False
-        self._before = {number: signal.signal(number, self._note) for number in CAUGHT}
-        if trainer.received_sigterm:
-            self.signal = signal.SIGTERM
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         again, self.signal = self.signal is not None, number

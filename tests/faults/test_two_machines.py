@@ -104,6 +104,26 @@ def test_a_machine_that_is_cut_off_ends_the_run_on_the_other(machines, train_arg
     assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] > 0
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("ip") is None, reason="needs the ip command")
+def test_machines_with_different_photos_train_to_the_end(
+    machines, train_argv, photo_folder, tmp_path
+):
+    """Twelve photos on one, five on the other: neither runs out, neither waits."""
+    few = tmp_path / "few"
+    few.mkdir()
+    for file in sorted(photo_folder.iterdir())[:5]:
+        shutil.copy(file, few)
+    argv = train_argv(tmp_path / "run", "--trainer.num_nodes", 2, "--trainer.devices", 1)
+    argv += ["--trainer.strategy", "ddp"]
+    argvs = [argv, [*argv, "--content", str(few)]]
+    nodes = [node(n, i, tmp_path, argvs[i], "29579") for i, n in enumerate(machines)]
+    said = [process.communicate(timeout=240)[0] for process in nodes]
+    assert [process.returncode for process in nodes] == [0, 0], said
+    records = [torch.load(tmp_path / f"seen-{rank}.pt") for rank in (0, 1)]
+    assert [len(record["batches"]) for record in records] == [12, 12]
+
+
 def wait_for(file, processes, seconds=120):
     """Wait until a file is there, the processes running."""
     deadline = time.monotonic() + seconds
