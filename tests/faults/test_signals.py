@@ -118,12 +118,13 @@ def test_a_process_that_had_no_signal_stops_with_the_others(callback, monkeypatc
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_sigterm_at_random_steps_stores_the_run(train_argv, tmp_path):
     """20 times: exit code 143 within 10 s, and the run goes on as if nothing had been."""
     draw, seconds, steps = random.Random(0), [], []
-    length = 400
+    length = 2000
     run = tmp_path / "run"
-    argv = train_argv(run, "--steps", length, "--save-every", length, "--review-every", 40)
+    argv = train_argv(run, "--steps", length, "--save-every", length, "--review-every", 200)
     for _ in range(20):
         process = start(tmp_path, argv)
         wait_until_trains(run, process)
@@ -139,7 +140,9 @@ def test_sigterm_at_random_steps_stores_the_run(train_argv, tmp_path):
     print(f"\n20 SIGTERMs: steps {steps}, at most {max(seconds):.1f} s until the end")
     assert steps == sorted(steps) and max(seconds) < 10
     ends = resumed(tmp_path, run, length)
-    whole = start(tmp_path, train_argv(tmp_path / "whole", "--steps", length, "--review-every", 40))
+    whole = start(
+        tmp_path, train_argv(tmp_path / "whole", "--steps", length, "--review-every", 200)
+    )
     assert whole.wait(timeout=200) == 0
     expected = torch.load(tmp_path / "whole" / "last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(ends[name], expected[name]) for name in expected)
