@@ -108,13 +108,41 @@ class Killed:
         self.orphans = set()
         self.counts = Counter()
 
-    def kill_after(self, seconds):
+    def start(self, **faults):
         last = self.folder / "last.ckpt"
         argv = ["--resume", last] if last.exists() else [*self.argv, "-o", self.folder]
         self.trace.write_text("")
-        pid = self.warm.start(argv, self.output, self.trace, self.variables)
-        time.sleep(seconds)
+        return self.warm.start(argv, self.output, self.trace, self.variables, **faults)
+
+    def wait_for(self, word):
+        began = time.monotonic()
+        while word not in self.trace.read_text():
+            assert time.monotonic() - began < 60, self.output.read_text()[-2000:]
+            time.sleep(0.005)
+        return time.monotonic() - began
+
+    def measure(self):
+        """Seconds to the first step and of the longest of three saves, in a run of its own."""
+        pid = self.start()
+        start_seconds = self.wait_for("begin")
+        self.wait_for(f"saved {3 * EVERY} ")
         os.kill(pid, signal.SIGKILL)
+        self.warm.wait(pid)
+        times = [float(w[2]) for w in read_trace(self.trace) if w[0].startswith("sav")]
+        shutil.rmtree(self.folder)
+        put_foreign(self.folder)
+        return start_seconds, max(b - a for a, b in zip(times[:6:2], times[1:6:2], strict=True))
+
+    def kill(self, when, delay, save=1):
+        """Kill it so long after its start, its first step, or the beginning of a save."""
+        if when == "save":
+            pid = self.start(die_in_save=(save, delay))
+        else:
+            pid = self.start()
+            if when == "step":
+                self.wait_for("begin")
+            time.sleep(delay)
+            os.kill(pid, signal.SIGKILL)
         assert self.warm.wait(pid) == -signal.SIGKILL, self.output.read_text()[-2000:]
         self.check()
 
@@ -153,18 +181,13 @@ class Killed:
 def kill_many(warm, folder, temporary, argv, kills, seed):
     run = Killed(warm, folder, temporary, argv)
     put_foreign(run.folder)
-    began = time.monotonic()
-    pid = warm.start([*argv, "-o", folder / "probe"], run.output, run.trace, run.variables)
-    while not run.trace.exists() or "saved" not in run.trace.read_text():
-        assert time.monotonic() - began < 60, run.output.read_text()[-2000:]
-        time.sleep(0.02)
-    start_seconds = time.monotonic() - began  # until the first save
-    os.kill(pid, signal.SIGKILL)
-    warm.wait(pid)
-    shutil.rmtree(folder / "probe")
-    delays = random.Random(seed)
-    for _ in range(kills):
-        run.kill_after(delays.uniform(0.3 * start_seconds, start_seconds + 0.6))
+    start_seconds, save_seconds = run.measure()
+    random_numbers = random.Random(seed)
+    longest = {"start": start_seconds, "step": 0.6, "save": 1.2 * save_seconds}
+    for number in range(kills):
+        when = ("start", "step", "save", "step")[number % 4]
+        delay = random_numbers.uniform(0, longest[when])
+        run.kill(when, delay, save=random_numbers.randint(1, 4))
     code = warm.run(["--resume", run.folder / "last.ckpt", "--steps", run.saved + 1], run.output,
                     run.trace, variables=run.variables)  # fmt: skip
     assert code == 0, run.output.read_text()[-2000:]

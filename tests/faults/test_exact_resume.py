@@ -26,14 +26,9 @@ def curves(folder):
     for path in sorted((folder / "tensorboard").glob("events*")):
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
-                if (
-                    value.metadata.plugin_data.plugin_name == "scalars"
-                    or not value.tensor.dtype == 7
-                ):
-                    number = make_ndarray(value.tensor)
-                    if number.ndim == 0 and number.dtype.kind == "f":
-                        key = value.tag, event.step
-                        found.setdefault(key, set()).add(number.tobytes())
+                number = make_ndarray(value.tensor)
+                if number.ndim == 0 and number.dtype.kind == "f":  # texts and pictures are others
+                    found.setdefault((value.tag, event.step), set()).add(number.tobytes())
     return {key: v for key, v in found.items() if not key[0].startswith(TIMED)}
 
 

@@ -6,15 +6,27 @@ JSON and answers each with a line.
 """
 
 import hashlib
+import importlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
+IMPORTS = (
+    "pytorch_lightning.loggers",
+    "torch.utils.tensorboard",
+    "fst.cli.train_arguments",
+    "fst.content.datamodule",
+    "fst.training.checkpoint",
+    "fst.training.module",
+    "fst.training.review",
+)
 
 
 class WarmProcess:
@@ -32,7 +44,7 @@ class WarmProcess:
         )
         assert self._ask({}) == "ready"
 
-    def start(self, argv, output, trace, variables=None, die_at=None, nan_at=None) -> int:
+    def start(self, argv, output, trace, variables=None, **faults) -> int:
         """Begin a run of fst-train; returns its process id.
 
         Args:
@@ -40,11 +52,12 @@ class WarmProcess:
             output: File that takes what it writes to stdout and stderr.
             trace: File to which each step and each save adds a line.
             variables: Added to the environment.
-            die_at: The run kills itself (SIGKILL) when it has done so many steps.
-            nan_at: The run's loss becomes NaN when it has done so many steps.
+            faults: die_at=N, the run kills itself (SIGKILL) when it has done N steps; nan_at=N, its
+                loss becomes NaN then; die_in_save=(N, S), it kills itself S seconds after the
+                beginning of its Nth save.
         """
         request = {"argv": [str(a) for a in argv], "output": str(output), "trace": str(trace)}
-        request |= {"variables": variables or {}, "die_at": die_at, "nan_at": nan_at}
+        request |= {"variables": variables or {}, "faults": faults}
         return int(self._ask(request))
 
     def wait(self, pid) -> int:
@@ -89,8 +102,9 @@ def read_trace(path) -> list[list[str]]:
     return [line.split() for line in Path(path).read_text().splitlines()]
 
 
-def _traced(write, die_at, nan_at) -> None:
+def _traced(write, die_at=None, nan_at=None, die_in_save=(0, 0.0)) -> None:
     """Make the run tell what it does, and fail where it should."""
+    saves = 0
     from fst.training.checkpoint import RunSaver
     from fst.training.module import StyleTransferModule
 
@@ -108,9 +122,13 @@ def _traced(write, die_at, nan_at) -> None:
         return genuine_step(self, (photos, style_index), batch_idx)
 
     def save(self, trainer, module):
-        write(f"saving {trainer.global_step}")
+        nonlocal saves
+        saves += 1
+        write(f"saving {trainer.global_step} {time.monotonic()}")
+        if saves == die_in_save[0]:
+            threading.Timer(die_in_save[1], os.kill, (os.getpid(), signal.SIGKILL)).start()
         genuine_save(self, trainer, module)
-        write(f"saved {trainer.global_step}")
+        write(f"saved {trainer.global_step} {time.monotonic()}")
 
     StyleTransferModule.training_step, RunSaver.save = training_step, save
 
@@ -123,24 +141,15 @@ def _child(request) -> int:
     trace = os.open(request["trace"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     from fst.cli.train import main
 
-    _traced(
-        lambda line: os.write(trace, f"{line}\n".encode()), request["die_at"], request["nan_at"]
-    )
+    _traced(lambda line: os.write(trace, f"{line}\n".encode()), **request["faults"])
     return main(request["argv"])
 
 
 def _serve() -> None:
-    # Everything that a run imports.
-    import pytorch_lightning.callbacks
-    import pytorch_lightning.loggers
+    # All that a run imports, though nothing of it is used here.
+    for name in IMPORTS:
+        importlib.import_module(name)
     import torch
-    import torch.utils.tensorboard  # noqa: F401
-
-    import fst.cli.train_arguments
-    import fst.content.datamodule
-    import fst.training.checkpoint
-    import fst.training.module
-    import fst.training.review  # noqa: F401
 
     torch.set_num_threads(1)
     for line in sys.stdin:
