@@ -40,7 +40,8 @@ REPEATS = 21
 # Of a link, as its makers state them: bytes a second of one GPU, and seconds of one hop.
 LINKS = {8: (450e9, 5e-6), 64: (50e9, 10e-6), 512: (50e9, 10e-6)}  # NVLink; 400 Gb/s Infiniband
 STEP_MS = (5, 20, 100)
-FLAGS = 2  # words that a step exchanges beside: has any process been told to stop? (Lightning, fst)
+# Words that a step exchanges beside: is a process told to stop (Lightning, fst), is all finite?
+FLAGS = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:

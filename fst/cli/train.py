@@ -6,6 +6,7 @@ begins, and hands over to pytorch-lightning.
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,24 @@ def main(argv: list[str] | None = None) -> int:
     except FstError as error:
         print(f"fst-train: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"fst-train: {_what_failed(error, run[-1].folder)}", file=sys.stderr)
+        return 1
     finally:
         os.environ.pop(FOLDER_VARIABLE, None)
     return 0
+
+
+def _what_failed(error: OSError, folder: Path) -> str:
+    """A file that could not be written; most often TensorBoard's, on a full disk."""
+    from fst.stylize.style_model import unwritable
+
+    earlier: BaseException = error
+    while earlier := earlier.__context__:
+        # Lightning closes TensorBoard's file after a save that failed, and fails at that again.
+        if isinstance(earlier, FstError):
+            return str(earlier)
+    return f"{error.filename or folder}: {unwritable(error)}"
 
 
 def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
@@ -82,6 +98,7 @@ def train(settings: Any, module, data, trainer, saver) -> None:
     from fst.cli.train_report import announce
 
     if trainer.is_global_zero:
+        saver.remove_orphans()
         announce(settings, module, data, trainer)
         settings.save(saver.folder)
     trainer.fit(module, datamodule=data, ckpt_path=settings.resume)
@@ -175,10 +192,14 @@ def _run_folder(settings: Any) -> Path:
 
 
 def _check_writable(folder: Path) -> None:
-    from fst.stylize.style_model import write_atomically
+    from fst.stylize.style_model import unwritable
 
-    write_atomically(folder / ".write_test", b"")
-    (folder / ".write_test").unlink()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # of every process its own
+            pass
+    except OSError as error:
+        raise FstError(f"-o {folder}: {unwritable(error)}") from None
 
 
 def _module(settings: Any, styles: list, kept: list[dict[str, Any]]):

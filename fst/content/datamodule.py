@@ -98,6 +98,13 @@ class ContentDataModule(pl.LightningDataModule):
             pin_memory=trainer.strategy.root_device.type == "cuda",
         )
 
+    def photo_names(self, batch: int) -> list[str]:
+        """Which photos a batch of this process is made of, for messages."""
+        trainer, size = self.trainer, self.batch_size
+        sampler = StepSampler(batch, batch + 1, size, trainer.global_rank, trainer.world_size)
+        training = TrainingImages(self.photos, self.size_px, self.num_styles, self.seed)
+        return [self.photos.name(training.photo(at)) for at in next(iter(sampler))]
+
     def val_dataloader(self) -> DataLoader:
         """The held-out photos, centre-cropped, one by one, the same for every process."""
         return DataLoader(CentreCrops(self.held_out, self.size_px), batch_size=1)
@@ -155,8 +162,7 @@ class TrainingImages(Dataset):
 
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
         """The training image at a position of the run."""
-        epoch, place = divmod(position, len(self.photos))
-        photo = self.photos[int(_shuffled(self.seed, 0, epoch, len(self.photos))[place])]
+        photo = self.photos[self.photo(position)]
         random = np.random.default_rng((self.seed, 1, position))
         top = random.integers(photo.shape[1] - self.size_px + 1)
         left = random.integers(photo.shape[2] - self.size_px + 1)
@@ -166,6 +172,11 @@ class TrainingImages(Dataset):
         # Each run of S positions holds every style once: balanced in all but the batch's ends.
         block, place = divmod(position, self.num_styles)
         return crop.clone(), int(_shuffled(self.seed, 2, block, self.num_styles)[place])
+
+    def photo(self, position: int) -> int:
+        """Which photo it is cut from."""
+        epoch, place = divmod(position, len(self.photos))
+        return int(_shuffled(self.seed, 0, epoch, len(self.photos))[place])
 
 
 @lru_cache(maxsize=4)

@@ -133,6 +133,11 @@ class PhotoFolder(Dataset):
                 return photo
         raise self._too_many_bad()
 
+    def name(self, index: int) -> str:
+        """File name of the photo of an index; of the next good one where its file is known bad."""
+        files = (*self.files[index:], *self.files[:index])
+        return next((path for path in files if path not in self.bad_files), files[0]).name
+
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the cache, which as one file handle per photo would break spawning."""
         return {**self.__dict__, "_cache": {}, "_cached_bytes": 0}

@@ -76,6 +76,10 @@ class Scenes(Dataset):
             raise IndexError(f"index {index} is out of range for {self.count} scenes")
         return self._draw(index % self.count) if self._cache is None else self._cache[index]
 
+    def name(self, index: int) -> str:
+        """What messages call a scene."""
+        return f"scene {index}"
+
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the cache: a spawned worker draws what it needs itself."""
         return {**self.__dict__, "_cache": None}

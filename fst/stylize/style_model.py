@@ -11,9 +11,11 @@ Layout: tensors under the names of `TransformerNet.state_dict()`, and one metada
 A Lightning checkpoint holds the same under "style_model" and is read too, weights only.
 """
 
+import errno
 import json
 import os
 import pickle
+import re
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -27,6 +29,7 @@ from fst.errors import FstError
 from fst.networks.transformer import TransformerNet
 
 FORMAT = 1
+ORPHAN_END = ".tmp"  # how the name ends of a file that is being written
 # Bounds on what a file may ask for before memory is taken for it.
 MAX_STYLES, MAX_WIDTH, MAX_BLOCKS = 100_000, 16.0, 64
 
@@ -82,7 +85,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # In the target's own folder: os.replace is atomic only within one file system.
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(ORPHAN_END, f".{path.name}.", path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
@@ -91,11 +94,51 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files for the owner alone
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
-        raise FstError(f"{path}: cannot write it ({error.strerror or error})") from None
+        raise FstError(f"{path}: {unwritable(error)}") from None
     finally:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def unwritable(error: OSError) -> str:
+    """Why a file cannot be written, and the way out."""
+    room = "make room or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return f"cannot write it ({error.strerror or error}): {room}name another folder"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the new name on the disk too: without it a power cut can bring the old file back."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot
+            raise
+    finally:
+        os.close(handle)
+
+
+def remove_orphans(folder: str | Path, names: Sequence[str]) -> list[Path]:
+    """Delete what writes of these files that were killed have left; nothing else.
+
+    Args:
+        folder: Where the files lie.
+        names: Of the files that `write_atomically` was writing.
+
+    Returns:
+        What was deleted.
+    """
+    starts = "|".join(re.escape(f".{name}.") for name in names)
+    orphan = re.compile(f"({starts})[a-z0-9_]{{8}}{re.escape(ORPHAN_END)}")  # as mkstemp names
+    found = [path for path in Path(folder).glob(".*") if orphan.fullmatch(path.name)]
+    found = [path for path in found if path.is_file() and not path.is_symlink()]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return found
 
 
 def load_style_model(path: str | Path) -> tuple[TransformerNet, dict[str, Any]]:

@@ -1,8 +1,10 @@
 """What a run leaves on disk, written so that a kill never costs more than the last interval."""
 
+import copy
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback
 
 from fst.errors import FstError
-from fst.stylize.style_model import save_style_model, write_atomically
+from fst.stylize.style_model import remove_orphans, save_style_model, write_atomically
 from fst.training.stopping import Terminated
 
 CHECKPOINT_NAME, MODEL_NAME = "last.ckpt", "model.safetensors"
+FILE_NAMES = (CHECKPOINT_NAME, MODEL_NAME, "config.yaml")  # of a run, written in one step
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -75,27 +78,33 @@ class RunSaver(Callback):
         self.folder, self.every_steps = Path(folder), every_steps
         self._saved_step = -1
 
+    def remove_orphans(self) -> None:
+        """Delete what a killed run has left half-written in the folder."""
+        remove_orphans(self.folder, FILE_NAMES)
+
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """A resumed run has its first step stored already."""
         self._saved_step = trainer.global_step
 
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        """Save when a step that is due has just been taken."""
+    def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
+        """Save when the last step was due.
+
+        Only here is a step over: its curves are written and its review is done, so that a resumed
+        run goes on with nothing left out.
+        """
         step = trainer.global_step
         # A step may take several batches; the file is written after the last of them.
         if step and step % self.every_steps == 0 and step != self._saved_step:
-            self.save(trainer, module)
+            with _at_the_end_of_a_step(trainer):
+                self.save(trainer, module)
 
     def on_exception(self, trainer, module, exception: BaseException) -> None:
         """Keep what an interrupted run has learned (Ctrl-C, SIGTERM)."""
         interrupted = isinstance(exception, KeyboardInterrupt | Terminated)
         if interrupted and trainer.global_step != self._saved_step:
             # A batch under way has not been learned: the resumed run has to draw it again.
-            progress = trainer.fit_loop.epoch_loop.batch_progress
-            done = trainer.global_step * trainer.accumulate_grad_batches
-            for counts in (progress.total, progress.current):
-                counts.ready = counts.started = counts.processed = counts.completed = done
-            self.save(trainer, module)
+            with _at_the_end_of_a_step(trainer):
+                self.save(trainer, module)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Save the last step, or, if it was saved, the model with the figures of its review."""
@@ -108,15 +117,12 @@ class RunSaver(Callback):
         """Write both files as the run stands.
 
         Raises:
-            FstError: A weight is not finite; the files of the last save stay.
+            FstError: A weight is not finite, or a file cannot be written; the files of the last
+                save stay.
         """
-        parameters = module.network.named_parameters()
-        bad = [name for name, tensor in parameters if not tensor.isfinite().all()]
-        if bad:  # a finite loss can have a gradient that is not
-            raise FstError(
-                f"{bad[0]} is not finite after step {trainer.global_step}: resume from the last "
-                "checkpoint with a lower --lr"
-            )
+        module.finite.before_save(module)
+        for logger in trainer.loggers:
+            logger.save()  # a kill after this must not take the curves up to here with it
         trainer.save_checkpoint(self.folder / CHECKPOINT_NAME)  # every process takes part
         self._saved_step = trainer.global_step  # an interrupted save is made again
         if trainer.is_global_zero:
@@ -126,3 +132,25 @@ class RunSaver(Callback):
         """Write the style model alone."""
         metadata = module.style_model_metadata()
         save_style_model(self.folder / MODEL_NAME, module.network, metadata)
+
+
+@contextmanager
+def _at_the_end_of_a_step(trainer: pl.Trainer) -> Iterator[None]:
+    """Lightning's counts as a checkpoint must hold them to go on after the last step done.
+
+    They are those that it has when it saves at the end of a batch; with others it goes through a
+    batch twice, ends early, or counts a step too many in the curves.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    before = loop.batch_progress, loop._batches_that_stepped
+    progress = loop.batch_progress = copy.deepcopy(loop.batch_progress)
+    progress.is_last_batch = False
+    loop._batches_that_stepped = trainer.global_step - 1
+    done = trainer.global_step * trainer.accumulate_grad_batches
+    for counts in (progress.total, progress.current):
+        counts.ready = counts.started = counts.processed = done
+        counts.completed = done - 1
+    try:
+        yield
+    finally:
+        loop.batch_progress, loop._batches_that_stepped = before

@@ -23,6 +23,7 @@ from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet
 from fst.styles import Style, fingerprint, load_pictures
 from fst.stylize.style_model import describe
+from fst.training.finite import FiniteGuard
 from fst.training.keeping import Keeper
 from fst.training.processes import from_first
 from fst.training.rates import rate_factors, scaled_rate
@@ -135,6 +136,7 @@ class StyleTransferModule(pl.LightningModule):
         self.drift: MeanMetric | None = None  # of the kept styles, in 1/255
         self.final_metrics: dict[str, float] = {}
         self.measured_step = -1  # the step of final_metrics
+        self.finite = FiniteGuard()
 
     def forward(self, photos: Tensor, style_index: Tensor) -> Tensor:
         """Paint photos (B, 3, H, W) in [0, 1], each in the style of its place in `styles` (B,)."""
@@ -175,11 +177,7 @@ class StyleTransferModule(pl.LightningModule):
         self.drift = MeanMetric().to(device) if self.keeper is not None else None
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """Loss of one batch; logged by the callbacks of `fst.training.review`.
-
-        Raises:
-            FstError: The loss is not finite.
-        """
+        """Loss of one batch; logged by the callbacks of `fst.training.review`."""
         photos, style_index = batch
         photos = (photos.float() / 255).contiguous(memory_format=torch.channels_last)
         stylized = self(photos, style_index)
@@ -191,12 +189,7 @@ class StyleTransferModule(pl.LightningModule):
             which = self.trainer.global_rank, self.trainer.world_size
             terms["kept"] = self.keeper.loss(self.network, photos, self._seed_of_step(), *which)
             terms["total"] = terms["total"] + KEPT_WEIGHT * terms["kept"]
-        if not torch.isfinite(terms["total"]):
-            names = sorted({self.styles[i].name for i in style_index.tolist()})
-            raise FstError(
-                f"the loss is {terms['total'].item()} at step {self.global_step} (styles "
-                f"{', '.join(names)}): resume from the last checkpoint with a lower --lr"
-            )
+        self.finite.see(self, terms["total"], style_index)
         for name in ("content", "style"):
             self.log(f"{name}", terms[name], prog_bar=True, logger=False)
         layers = {k: v for k, v in terms.items() if k.startswith("style/")}
@@ -205,6 +198,19 @@ class StyleTransferModule(pl.LightningModule):
             | {f"train_layer/{name.removeprefix('style/')}": v for name, v in layers.items()}
         )
         return {"loss": terms["total"], "style_per_image": terms["style_per_image"]}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Stop before a step that would spoil the weights.
+
+        Raises:
+            FstError: Loss, gradient, weights or Adam's state are not finite in one process.
+        """
+        self.finite.before_step(self)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and look at what came of it."""
+        super().optimizer_step(*args, **kwargs)
+        self.finite.after_step(self)
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
         """Measure one held-out photo in every style."""
@@ -264,6 +270,10 @@ class StyleTransferModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a style model needs, so that `fst-infer` reads the checkpoint as well."""
         checkpoint["style_model"] = self.style_model_metadata()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the figures of the last review, which the next files tell again."""
+        self.final_metrics = dict(checkpoint["style_model"]["training"]["metrics"])
 
     def style_model_metadata(self) -> dict[str, Any]:
         """Metadata of the style model as it stands: styles, settings, figures."""

@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -76,12 +77,14 @@ class RunLog(Callback):
 
     def __init__(self) -> None:
         self._last_time, self._images_since = 0.0, 0
-        self._written_step = 0
-        self._sums: dict[int, list[float]] = {}
+        self._step = 0
+        self._losses: dict[int, list[Tensor | float]] = {}  # of each style since the last writing
+        self._under_way: list[tuple[list[int], Tensor]] = []  # batches of a step not yet taken
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write the settings as text and start the clock."""
         self._last_time = time.monotonic()
+        self._step = trainer.global_step
         writer = tensorboard_of(trainer)
         if writer is not None:
             settings = json.dumps(dict(module.hparams), indent=2, default=str)
@@ -91,22 +94,42 @@ class RunLog(Callback):
         """Collect the losses of each style; every `log_every_n_steps` write their means."""
         style_index = batch[1]
         self._images_since += len(style_index) * trainer.world_size
-        for style_id, loss in zip(style_index.tolist(), outputs["style_per_image"], strict=True):
-            self._sums.setdefault(style_id, []).append(loss)
+        self._under_way.append((style_index.tolist(), outputs["style_per_image"]))
         step, every = trainer.global_step, trainer.log_every_n_steps
-        if every and step % every == 0 and step != self._written_step:  # once, when accumulating
-            self._written_step = step
+        if step == self._step:  # it takes several batches
+            return
+        self._step = step
+        for style_ids, losses in self._under_way:
+            for style_id, loss in zip(style_ids, losses, strict=True):
+                self._losses.setdefault(style_id, []).append(loss)
+        self._under_way = []
+        if every and step % every == 0:
             self._write(trainer, module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The losses of the steps taken and not yet written: a resumed run averages them too."""
+        return {"losses": {style_id: _numbers(ls) for style_id, ls in self._losses.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._losses = {int(i): list(losses) for i, losses in state_dict["losses"].items()}
 
     def _write(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         now = time.monotonic()
         values = {"throughput/images_per_s": self._images_since / max(1e-9, now - self._last_time)}
-        for style_id, losses in self._sums.items():
+        for style_id, losses in self._losses.items():
             name = module.styles[style_id].name
-            values[f"train_style/{name}"] = torch.stack(losses).mean().item()
+            values[f"train_style/{name}"] = torch.tensor(_numbers(losses)).mean().item()
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
-        self._last_time, self._images_since, self._sums = now, 0, {}
+        self._last_time, self._images_since, self._losses = now, 0, {}
+
+
+def _numbers(losses: list[Tensor | float]) -> list[float]:
+    """Numbers of a checkpoint and the tensors after them; a GPU is waited for once."""
+    tensors = [loss for loss in losses if isinstance(loss, Tensor)]
+    numbers = [loss for loss in losses if not isinstance(loss, Tensor)]
+    return numbers + (torch.stack(tensors).tolist() if tensors else [])
 
 
 def write_hyperparameters(trainer: pl.Trainer, module: pl.LightningModule) -> None:
