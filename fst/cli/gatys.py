@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fst.cli.devices import usable_device
 from fst.cli.gatys_arguments import parse
-from fst.cli.messages import noting, tell
+from fst.cli.messages import Problems, lines_of, noting, tell
 from fst.errors import FstError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         settings, output = prepare(args)
         return run(args, settings, output)
     except FstError as error:
-        for line in str(error).split("\n"):
+        for line in lines_of(error):
             tell(PROGRAM, f"error: {line}")
         return 2
     except KeyboardInterrupt:  # before there was a picture to keep
@@ -59,7 +59,7 @@ def prepare(args: argparse.Namespace) -> tuple[dict, Path]:
     with noting(problems):
         output = _output(args)
     if problems:
-        raise FstError("\n".join(problems))
+        raise Problems(problems)
     names = ("sizes", "steps", "optimizer", "seed", "aspect")
     settings |= {name: getattr(args, name) for name in names}
     settings |= {"style_size_px": args.style_size, "learning_rate": args.lr}

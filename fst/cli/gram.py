@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fst.cli.devices import device_name, usable_device
 from fst.cli.gatys_arguments import positive, whole
-from fst.cli.messages import noting, tell
+from fst.cli.messages import Problems, lines_of, noting, tell
 from fst.errors import FstError
 
 PROGRAM = "fst-gram"
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         names, pictures, network = prepare(args)
         return run(args, names, pictures, network)
     except FstError as error:
-        for line in str(error).split("\n"):
+        for line in lines_of(error):
             tell(PROGRAM, f"error: {line}")
         return 2
     except KeyboardInterrupt:
@@ -123,7 +123,7 @@ def prepare(args: argparse.Namespace) -> tuple:
     if not problems:
         problems += _probe(args, pictures, network)
     if problems:
-        raise FstError("\n".join(problems))
+        raise Problems(problems)
     return [name for name, _ in files], pictures, network.to(device)
 
 

@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from fst.cli.messages import Problems, lines_of, tell
 from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
 from fst.cli.train_start import (
@@ -32,16 +33,20 @@ def main(argv: list[str] | None = None) -> int:
         settings, trainer_settings = parse(sys.argv[1:] if argv is None else argv)
         run = prepare(settings, trainer_settings)
     except FstError as error:
-        print(f"fst-train: {error}", file=sys.stderr)
-        return 2
+        return _told(error, 2)
     try:
         train(settings, *run)
     except FstError as error:
-        print(f"fst-train: {error}", file=sys.stderr)
-        return 1
+        return _told(error, 1)
     finally:
         os.environ.pop(FOLDER_VARIABLE, None)
     return 0
+
+
+def _told(error: FstError, code: int) -> int:
+    for line in lines_of(error):
+        tell("fst-train", line)
+    return code
 
 
 def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
@@ -56,7 +61,7 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
         try:
             return make(*args, **kwargs)
         except FstError as error:
-            problems.append(str(error))
+            problems.extend(lines_of(error))
             return None
 
     styles = attempt(_styles, settings)
@@ -71,7 +76,7 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
     attempt(check_names, settings, styles or [], kept)
     attempt(check_resume, settings, styles, kept)
     if problems:
-        raise FstError("\nfst-train: ".join(problems))
+        raise Problems(problems)
     module = _module(settings, styles, kept)
     begin(settings, module)
     trainer, saver = _trainer(settings, trainer_settings, folder)
@@ -88,7 +93,7 @@ def train(settings: Any, module, data, trainer, saver) -> None:
     if trainer.is_global_zero:
         _announce(settings, module, data, trainer)
         settings.save(saver.folder)
-    trainer.fit(module, datamodule=data, ckpt_path=settings.resume)
+    _fit(settings, module, data, trainer, saver)
     if trainer.interrupted:
         return
     if module.measured_step != trainer.global_step:
@@ -97,6 +102,26 @@ def train(settings: Any, module, data, trainer, saver) -> None:
         saver.save_model(module)
         write_hyperparameters(trainer, module)
         _conclude(saver.folder, module, data)
+
+
+def _fit(settings: Any, module, data, trainer, saver) -> None:
+    """Train; what a checkpoint to resume breaks before the first batch is through is its fault."""
+    from fst.training.checkpoint import CheckpointError
+
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=settings.resume)
+    except CheckpointError as error:
+        raise FstError(f"--resume: {settings.resume}: {error}") from None
+    except FstError:
+        raise
+    except Exception as error:  # the file may hold anything in any place
+        if not settings.resume or saver.has_stepped:
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise FstError(
+            f"--resume: {settings.resume} cannot be gone on from ({type(error).__name__}: "
+            f"{reason}): begin a new run with --warm-start {settings.resume}"
+        ) from error
 
 
 def _styles(settings: Any) -> list:

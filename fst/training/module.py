@@ -23,6 +23,7 @@ from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet
 from fst.styles import Style, fingerprint, load_pictures
 from fst.stylize.style_model import describe
+from fst.training.checkpoint import check_moments
 from fst.training.keeping import Keeper
 
 TERMS = ("total", "content", "style", "tv", "grid", "kept")  # logged as train/...
@@ -256,6 +257,14 @@ class StyleTransferModule(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the optimizer of another network, before it is taken over.
+
+        Raises:
+            CheckpointError: It does not fit.
+        """
+        check_moments(checkpoint, [*self._tables(), *self._convolutions()])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a style model needs, so that `fst-infer` reads the checkpoint as well."""
