@@ -90,17 +90,18 @@ def tensors_in(content: Any) -> Iterator[Tensor]:
             waiting += [*value, *value.values()] if isinstance(value, dict) else value
 
 
-def plain(value: Any, what: str) -> Any:
+def plain(value: Any, what: str, most: int = MAX_VALUES) -> Any:
     """A copy of plain values as JSON has them: dict, list, str, int, float, bool, None.
 
     Args:
         value: From a file.
         what: How an error calls it.
+        most: So many values at most.
 
     Raises:
         FstError: It holds others, or too many, or too deep.
     """
-    left = MAX_VALUES
+    left = most
 
     def copied(value: Any, depth: int) -> Any:
         nonlocal left

@@ -99,7 +99,7 @@ def run_extract(args: argparse.Namespace) -> None:
 
     styles = read_styles_of(_model_path(args.model))
     chosen = [styles[i] for i in _ids(styles, args.styles)] if args.styles else styles
-    if args.output.suffix == ".safetensors" and not args.output.is_dir():
+    if args.output.suffix == ".safetensors" and not os.path.isdir(args.output):
         if len(chosen) > 1:
             raise FstError(f"-o {args.output} is one file for {len(chosen)} styles; name a folder")
         targets = [args.output]

@@ -5,6 +5,7 @@ begins, and hands over to pytorch-lightning.
 """
 
 import logging
+import math
 import os
 import sys
 import warnings
@@ -24,6 +25,7 @@ from fst.cli.train_start import (
 )
 from fst.errors import FstError
 
+FLOATS = ("--lr", "--content-weight", "--style-weight", "--tv-weight", "--grid-weight")
 FOLDER_VARIABLE = "FST_RUN_FOLDER"  # tells the other processes of a run its folder
 
 
@@ -68,6 +70,7 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
     if attempt(_check_loss_network, settings):
         attempt(check_statistics, settings, styles or [])
     attempt(_check_sizes, settings)
+    attempt(_check_numbers, settings)
     if styles:
         attempt(_check_counts, settings, len(styles))
     data = attempt(_data, settings, len(styles or [0]))
@@ -154,6 +157,22 @@ def _check_sizes(settings: Any) -> None:
         raise FstError(f"--style-size {min(settings.style_size)}: must be at least 32 px")
 
 
+def _check_numbers(settings: Any) -> None:
+    from fst.stylize.style_model import MAX_BLOCKS, MAX_WIDTH
+
+    wrong = []
+    for flag in FLOATS:
+        values = getattr(settings, flag.strip("-").replace("-", "_"))
+        values = values if isinstance(values, list) else [values]
+        wrong += [f"{flag} {value}" for value in values if value is not None and value == math.inf]
+    if settings.width > MAX_WIDTH:
+        wrong.append(f"--width {settings.width:g} (at most {MAX_WIDTH:g})")
+    if settings.num_blocks > MAX_BLOCKS:
+        wrong.append(f"--num-blocks {settings.num_blocks} (at most {MAX_BLOCKS})")
+    if wrong:
+        raise FstError(f"too large: {', '.join(wrong)}")
+
+
 def _check_counts(settings: Any, num_styles: int) -> None:
     counts = {"--style-size": settings.style_size, "--style-weight": settings.style_weight}
     wrong = [
@@ -203,7 +222,7 @@ def _run_folder(settings: Any) -> Path:
             number += 1
         # Lightning starts the other processes of a run by this same command line.
         folder = Path(os.environ.setdefault(FOLDER_VARIABLE, str(root / f"run-{number}")))
-    if not settings.resume and (folder / CHECKPOINT_NAME).exists():
+    if not settings.resume and os.path.exists(folder / CHECKPOINT_NAME):
         raise FstError(
             f"{folder} holds a run already: continue it with --resume {folder / CHECKPOINT_NAME}, "
             "or choose another -o"

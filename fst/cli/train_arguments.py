@@ -120,6 +120,9 @@ def _one_beginning(config: Namespace, flags: set[str]) -> None:
         config[name] = None
         if name == "add_to":
             config.tune_trunk = "--tune-trunk" in flags
+    for name in ("resume", "warm_start", "add_to"):
+        if config[name] == "":
+            raise FstError(f"{_flag(name)}: an empty path was given; name a file")
     chosen = [name for name in BEGINNINGS if config[name]]
     if len(chosen) > 1:
         raise FstError(f"{' and '.join(chosen)} in the file: give one of them")

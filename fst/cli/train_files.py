@@ -16,6 +16,7 @@ CONFIG_NAME = "config.yaml"
 LIST_FLAGS = ("styles", "content", "held_out", "style_size", "style_weight", "loss_weights",
     "style_layers", "style_loss")  # fmt: skip
 MAX_FILE_BYTES = 1_000_000  # of YAML, which takes seconds a megabyte to read
+MAX_VALUES = 20_000  # where a name stands for a list that is met again, as often as it is met
 # Settings of Lightning's Trainer that are objects, but for the values that say no more than how.
 OBJECTS = {
     "callbacks": (),
@@ -69,7 +70,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     try:
         if os.path.getsize(path) > MAX_FILE_BYTES:
             raise FstError("is larger than settings are")
-        content = plain(yaml.safe_load(Path(path).read_text("utf-8")) or {}, "the file")
+        content = plain(yaml.safe_load(Path(path).read_text("utf-8")) or {}, "the file", MAX_VALUES)
         if not isinstance(content, dict):
             raise FstError("is no list of names and values")
         _check_plain_trainer(content)
@@ -93,8 +94,8 @@ def _check_plain_trainer(content: dict[str, Any]) -> None:
     for name, value in trainer.items():
         if value is not None and not is_plain(name, value):
             raise FstError(
-                f"trainer.{name} names a class or a file: only the command line may, give "
-                f"--trainer.{name} there"
+                f"trainer.{name.partition('.')[0]} names a class or a file: only the command "
+                "line may"
             )
 
 

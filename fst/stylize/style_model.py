@@ -90,8 +90,9 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files for the owner alone
         os.replace(temporary, path)
-    except OSError as error:
-        raise FstError(f"{path}: cannot write it ({error.strerror or error})") from None
+    except (OSError, ValueError) as error:  # the latter of a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise FstError(f"{path}: cannot write it ({reason})") from None
     finally:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
@@ -181,6 +182,8 @@ def build(metadata: dict[str, Any]) -> TransformerNet:
     names = [style["name"] for style in metadata["styles"]]
     if len(names) != num_styles or not all(isinstance(name, str) for name in names):
         raise FstError(f"{num_styles} styles but {len(names)} names")
+    if not all(name.strip() for name in names):
+        raise FstError("a style without a name")
     # Sizes are held against the file's tensors before any is taken for them.
     with torch.device("meta"):
         return TransformerNet(num_styles, width, num_blocks)
