@@ -28,7 +28,14 @@ from fst.decoding import (  # noqa: F401
     size_with_shorter_side,
 )
 from fst.errors import FstError
-from fst.picture_files import FORMATS, IMAGE_SUFFIXES, find, printable, unused_path  # noqa: F401
+from fst.picture_files import (  # noqa: F401
+    FORMATS,
+    IMAGE_SUFFIXES,
+    check_place,
+    find,
+    printable,
+    unused_path,
+)
 from fst.vips_files import DEEP_FORMATS, Strips, deep_levels, read_deep, read_strips, write_levels
 
 ALPHA_FORMATS = ("PNG", "WEBP", "TIFF")

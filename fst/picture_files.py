@@ -18,12 +18,33 @@ FORMATS = {
     ".tiff": "TIFF",
 }
 IMAGE_SUFFIXES = tuple(FORMATS)
+MAX_PART_BYTES = 255  # of a file's or folder's name, on all file systems in use
 
 
 def printable(text: object) -> str:
     """Text fit for one line of a message: line breaks and other unprintables are escaped."""
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
     return "".join(shown)
+
+
+def check_place(path: str | Path) -> None:
+    """Refuse a file name to write that no file can have, before the work; makes no folder.
+
+    Raises:
+        FstError: It is too long, leads through a file, or into a folder that is read-only.
+    """
+    path, reason = Path(path), None
+    above = next((folder for folder in path.absolute().parents if os.path.lexists(folder)), path)
+    if "\0" in str(path):
+        reason = "its name holds a NUL"
+    elif any(len(os.fsencode(part)) > MAX_PART_BYTES for part in path.parts):
+        reason = f"a part of its name is longer than {MAX_PART_BYTES} bytes"
+    elif not os.path.isdir(above):
+        reason = f"{above} is a file"
+    elif not os.access(above, os.W_OK):
+        reason = f"{above} is read-only"
+    if reason:
+        raise FstError(f"cannot write {printable(path)}: {printable(reason)}; name another")
 
 
 def unused_path(path: str | Path) -> Path:

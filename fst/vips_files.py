@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fst.decoding import check_pixels
+
 LEVELS = 65535
 DEEP_FORMATS = ("PNG", "TIFF")
 STRIP_PX = 128
@@ -83,6 +85,7 @@ def _opened(
 ) -> Any:
     load = getattr(_vips().Image, {"WEBP": "webpload"}.get(kind, f"{kind.lower()}load"))
     picture = load(str(path), fail_on="error", access=access)
+    check_pixels(picture.width, picture.height)  # of a tag given twice each library takes its own
     if picture.get_typeof("orientation") and picture.get("orientation") > 1:
         picture = load(str(path), fail_on="error").autorot()  # turning needs all of it
     if "icc-profile-data" in picture.get_fields():

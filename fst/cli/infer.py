@@ -206,9 +206,9 @@ def _find_photos(inputs: list[str], problems: list[str]) -> dict[Path, Path]:
 def _folder_below(given: str, photo: Path) -> Path:
     """A found picture's folder relative to the folder or the fixed part of the pattern given."""
     path = Path(given if os.path.lexists(given) else os.path.expanduser(given))
-    if path.is_file():
+    if os.path.isfile(path):
         return Path()
-    if not path.is_dir():
+    if not os.path.isdir(path):
         path = Path(*takewhile(lambda part: not set(part) & set("*?["), path.parts))
     below = photo.relative_to(path).parent
     return Path() if ".." in below.parts else below

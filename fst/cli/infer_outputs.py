@@ -29,8 +29,11 @@ def check_output(
     Raises:
         FstError: It is of the wrong kind, exists, or is an input.
     """
-    from fst.images import check_target
+    from fst.images import check_place, check_target
 
+    is_file = _is_output_file(output)
+    if not os.path.exists(output or ""):
+        check_place(output if is_file else Path(output or "", "picture.png"))
     if not output or os.path.isdir(output):
         return
     if not _is_output_file(output):
@@ -83,16 +86,17 @@ def _file_name(photo: Path, style_id: int, style_name: str, bits: int) -> str:
     suffix = ".jpg" if photo.suffix.lower() in (".jpg", ".jpeg") and bits == 8 else ".png"
     style = safe_name(style_name) or f"style{style_id}"
     room = MAX_NAME_BYTES - len(style.encode())
-    return f"{_clip(photo.stem, room)}_{style}{suffix}"
+    return f"{clip(photo.stem, room)}_{style}{suffix}"
 
 
 def safe_name(name: str) -> str:
     """A style name fit for a file name: it comes from a file that anyone may have written."""
     safe = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in name)
-    return _clip(safe.strip(". ")[:MAX_STYLE_CHARS], MAX_NAME_BYTES // 2)
+    return clip(safe.strip(". ")[:MAX_STYLE_CHARS], MAX_NAME_BYTES // 2)
 
 
-def _clip(text: str, max_bytes: int) -> str:
+def clip(text: str, max_bytes: int) -> str:
+    """Text cut to so many bytes of a file name."""
     encoded = text.encode("utf-8", "surrogateescape")
     return text if len(encoded) <= max_bytes else encoded[:max_bytes].decode("utf-8", "ignore")
 

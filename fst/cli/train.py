@@ -4,12 +4,14 @@
 begins, and hands over to pytorch-lightning.
 """
 
+import math
 import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from fst.cli.messages import Problems, lines_of, tell
 from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
 from fst.cli.train_start import (
@@ -22,6 +24,7 @@ from fst.cli.train_start import (
 )
 from fst.errors import FstError
 
+FLOATS = ("--lr", "--content-weight", "--style-weight", "--tv-weight", "--grid-weight")
 FOLDER_VARIABLE = "FST_RUN_FOLDER"  # tells the other processes of a run its folder
 
 
@@ -31,19 +34,22 @@ def main(argv: list[str] | None = None) -> int:
         settings, trainer_settings = parse(sys.argv[1:] if argv is None else argv)
         run = prepare(settings, trainer_settings)
     except FstError as error:
-        print(f"fst-train: {error}", file=sys.stderr)
-        return 2
+        return _told(error, 2)
     try:
         train(settings, *run)
     except FstError as error:
-        print(f"fst-train: {error}", file=sys.stderr)
-        return 1
+        return _told(error, 1)
     except OSError as error:
-        print(f"fst-train: {_what_failed(error, run[-1].folder)}", file=sys.stderr)
-        return 1
+        return _told(FstError(_what_failed(error, run[-1].folder)), 1)
     finally:
         os.environ.pop(FOLDER_VARIABLE, None)
     return 0
+
+
+def _told(error: FstError, code: int) -> int:
+    for line in lines_of(error):
+        tell("fst-train", line)
+    return code
 
 
 def _what_failed(error: OSError, folder: Path) -> str:
@@ -70,13 +76,14 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
         try:
             return make(*args, **kwargs)
         except FstError as error:
-            problems.append(str(error))
+            problems.extend(lines_of(error))
             return None
 
     styles = attempt(_styles, settings)
     if attempt(_check_loss_network, settings):
         attempt(check_statistics, settings, styles or [])
     attempt(_check_sizes, settings)
+    attempt(_check_numbers, settings)
     if styles:
         attempt(_check_counts, settings, len(styles))
     data = attempt(_data, settings, len(styles or [0]))
@@ -85,7 +92,7 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
     attempt(check_names, settings, styles or [], kept)
     attempt(check_resume, settings, styles, kept)
     if problems:
-        raise FstError("\nfst-train: ".join(problems))
+        raise Problems(problems)
     module = _module(settings, styles, kept)
     begin(settings, module)
     trainer, saver = _trainer(settings, trainer_settings, folder)
@@ -101,7 +108,27 @@ def train(settings: Any, module, data, trainer, saver) -> None:
         saver.remove_orphans()
         announce(settings, module, data, trainer)
         settings.save(saver.folder)
-    trainer.fit(module, datamodule=data, ckpt_path=settings.resume)
+    _fit(settings, module, data, trainer, saver)
+
+
+def _fit(settings: Any, module, data, trainer, saver) -> None:
+    """Train; what a checkpoint to resume breaks before the first batch is through is its fault."""
+    from fst.training.checkpoint import CheckpointError
+
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=settings.resume)
+    except CheckpointError as error:
+        raise FstError(f"--resume: {settings.resume}: {error}") from None
+    except FstError:
+        raise
+    except Exception as error:  # the file may hold anything in any place
+        if not settings.resume or saver.has_stepped:
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise FstError(
+            f"--resume: {settings.resume} cannot be gone on from ({type(error).__name__}: "
+            f"{reason}): begin a new run with --warm-start {settings.resume}"
+        ) from error
 
 
 def _styles(settings: Any) -> list:
@@ -132,6 +159,22 @@ def _check_sizes(settings: Any) -> None:
         raise FstError(f"--size {settings.size}: crops must be at least 32 px")
     if min(settings.style_size) < 32:
         raise FstError(f"--style-size {min(settings.style_size)}: must be at least 32 px")
+
+
+def _check_numbers(settings: Any) -> None:
+    from fst.stylize.style_model import MAX_BLOCKS, MAX_WIDTH
+
+    wrong = []
+    for flag in FLOATS:
+        values = getattr(settings, flag.strip("-").replace("-", "_"))
+        values = values if isinstance(values, list) else [values]
+        wrong += [f"{flag} {value}" for value in values if value is not None and value == math.inf]
+    if settings.width > MAX_WIDTH:
+        wrong.append(f"--width {settings.width:g} (at most {MAX_WIDTH:g})")
+    if settings.num_blocks > MAX_BLOCKS:
+        wrong.append(f"--num-blocks {settings.num_blocks} (at most {MAX_BLOCKS})")
+    if wrong:
+        raise FstError(f"too large: {', '.join(wrong)}")
 
 
 def _check_counts(settings: Any, num_styles: int) -> None:
@@ -183,7 +226,7 @@ def _run_folder(settings: Any) -> Path:
             number += 1
         # Lightning starts the other processes of a run by this same command line.
         folder = Path(os.environ.setdefault(FOLDER_VARIABLE, str(root / f"run-{number}")))
-    if not settings.resume and (folder / CHECKPOINT_NAME).exists():
+    if not settings.resume and os.path.exists(folder / CHECKPOINT_NAME):
         raise FstError(
             f"{folder} holds a run already: continue it with --resume {folder / CHECKPOINT_NAME}, "
             "or choose another -o"

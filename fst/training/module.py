@@ -23,6 +23,7 @@ from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet
 from fst.styles import Style, fingerprint, load_pictures
 from fst.stylize.style_model import describe
+from fst.training.checkpoint import check_moments
 from fst.training.finite import FiniteGuard
 from fst.training.keeping import Keeper
 from fst.training.processes import from_first
@@ -272,7 +273,12 @@ class StyleTransferModule(pl.LightningModule):
         checkpoint["style_model"] = self.style_model_metadata()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the figures of the last review, which the next files tell again."""
+        """Take up the figures of the last review, which the next files tell again.
+
+        Raises:
+            CheckpointError: The optimizer is that of another network: refused before it is used.
+        """
+        check_moments(checkpoint, [*self._tables(), *self._convolutions()])
         self.final_metrics = dict(checkpoint["style_model"]["training"]["metrics"])
 
     def style_model_metadata(self) -> dict[str, Any]:
