@@ -26,6 +26,7 @@ from fst.errors import FstError
 
 FLOATS = ("--lr", "--content-weight", "--style-weight", "--tv-weight", "--grid-weight")
 FOLDER_VARIABLE = "FST_RUN_FOLDER"  # tells the other processes of a run its folder
+PROCESSES = ("WORLD_SIZE", "SLURM_NTASKS")  # what torchrun and srun tell each of them
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -220,6 +221,8 @@ def _run_folder(settings: Any) -> Path:
         folder = Path(settings.output)
     elif settings.resume:
         folder = Path(settings.resume).parent
+    elif FOLDER_VARIABLE not in os.environ and _started_with_others():
+        raise FstError("several processes are started from outside: give them one folder with -o")
     else:
         root, number = Path("checkpoints"), 1
         while (root / f"run-{number}").exists():
@@ -234,6 +237,11 @@ def _run_folder(settings: Any) -> Path:
     return folder
 
 
+def _started_with_others() -> bool:
+    counts = (os.environ.get(name, "1") for name in PROCESSES)
+    return any(count.isdecimal() and int(count) > 1 for count in counts)
+
+
 def _check_writable(folder: Path) -> None:
     from fst.stylize.style_model import unwritable
 
@@ -241,7 +249,7 @@ def _check_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # of every process its own
             pass
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter of a NUL
         raise FstError(f"-o {folder}: {unwritable(error)}") from None
 
 

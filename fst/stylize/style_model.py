@@ -94,19 +94,18 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files for the owner alone
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter of a NUL
         raise FstError(f"{path}: {unwritable(error)}") from None
-    except ValueError as error:  # of a NUL
-        raise FstError(f"{path}: cannot write it ({error})") from None
     finally:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
 
 
-def unwritable(error: OSError) -> str:
+def unwritable(error: OSError | ValueError) -> str:
     """Why a file cannot be written, and the way out."""
-    room = "make room or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    return f"cannot write it ({error.strerror or error}): {room}name another folder"
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    reason = getattr(error, "strerror", None) or error
+    return f"cannot write it ({reason}): {'make room or ' if full else ''}name another folder"
 
 
 def _sync_folder(folder: Path) -> None:
