@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fst.allocator import release_freed_memory
+
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY_LIMIT_BYTES = 2**30  # resident, of the whole process
 HANG_S = 60  # far above any reading: under load a file took 2 s
@@ -301,6 +303,7 @@ def serve(judge):
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed is no answer
     for line in sys.stdin:
+        release_freed_memory()  # of the files before: what one file takes is looked for
         forget_peak()
         outcome, detail = judge(line.rstrip("\n"))
         answer = {"outcome": outcome, "detail": detail, "peak_bytes": peak_bytes()}

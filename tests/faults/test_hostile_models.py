@@ -39,7 +39,7 @@ from fst.training.checkpoint import read_checkpoint, read_run
 from fst.training.module import StyleTransferModule
 from fst.training.warm_start import trunk_size
 
-MANY, FEW = int(__import__("os").environ.get("MANY", 2000)), 200
+MANY, FEW = 2_000, 150
 TRAIN_EVERY = 4  # of the slow test's files, so many are given to fst-train as well
 
 
