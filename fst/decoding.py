@@ -124,7 +124,9 @@ def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
     pixels = picture.width * picture.height
     if pixels > max(DENSE_FROM_PIXELS, PIXELS_PER_BYTE * file_bytes):
         size = f"{picture.width}x{picture.height}"
-        raise ImageError(f"{size} pixels in {file_bytes} bytes: it is empty, or made to fill memory")
+        raise ImageError(
+            f"{size} pixels in {file_bytes} bytes: it is empty, or made to fill memory"
+        )
     return picture
 
 

@@ -261,7 +261,9 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _guess_topology(state_dict: dict[str, Tensor]) -> str:
     """Tell VGG-16 and VGG-19 apart by the indices; files cut before relu3_4 fit both."""
     indices = {
-        int(match[1]) for k in state_dict if (match := re.fullmatch(r"features\.([0-9]{1,3})\.weight", k))
+        int(match[1])
+        for k in state_dict
+        if (match := re.fullmatch(r"features\.([0-9]{1,3})\.weight", k))
     }
     fits_vgg16 = indices <= set(layer_names("vgg16").values())
     return "vgg16" if fits_vgg16 and 17 in indices else "vgg19"

@@ -355,7 +355,8 @@ def place(tmp_path_factory, loss_weights):
         (folder / name).write_text(text)
     was = os.getcwd()
     os.chdir(folder)
-    assert styles.main(["extract", "model.safetensors", "wave", "-o", "taken.style.safetensors"]) == 0
+    taken = ["-o", "taken.style.safetensors"]
+    assert styles.main(["extract", "model.safetensors", "wave", *taken]) == 0
     os.chdir(was)
     return folder
 
