@@ -15,7 +15,6 @@ from conftest import smooth_field
 from safetensors.torch import load_file, save_file
 
 from fst.cli import gatys, gram, infer, styles, train
-from fst.errors import FstError
 from fst.networks.transformer import TransformerNet
 from fst.stylize.style_model import describe, load_style_model, save_style_model
 from fst.stylize.style_sets import read_styles_of
@@ -163,9 +162,15 @@ def test_a_style_file_of_such_a_name_is_merged_into_one_file(room, model):
 
 
 @pytest.mark.parametrize("name", ["", " ", "\n"])
-def test_a_style_without_a_name_is_refused(room, name):
-    with pytest.raises(FstError, match="a style without a name"):
-        load_style_model(model_of(room / "model.safetensors", ["wave", name]))
+def test_a_style_without_a_name_paints_and_needs_one_for_a_file(room, photo, name):
+    model = str(model_of(room / "model.safetensors", ["wave", name]))
+    before = tree(room)
+    assert styles.main(["extract", model, "1", "-o", "out"]) == 2
+    assert tree(room) == before
+    assert infer.main([str(photo), "--model", model, "--style-id", "1", "-o", "out"]) == 0
+    assert len(written(room, before, Path("out").resolve())) == 1
+    assert styles.main(["rename", model, "1", "new", "--in-place"]) == 0
+    assert styles.main(["extract", model, "new", "-o", "out"]) == 0
 
 
 def test_a_run_of_styles_so_named_in_a_settings_file_writes_its_folder_alone(
