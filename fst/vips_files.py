@@ -71,7 +71,8 @@ def read_deep(path: str | Path, kind: str, shorter_side_px: int | None = None) -
     picture = _opened(path, kind, True, shorter_side_px)
     shape = picture.height, picture.width, picture.bands
     levels = np.ndarray(shape, np.uint16, picture.write_to_memory())
-    return torch.from_numpy(levels.astype(np.float32) / LEVELS).permute(2, 0, 1).contiguous()
+    planes = np.ascontiguousarray(levels.transpose(2, 0, 1)).astype(np.float32)  # (C, H, W)
+    return torch.from_numpy(planes).div_(LEVELS)
 
 
 def _vips() -> Any:
