@@ -23,6 +23,7 @@ from fst.picture_files import printable
 # 300 megapixels are 0.9 GB as bytes and 3.6 GB as float32: above any camera, below most bombs.
 # WebP ends at PIL's own 178 megapixels, which its reader checks itself.
 MAX_PIXELS = 300_000_000
+MAX_SIDE_PX = 100_000  # a row is held whole, several times over
 # From so many on, a picture of more pixels a byte is none: deflate packs flat grey 1032 to a byte,
 # photographs have below 20. A WebP animation of 1 KB may call for a canvas of a gigabyte.
 DENSE_FROM_PIXELS, PIXELS_PER_BYTE = 20_000_000, 2000
@@ -137,6 +138,8 @@ def check_pixels(width: int, height: int) -> None:
     """
     if width < 1 or height < 1:
         raise ImageError("it has no pixels")
+    if max(width, height) > MAX_SIDE_PX:
+        raise ImageError(f"{width}x{height} pixels: a side is longer than {MAX_SIDE_PX}")
     if width * height > MAX_PIXELS:
         limit = f"{MAX_PIXELS / 1e6:g} megapixels"
         raise ImageError(f"{width}x{height} pixels are more than the limit of {limit}")

@@ -18,7 +18,7 @@ from fst.decoding import check_pixels
 
 LEVELS = 65535
 DEEP_FORMATS = ("PNG", "TIFF")
-STRIP_PX = 128
+STRIP_PX, STRIP_BYTES = 128, 4_000_000  # at most, unless a row has more
 
 
 @dataclass
@@ -47,8 +47,10 @@ def read_strips(path: str | Path, kind: str, deep: bool, shorter_side_px: int | 
 
     def strips() -> Iterator[np.ndarray]:
         region = _vips().Region.new(picture)
-        for top in range(0, picture.height, STRIP_PX):
-            height = min(STRIP_PX, picture.height - top)
+        row = picture.width * picture.bands * np.dtype(dtype).itemsize
+        strip_px = max(1, min(STRIP_PX, STRIP_BYTES // row))  # of every step from file to sRGB
+        for top in range(0, picture.height, strip_px):
+            height = min(strip_px, picture.height - top)
             pixels = region.fetch(0, top, picture.width, height)
             yield np.frombuffer(pixels, dtype).reshape(height, picture.width, picture.bands)
 
@@ -69,7 +71,8 @@ def read_deep(path: str | Path, kind: str, shorter_side_px: int | None = None) -
     picture = _opened(path, kind, True, shorter_side_px)
     shape = picture.height, picture.width, picture.bands
     levels = np.ndarray(shape, np.uint16, picture.write_to_memory())
-    return torch.from_numpy(levels.astype(np.float32) / LEVELS).permute(2, 0, 1).contiguous()
+    planes = np.ascontiguousarray(levels.transpose(2, 0, 1)).astype(np.float32)  # (C, H, W)
+    return torch.from_numpy(planes).div_(LEVELS)
 
 
 def _vips() -> Any:

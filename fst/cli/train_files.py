@@ -16,6 +16,7 @@ CONFIG_NAME = "config.yaml"
 LIST_FLAGS = ("styles", "content", "held_out", "style_size", "style_weight", "loss_weights",
     "style_layers", "style_loss")  # fmt: skip
 MAX_FILE_BYTES = 1_000_000  # of YAML, which takes seconds a megabyte to read
+MAX_DEPTH = 20
 MAX_VALUES = 20_000  # where a name stands for a list that is met again, as often as it is met
 # Settings of Lightning's Trainer that are objects, but for the values that say no more than how.
 OBJECTS = {
@@ -70,7 +71,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     try:
         if os.path.getsize(path) > MAX_FILE_BYTES:
             raise FstError("is larger than settings are")
-        content = plain(yaml.safe_load(Path(path).read_text("utf-8")) or {}, "the file", MAX_VALUES)
+        content = plain(_loaded(Path(path).read_text("utf-8")) or {}, "the file", MAX_VALUES)
         if not isinstance(content, dict):
             raise FstError("is no list of names and values")
         _check_plain_trainer(content)
@@ -80,6 +81,20 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())[:200]
         raise FstError(f"--config {path}: cannot be read ({reason})") from None
     return content
+
+
+def _loaded(text: str) -> Any:
+    # In C where it can be: in Python, brackets within brackets take minutes.
+    loader, depth = getattr(yaml, "CSafeLoader", yaml.SafeLoader), 0
+    # Unlike `load`, this does not call itself.
+    for count, event in enumerate(yaml.parse(text, Loader=loader)):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise FstError("is nested too deep")
+        if count > 2 * MAX_VALUES:
+            raise FstError("holds too many values")
+    return yaml.load(text, Loader=loader)
 
 
 def _check_plain_trainer(content: dict[str, Any]) -> None:

@@ -225,8 +225,6 @@ def build(metadata: dict[str, Any]) -> TransformerNet:
     names = [style["name"] for style in metadata["styles"]]
     if len(names) != num_styles or not all(isinstance(name, str) for name in names):
         raise FstError(f"{num_styles} styles but {len(names)} names")
-    if not all(name.strip() for name in names):
-        raise FstError("a style without a name")
     # Sizes are held against the file's tensors before any is taken for them.
     with torch.device("meta"):
         return TransformerNet(num_styles, width, num_blocks)

@@ -137,12 +137,14 @@ def save_style(path: str | Path, style: StyleRows) -> Path:
     """Write a style file.
 
     Raises:
-        FstError: The folder cannot be written.
+        FstError: The folder cannot be written, or the style has no name.
     """
     from safetensors.torch import save
 
     from fst import __version__
 
+    if not style.name.strip():  # it could not be read again
+        raise FstError(f"{path}: not written, the style has no name; give it one with fst-styles")
     about = {"format": FORMAT, "fst_version": __version__, "trunk": style.trunk}
     text = json.dumps({**about, "style": style.style})
     rows = {name: row.contiguous() for name, row in style.rows.items()}

@@ -281,10 +281,8 @@ def value(data, random, marker):
 def missing(data, random, marker):
     """A key of a checkpoint is missing, or an unknown one is there."""
     tree = _loaded(data)
-    dicts = [
-        tree,
-        *(c[k] for c, k in _slots(tree, lambda value: isinstance(value, dict) and value)),
-    ]
+    slots = _slots(tree, lambda value: isinstance(value, dict) and value)
+    dicts = [tree, *(container[key] for container, key in slots)]
     container = dicts[random.integers(len(dicts))]
     keys = list(container)
     container.pop(keys[random.integers(len(keys))])

@@ -19,12 +19,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fst.allocator import release_freed_memory
+
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY_LIMIT_BYTES = 2**30  # resident, of the whole process
 HANG_S = 60  # far above any reading: under load a file took 2 s
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-FOREIGN = (b"", b"\0", b"<!DOCTYPE html><html></html>", b"\x7fELF\2\1\1\0" + bytes(64), b"#!/bin/sh\n",
-           b"%PDF-1.7\n", b"PK\3\4" + bytes(64), b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+SIDES_PX = (0, 1, 255, 4095, 16383, 17000, 65535, 200_000, 2**31 - 1, 2**32 - 1)
+FOREIGN = (b"", b"\0", b"<!DOCTYPE html><html></html>", b"\x7fELF\2\1\1\0" + bytes(64),
+           b"#!/bin/sh\n", b"%PDF-1.7\n", b"PK\3\4" + bytes(64), b"<svg xmlns='http://www.w3.org/2000/svg'/>",
            b"\xff" * 512, b"GIF89a", b"\0\0\0\x18ftypheic" + bytes(64))  # fmt: skip
 
 
@@ -149,8 +152,9 @@ def deep_tiff(levels):
     """(H, W, 3) of 16 bits as a TIFF file of one strip, as the specification says."""
     height, width, _ = levels.shape
     pixels = levels.astype("<u2").tobytes()
-    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 8), (259, 3, 1, 1), (262, 3, 1, 2),
-            (273, 4, 1, 14), (277, 3, 1, 3), (278, 3, 1, height), (279, 4, 1, len(pixels))]  # fmt: skip
+    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 8), (259, 3, 1, 1),
+            (262, 3, 1, 2), (273, 4, 1, 14), (277, 3, 1, 3), (278, 3, 1, height),
+            (279, 4, 1, len(pixels))]  # fmt: skip
     table = b"".join(struct.pack("<HHII", *tag) for tag in tags)
     head = struct.pack("<2sHI3H", b"II", 42, 14 + len(pixels), 16, 16, 16)
     return head + pixels + struct.pack("<H", len(tags)) + table + bytes(4)
@@ -158,8 +162,7 @@ def deep_tiff(levels):
 
 def oversized(data, random):
     """The sizes that the file's head tells, made large, all else as it was."""
-    sides = [int(random.choice([0, 1, 255, 4095, 16383, 17000, 65535, 200_000, 2**31 - 1, 2**32 - 1]))
-             for _ in "wh"]  # fmt: skip
+    sides = [int(random.choice(SIDES_PX)) for _ in "wh"]
     if data[:4] == b"\x89PNG":
         head = struct.pack(">II", *sides) + data[24:29]
         return data[:8] + png_chunk(b"IHDR", head) + data[33:]
@@ -301,6 +304,7 @@ def serve(judge):
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed is no answer
     for line in sys.stdin:
+        release_freed_memory()  # of the files before: what one file takes is looked for
         forget_peak()
         outcome, detail = judge(line.rstrip("\n"))
         answer = {"outcome": outcome, "detail": detail, "peak_bytes": peak_bytes()}

@@ -15,14 +15,14 @@ from conftest import smooth_field
 from safetensors.torch import load_file, save_file
 
 from fst.cli import gatys, gram, infer, styles, train
-from fst.errors import FstError
 from fst.networks.transformer import TransformerNet
 from fst.stylize.style_model import describe, load_style_model, save_style_model
 from fst.stylize.style_sets import read_styles_of
 
 NAMES = [
     "../outside", "../../outside", "..", ".", "/", "a/b", "a\\b", "C:\\outside", "a\0b",
-    "two\nlines", "a\rb\tc", "\x1b[31mred", "x" * 300, "é" * 300, "-o", "--overwrite", "~", "~/outside",
+    "two\nlines", "a\rb\tc", "\x1b[31mred", "x" * 300, "é" * 300, "-o", "--overwrite", "~",
+    "~/outside",
     "$(touch marker)", "`touch marker`", "; touch marker", "%s%n", "{0}", "*?[", ".hidden", "a.png",
     "\ud800", "\u202egnp", "wave=0.5", "CON", "0", "'\"",
 ]  # fmt: skip
@@ -33,15 +33,8 @@ FILE_NAMES = [
     "\x1b[31m.png", "\udcff.png", "*.png", "[a].png",
 ]  # fmt: skip
 # What no file is called; as an argument each has to be refused in one line.
-NO_FILES = [
-    "a\0b",
-    "x" * 300,
-    "../" * 50 + "nowhere",
-    "two\nlines",
-    "/" + "a/" * 3000,
-    "\udcff",
-    "",
-]
+NO_FILES = ["a\0b", "two\nlines"]
+MORE_NO_FILES = ["x" * 300, "../" * 50 + "nowhere", "/" + "a/" * 3000, "\udcff", ""]
 
 
 def tree(folder):
@@ -142,9 +135,9 @@ def test_style_files_lie_in_the_output_folder(room, model):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_rename_keeps_names_printable_and_writes_one_file(room, model, name, capfd):
     before = tree(room)
-    code = styles.main(["rename", str(model), NAMES[0], name, "-o", "out/new.safetensors"]
-                       if not name.startswith("-") else
-                       ["rename", str(model), "-o", "out/new.safetensors", "--", NAMES[0], name])  # fmt: skip
+    given, output = [str(model), NAMES[0], name], ["-o", "out/new.safetensors"]
+    is_flag = name.startswith("-")
+    code = styles.main(["rename", *([*output, "--", *given] if is_flag else [*given, *output])])
     new = written(room, before, Path("out").resolve())
     told = capfd.readouterr().err
     if code == 2:
@@ -169,24 +162,21 @@ def test_a_style_file_of_such_a_name_is_merged_into_one_file(room, model):
 
 
 @pytest.mark.parametrize("name", ["", " ", "\n"])
-def test_a_style_without_a_name_is_refused(room, name):
-    with pytest.raises(FstError, match="a style without a name"):
-        load_style_model(model_of(room / "model.safetensors", ["wave", name]))
+def test_a_style_without_a_name_paints_and_needs_one_for_a_file(room, photo, name):
+    model = str(model_of(room / "model.safetensors", ["wave", name]))
+    before = tree(room)
+    assert styles.main(["extract", model, "1", "-o", "out"]) == 2
+    assert tree(room) == before
+    assert infer.main([str(photo), "--model", model, "--style-id", "1", "-o", "out"]) == 0
+    assert len(written(room, before, Path("out").resolve())) == 1
+    assert styles.main(["rename", model, "1", "new", "--in-place"]) == 0
+    assert styles.main(["extract", model, "new", "-o", "out"]) == 0
 
 
 def test_a_run_of_styles_so_named_in_a_settings_file_writes_its_folder_alone(
     room, style_files, photo_folder, loss_weights, capfd
 ):
-    names = [
-        "../outside",
-        "/outside",
-        "a\0b",
-        "two\nlines",
-        "x" * 300,
-        "..",
-        "$(touch marker)",
-        "--in",
-    ]
+    names = ["../outside", "/outside", "a\0b", "two\nlines", "x" * 300, "..", "$(touch m)", "--in"]
     given = [{"images": str(style_files[0]), "name": name} for name in names]
     settings = {"styles": given, "content": str(photo_folder), "loss_weights": str(loss_weights)}
     settings |= {"from_scratch": True, "width": 0.125, "num_blocks": 1, "steps": 1, "size": 32}
@@ -232,16 +222,19 @@ def test_paintings_of_such_photos_lie_in_the_output_folder(room, pictures, capfd
 def test_a_run_on_such_pictures_writes_its_folder_alone(room, pictures, loss_weights):
     before = tree(room)
     argv = ["--styles", *map(str, sorted(pictures.iterdir())), "--content", str(pictures)]
+    argv += ["--loss-weights", str(loss_weights), "--from-scratch", "--width", "0.125"]
     argv += [
-        "--loss-weights",
-        str(loss_weights),
-        "--from-scratch",
-        "--width",
-        "0.125",
         "--steps",
         "1",
+        "--num-blocks",
+        "1",
+        "--size",
+        "32",
+        "--batch-size",
+        "1",
+        "--style-size",
+        "32",
     ]
-    argv += ["--num-blocks", "1", "--size", "32", "--batch-size", "1", "--style-size", "32"]
     argv += ["--num-workers", "0", "--trainer.accelerator", "cpu", "-o", "out"]
     assert train.main([*argv, "--trainer.enable_progress_bar", "false"]) == 0
     written(room, before, Path("out").resolve())
@@ -257,9 +250,7 @@ def test_the_picture_of_such_two_lies_in_the_output_folder(room, pictures, loss_
     assert len(written(room, before, Path("out").resolve())) == 2
 
 
-def test_the_report_on_such_pictures_lies_in_the_output_folder(
-    room, pictures, loss_weights, capsys
-):
+def test_the_report_on_such_pictures_lies_in_the_output_folder(room, pictures, loss_weights):
     for file in sorted(pictures.iterdir())[::6]:  # with one that is no text
         file.rename(room / file.name)
     shutil.rmtree(pictures)
@@ -282,10 +273,7 @@ def commands(no_file, photo, style, weights, model):
     gatys_argv = [f"--style={style}", f"--loss-weights={weights}", "--steps=1", "--sizes=32"]
     yield infer.main, ["--model", model, "--device", "cpu", "--", no_file]
     for flag in ("--model", "--mask", "--style"):
-        yield (
-            infer.main,
-            [photo, *(["--model", model] if flag != "--model" else []), f"{flag}={no_file}"],
-        )
+        yield infer.main, [photo, f"--model={model}", f"{flag}={no_file}"]  # the last one counts
     for flag in ("--config", "--styles", "--content", "--held-out", "--warm-start", "--add-to",
                  "--resume", "--loss-weights"):  # fmt: skip
         yield train.main, [*train_argv, f"{flag}={no_file}"]
@@ -294,17 +282,16 @@ def commands(no_file, photo, style, weights, model):
         yield gatys.main, [*gatys_argv, *content, f"{flag}={no_file}", "-o", "out"]
     yield gram.main, [f"--loss-weights={weights}", "-o", "out", "--", no_file]
     yield gram.main, [photo, f"--loss-weights={no_file}", "-o", "out"]
-    for command in (
-        ["list", "--"],
-        ["extract", "-o", "out", "--"],
-        ["rename", "-o", "out.safetensors", "--"],
-    ):
-        yield styles.main, [*command, no_file, *(["0", "new"] if command[0] == "rename" else [])]
+    yield styles.main, ["list", "--", no_file]
+    yield styles.main, ["extract", "-o", "out", "--", no_file]
+    yield styles.main, ["rename", "-o", "out.safetensors", "--", no_file, "0", "new"]
     yield styles.main, ["merge", "-o", "out.safetensors", "--", model, no_file]
     yield styles.main, ["remove", "-o", "out.safetensors", "--", model, no_file]
 
 
-@pytest.mark.parametrize("no_file", NO_FILES)
+@pytest.mark.parametrize(
+    "no_file", [*NO_FILES, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_NO_FILES)]
+)
 def test_such_a_name_of_a_file_to_read_is_refused_in_lines_of_its_command(
     room, photo, style_files, loss_weights, no_file, capfd
 ):
@@ -327,8 +314,9 @@ def test_such_a_name_of_a_file_to_write_is_refused_before_the_work(
         refused(infer.main, [*picture, "--model", str(model), "-o", no_file + suffix], capfd)
         refused(gatys.main, ["--content", str(photo), "--style", str(photo), weights, "--sizes=32",
                              "--steps=1", "-o", no_file + suffix], capfd)  # fmt: skip
-    refused(gatys.main, ["--content", str(photo), "--style", str(photo), weights, "--sizes=32",
-                         "--steps=1", "--content-layer=relu3_1", "--log", no_file, "-o", "out"], capfd)  # fmt: skip
+    pictures = ["--content", str(photo), "--style", str(photo), weights, "--sizes=32"]
+    pictures += ["--steps=1", "--content-layer=relu3_1", "-o", "out"]
+    refused(gatys.main, [*pictures, "--log", no_file], capfd)
     refused(gram.main, [*picture, weights, "-o", no_file], capfd)
     refused(styles.main, ["extract", str(model), "-o", no_file], capfd)
     refused(styles.main, ["extract", str(model), "-o", no_file + ".safetensors"], capfd)
@@ -347,8 +335,6 @@ def refused(main, argv, capfd):
     told = capfd.readouterr().err
     assert code == 2, (argv, code, told)
     lines = [line for line in told.splitlines() if not line.startswith(("usage: ", " "))]
-    assert lines and all(line.startswith("fst-") and line.isprintable() for line in lines), (
-        argv,
-        told,
-    )
+    assert lines, (argv, told)
+    assert all(line.startswith("fst-") and line.isprintable() for line in lines), (argv, told)
     assert sum(": error: " in line or line.startswith("fst-train: ") for line in lines) >= 1

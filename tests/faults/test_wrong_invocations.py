@@ -87,7 +87,7 @@ W | --styles: give at least one style picture
 --config list.yaml | list.yaml
 --config broken.yaml | --config broken.yaml: cannot be read
 --config unknown.yaml | colour
---config deep.yaml | --config deep.yaml
+--config deep.yaml | --config deep.yaml: is nested too deep
 --config bomb.yaml | --config bomb.yaml: the file holds too many values
 --config large.yaml | --config large.yaml: is larger than settings are
 --config class.yaml | --config class.yaml: trainer.callbacks names a class
@@ -305,7 +305,7 @@ SETTINGS = {
     "list.yaml": "- 1\n- 2\n",
     "broken.yaml": "styles: [a.png\nsize: {",
     "unknown.yaml": "styles: a.png\ncolour: red\n",
-    "deep.yaml": "styles: " + "[" * 2_000,
+    "deep.yaml": "- " * 200_000,
     "bomb.yaml": "a0: &a0 [x, x]\n"
     + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 70)),
     "large.yaml": "# " + "x" * 1_100_000,
@@ -355,9 +355,8 @@ def place(tmp_path_factory, loss_weights):
         (folder / name).write_text(text)
     was = os.getcwd()
     os.chdir(folder)
-    assert (
-        styles.main(["extract", "model.safetensors", "wave", "-o", "taken.style.safetensors"]) == 0
-    )
+    taken = ["-o", "taken.style.safetensors"]
+    assert styles.main(["extract", "model.safetensors", "wave", *taken]) == 0
     os.chdir(was)
     return folder
 
