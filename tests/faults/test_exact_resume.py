@@ -141,7 +141,7 @@ def test_ctrl_c_in_the_middle_of_a_step_changes_no_curve(
 def test_a_review_that_was_cut_off_is_made_again(
     train_argv, held_out, tmp_path, monkeypatch, keep_interrupts, exception
 ):
-    extra = ["--save-every", 4, "--held-out", held_out]
+    extra = ["--save-every", 3, "--held-out", held_out]
     assert main(train_argv(tmp_path / "whole", *extra)) == 0
     genuine, seen = StyleTransferModule.validation_step, []
 
