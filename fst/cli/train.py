@@ -7,13 +7,13 @@ begins, and hands over to pytorch-lightning.
 import logging
 import os
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
+from fst.cli.train_files import as_disk_error, check_writable
 from fst.cli.train_start import (
     announcement,
     begin,
@@ -41,23 +41,14 @@ def main(argv: list[str] | None = None) -> int:
         print(f"fst-train: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"fst-train: {_what_failed(error, run[-1].folder)}", file=sys.stderr)
+        told = as_disk_error(error, run[-1].folder)
+        if told is None:
+            raise
+        print(f"fst-train: {told}", file=sys.stderr)
         return 1
     finally:
         os.environ.pop(FOLDER_VARIABLE, None)
     return 0
-
-
-def _what_failed(error: OSError, folder: Path) -> str:
-    """A file that could not be written; most often TensorBoard's, on a full disk."""
-    from fst.stylize.style_model import unwritable
-
-    earlier: BaseException = error
-    while earlier := earlier.__context__:
-        # Lightning closes TensorBoard's file after a save that failed, and fails at that again.
-        if isinstance(earlier, FstError):
-            return str(earlier)
-    return f"{error.filename or folder}: {unwritable(error)}"
 
 
 def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
@@ -91,7 +82,7 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
     module = _module(settings, styles, kept)
     begin(settings, module)
     trainer, saver = _trainer(settings, trainer_settings, folder)
-    _check_writable(folder)  # last: a refused command leaves no folder behind
+    check_writable(folder)  # last: a refused command leaves no folder behind
     return module, data, trainer, saver
 
 
@@ -201,17 +192,6 @@ def _run_folder(settings: Any) -> Path:
             "or choose another -o"
         )
     return folder
-
-
-def _check_writable(folder: Path) -> None:
-    from fst.stylize.style_model import unwritable
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # of every process its own
-            pass
-    except OSError as error:
-        raise FstError(f"-o {folder}: {unwritable(error)}") from None
 
 
 def _module(settings: Any, styles: list, kept: list[dict[str, Any]]):

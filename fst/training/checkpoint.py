@@ -95,7 +95,9 @@ class RunSaver(Callback):
 
     def on_exception(self, trainer, module, exception: BaseException) -> None:
         """Keep what an interrupted run has learned (Ctrl-C)."""
-        if isinstance(exception, KeyboardInterrupt) and trainer.global_step != self._saved_step:
+        begun = self._saved_step >= 0  # else it has not yet read what it is to resume
+        learned = begun and trainer.global_step != self._saved_step
+        if isinstance(exception, KeyboardInterrupt) and learned:
             # A batch under way has not been learned: the resumed run has to draw it again.
             with _at_the_end_of_a_step(trainer):
                 self.save(trainer, module)

@@ -135,6 +135,21 @@ def test_ctrl_c_in_the_middle_of_a_step_changes_no_curve(
     assert_same_curves(tmp_path / "run", tmp_path / "whole")
 
 
+def test_ctrl_c_before_the_first_step_of_a_resumed_run_keeps_its_checkpoint(
+    run, tmp_path, monkeypatch, keep_interrupts
+):
+    def setup(self, stage=None):
+        raise KeyboardInterrupt
+
+    shutil.copytree(run, tmp_path / "run")
+    last = tmp_path / "run" / "last.ckpt"
+    before = last.read_bytes()
+    monkeypatch.setattr(StyleTransferModule, "setup", setup)
+    with pytest.raises(SystemExit):
+        main(["--resume", str(last), "--steps", "14"])
+    assert last.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     "exception", [pytest.param(SystemExit, marks=pytest.mark.slow), KeyboardInterrupt]
 )
