@@ -27,6 +27,8 @@ class Witness(Callback):
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
         """Keep the batch."""
+        if not self.seen["batches"]:
+            print("training begins", flush=True)
         self.seen["batches"].append([part.clone() for part in batch])
         self.seen["wrapped"] = [type(part).__name__ for part in trainer.strategy.model.modules()]
         rank, step, fault = (os.environ.get(FAULT) or "-1 0 none").split()

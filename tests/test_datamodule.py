@@ -254,3 +254,19 @@ def test_a_folder_of_bad_files_is_refused_before_the_first_step(tmp_path):
         (tmp_path / f"{number}.png").write_bytes(b"no picture")
     with pytest.raises(FstError, match="cannot be read"):
         prepared([tmp_path])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_photos_of_a_batch_are_named_as_they_are_seen(tmp_path, rank):
+    """Blue is the number of the file; of a bad one the next is seen."""
+    folder = write_folder(tmp_path / "photos", 7)
+    (folder / "003.png").write_bytes(b"damaged")
+    data = ContentDataModule([folder], SIZE_PX, batch_size=3, held_out=[folder / "000.png"])
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=2)
+    data.setup()
+    assert len(data.photos.bad_files) == 1
+    images = TrainingImages(data.photos, SIZE_PX, 1, data.seed)
+    for batch in range(5):
+        first = (2 * batch + rank) * 3
+        seen = [images[position][0][2, 0, 0].item() for position in range(first, first + 3)]
+        assert data.photo_names(batch) == [f"{number:03}.png" for number in seen]

@@ -7,13 +7,13 @@ begins, and hands over to pytorch-lightning.
 import math
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from fst.cli.messages import Problems, lines_of, tell
 from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
+from fst.cli.train_folder import FOLDER_VARIABLE, as_disk_error, check_writable, run_folder
 from fst.cli.train_start import (
     begin,
     beginning,
@@ -25,8 +25,6 @@ from fst.cli.train_start import (
 from fst.errors import FstError
 
 FLOATS = ("--lr", "--content-weight", "--style-weight", "--tv-weight", "--grid-weight")
-FOLDER_VARIABLE = "FST_RUN_FOLDER"  # tells the other processes of a run its folder
-PROCESSES = ("WORLD_SIZE", "SLURM_NTASKS")  # what torchrun and srun tell each of them
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,7 +39,10 @@ def main(argv: list[str] | None = None) -> int:
     except FstError as error:
         return _told(error, 1)
     except OSError as error:
-        return _told(FstError(_what_failed(error, run[-1].folder)), 1)
+        told = as_disk_error(error, run[-1].folder)
+        if told is None:
+            raise
+        return _told(told, 1)
     finally:
         os.environ.pop(FOLDER_VARIABLE, None)
     return 0
@@ -51,18 +52,6 @@ def _told(error: FstError, code: int) -> int:
     for line in lines_of(error):
         tell("fst-train", line)
     return code
-
-
-def _what_failed(error: OSError, folder: Path) -> str:
-    """A file that could not be written; most often TensorBoard's, on a full disk."""
-    from fst.stylize.style_model import unwritable
-
-    earlier: BaseException = error
-    while earlier := earlier.__context__:
-        # Lightning closes TensorBoard's file after a save that failed, and fails at that again.
-        if isinstance(earlier, FstError):
-            return str(earlier)
-    return f"{error.filename or folder}: {unwritable(error)}"
 
 
 def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
@@ -88,7 +77,7 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
     if styles:
         attempt(_check_counts, settings, len(styles))
     data = attempt(_data, settings, len(styles or [0]))
-    folder = attempt(_run_folder, settings)
+    folder = attempt(run_folder, settings)
     kept = attempt(kept_styles, settings) or []
     attempt(check_names, settings, styles or [], kept)
     attempt(check_resume, settings, styles, kept)
@@ -97,7 +86,7 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
     module = _module(settings, styles, kept)
     begin(settings, module)
     trainer, saver = _trainer(settings, trainer_settings, folder)
-    _check_writable(folder)  # last: a refused command leaves no folder behind
+    check_writable(folder)  # last: a refused command leaves no folder behind
     return module, data, trainer, saver
 
 
@@ -211,46 +200,6 @@ def _data(settings: Any, num_styles: int):
         )
     except FstError as error:
         raise FstError(f"--content: {error}") from None
-
-
-def _run_folder(settings: Any) -> Path:
-    """The folder of the run; it holds no other run."""
-    from fst.training.checkpoint import CHECKPOINT_NAME
-
-    if settings.output:
-        folder = Path(settings.output)
-    elif settings.resume:
-        folder = Path(settings.resume).parent
-    elif FOLDER_VARIABLE not in os.environ and _started_with_others():
-        raise FstError("several processes are started from outside: give them one folder with -o")
-    else:
-        root, number = Path("checkpoints"), 1
-        while (root / f"run-{number}").exists():
-            number += 1
-        # Lightning starts the other processes of a run by this same command line.
-        folder = Path(os.environ.setdefault(FOLDER_VARIABLE, str(root / f"run-{number}")))
-    if not settings.resume and os.path.exists(folder / CHECKPOINT_NAME):
-        raise FstError(
-            f"{folder} holds a run already: continue it with --resume {folder / CHECKPOINT_NAME}, "
-            "or choose another -o"
-        )
-    return folder
-
-
-def _started_with_others() -> bool:
-    counts = (os.environ.get(name, "1") for name in PROCESSES)
-    return any(count.isdecimal() and int(count) > 1 for count in counts)
-
-
-def _check_writable(folder: Path) -> None:
-    from fst.stylize.style_model import unwritable
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # of every process its own
-            pass
-    except (OSError, ValueError) as error:  # the latter of a NUL
-        raise FstError(f"-o {folder}: {unwritable(error)}") from None
 
 
 def _module(settings: Any, styles: list, kept: list[dict[str, Any]]):

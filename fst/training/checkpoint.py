@@ -176,8 +176,9 @@ class RunSaver(Callback):
 
     def on_exception(self, trainer, module, exception: BaseException) -> None:
         """Keep what an interrupted run has learned (Ctrl-C, SIGTERM)."""
-        interrupted = isinstance(exception, KeyboardInterrupt | Terminated)
-        if interrupted and trainer.global_step != self._saved_step:
+        begun = self._saved_step >= 0  # else it has not yet read what it is to resume
+        learned = begun and trainer.global_step != self._saved_step
+        if isinstance(exception, KeyboardInterrupt | Terminated) and learned:
             # A batch under way has not been learned: the resumed run has to draw it again.
             with _at_the_end_of_a_step(trainer):
                 self.save(trainer, module)
@@ -214,19 +215,31 @@ class RunSaver(Callback):
 def _at_the_end_of_a_step(trainer: pl.Trainer) -> Iterator[None]:
     """Lightning's counts as a checkpoint must hold them to go on after the last step done.
 
-    They are those that it has when it saves at the end of a batch; with others it goes through a
-    batch twice, ends early, or counts a step too many in the curves.
+    They are those that it has when it saves at the end of a batch, or in the middle of a review;
+    with others it goes through a batch twice, ends early, or counts a step too many in the curves.
     """
     loop = trainer.fit_loop.epoch_loop
-    before = loop.batch_progress, loop._batches_that_stepped
-    progress = loop.batch_progress = copy.deepcopy(loop.batch_progress)
-    progress.is_last_batch = False
-    loop._batches_that_stepped = trainer.global_step - 1
+    before = loop.batch_progress, loop._batches_that_stepped, loop.val_loop.batch_progress
     done = trainer.global_step * trainer.accumulate_grad_batches
-    for counts in (progress.total, progress.current):
-        counts.ready = counts.started = counts.processed = done
-        counts.completed = done - 1
+    loop._batches_that_stepped = trainer.global_step - 1
+    if trainer.validating:  # by Ctrl-C: the resumed run makes the whole review
+        loop.val_loop.batch_progress = _progress(loop.val_loop.batch_progress, begun=1, ended=0)
+        loop.batch_progress = _progress(loop.batch_progress, begun=done, ended=done)
+    else:
+        loop.batch_progress = _progress(loop.batch_progress, begun=done, ended=done - 1)
+        for counts in (loop.batch_progress.total, loop.batch_progress.current):
+            counts.processed = done
     try:
         yield
     finally:
-        loop.batch_progress, loop._batches_that_stepped = before
+        loop.batch_progress, loop._batches_that_stepped, loop.val_loop.batch_progress = before
+
+
+def _progress(progress: Any, begun: int, ended: int) -> Any:
+    """A copy with other counts."""
+    progress = copy.deepcopy(progress)
+    progress.is_last_batch = False
+    for counts in (progress.total, progress.current):
+        counts.ready = counts.started = begun
+        counts.processed = counts.completed = ended
+    return progress

@@ -86,11 +86,17 @@ def keep_interrupts():
     signal.signal(signal.SIGINT, handler)
 
 
-# Between two writings of the curves; after a review; at the last step; and by Ctrl-C after a
-# review, where Lightning counts otherwise.
+# Between two writings of the curves, and by Ctrl-C, where Lightning counts otherwise, after a
+# review and in the last step.
 @pytest.mark.parametrize(
     ("step", "every", "exception"),
-    [(5, 1, SystemExit), (6, 1, SystemExit), (11, 5, SystemExit), (6, 5, KeyboardInterrupt)],
+    [
+        (5, 1, SystemExit),
+        (6, 5, KeyboardInterrupt),
+        (11, 5, KeyboardInterrupt),
+        pytest.param(6, 1, SystemExit, marks=pytest.mark.slow),
+        pytest.param(11, 5, SystemExit, marks=pytest.mark.slow),
+    ],
 )
 def test_a_resumed_run_writes_the_same_curves_and_weights(
     run, train_argv, tmp_path, monkeypatch, keep_interrupts, step, every, exception
@@ -102,6 +108,70 @@ def test_a_resumed_run_writes_the_same_curves_and_weights(
     assert main(["--resume", str(folder / "last.ckpt")]) == 0
     assert_same_state(folder, run)
     assert_same_curves(folder, run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [(), ("--trainer.accumulate_grad_batches", 2)])
+@pytest.mark.parametrize("step", [5, 6, 7])
+def test_ctrl_c_in_the_middle_of_a_step_changes_no_curve(
+    train_argv, tmp_path, monkeypatch, keep_interrupts, flags, step
+):
+    assert main(train_argv(tmp_path / "whole", *flags)) == 0
+    genuine, seen = StyleTransferModule.training_step, []
+
+    def training_step(self, batch, batch_idx):
+        outputs = genuine(self, batch, batch_idx)
+        seen.extend([self.global_step] * (self.global_step == step))
+        if len(seen) == max(1, len(flags)):  # in the last batch of the step
+            seen.append(None)
+            raise KeyboardInterrupt
+        return outputs
+
+    monkeypatch.setattr(StyleTransferModule, "training_step", training_step)
+    with pytest.raises(SystemExit):
+        main(train_argv(tmp_path / "run", "--save-every", 5, *flags))
+    assert main(["--resume", str(tmp_path / "run" / "last.ckpt")]) == 0
+    assert_same_state(tmp_path / "run", tmp_path / "whole")
+    assert_same_curves(tmp_path / "run", tmp_path / "whole")
+
+
+def test_ctrl_c_before_the_first_step_of_a_resumed_run_keeps_its_checkpoint(
+    run, tmp_path, monkeypatch, keep_interrupts
+):
+    def setup(self, stage=None):
+        raise KeyboardInterrupt
+
+    shutil.copytree(run, tmp_path / "run")
+    last = tmp_path / "run" / "last.ckpt"
+    before = last.read_bytes()
+    monkeypatch.setattr(StyleTransferModule, "setup", setup)
+    with pytest.raises(SystemExit):
+        main(["--resume", str(last), "--steps", "14"])
+    assert last.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "exception", [pytest.param(SystemExit, marks=pytest.mark.slow), KeyboardInterrupt]
+)
+def test_a_review_that_was_cut_off_is_made_again(
+    train_argv, held_out, tmp_path, monkeypatch, keep_interrupts, exception
+):
+    extra = ["--save-every", 3, "--held-out", held_out]
+    assert main(train_argv(tmp_path / "whole", *extra)) == 0
+    genuine, seen = StyleTransferModule.validation_step, []
+
+    def validation_step(self, photos, batch_idx):
+        seen.append(batch_idx)
+        if len(seen) == 2:  # the second photo of the first review, at step 6
+            raise exception()
+        genuine(self, photos, batch_idx)
+
+    monkeypatch.setattr(StyleTransferModule, "validation_step", validation_step)
+    with pytest.raises(SystemExit):
+        main(train_argv(tmp_path / "run", *extra))
+    assert main(["--resume", str(tmp_path / "run" / "last.ckpt")]) == 0
+    assert_same_state(tmp_path / "run", tmp_path / "whole")
+    assert_same_curves(tmp_path / "run", tmp_path / "whole")
 
 
 @pytest.fixture(scope="module")

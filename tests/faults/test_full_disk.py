@@ -82,7 +82,10 @@ def assert_whole_at(folder, step):
 
 
 # A page is 4 KB: no room at all, room for the curves but not the checkpoint, and for half of it.
-@pytest.mark.parametrize("leave_pages", [0, 4, 20])
+@pytest.mark.parametrize(
+    "leave_pages",
+    [pytest.param(0, marks=pytest.mark.slow), 4, pytest.param(20, marks=pytest.mark.slow)],
+)
 def test_a_full_disk_keeps_the_checkpoint_and_is_named(
     small_disk, train_argv, before_step, capfd, leave_pages
 ):
@@ -106,7 +109,9 @@ def test_a_disk_that_is_full_from_the_start_is_named(small_disk, train_argv, bef
     assert not steps
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace", "mkstemp"])
+@pytest.mark.parametrize(
+    "call", ["fsync", *(pytest.param(c, marks=pytest.mark.slow) for c in ("replace", "mkstemp"))]
+)
 def test_a_save_without_room_keeps_the_last_one(
     train_argv, tmp_path, before_step, monkeypatch, capfd, call
 ):
