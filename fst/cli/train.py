@@ -4,13 +4,12 @@
 begins, and hands over to pytorch-lightning.
 """
 
-import logging
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
+from fst.cli.messages import quieten_lightning
 from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
 from fst.cli.train_start import (
@@ -227,7 +226,7 @@ def _trainer(settings: Any, trainer_settings: dict[str, Any], folder: Path) -> t
     from fst.training.checkpoint import AtomicCheckpointIO, RunSaver
     from fst.training.review import ReviewGrid, RunLog, RunProgress
 
-    _quieten()
+    quieten_lightning()
     saver = RunSaver(folder, settings.save_every or max(1, settings.steps // 20))
     given = {key: value for key, value in trainer_settings.items() if value is not None}
     review_every = settings.review_every or max(1, settings.steps // 10)
@@ -266,23 +265,6 @@ def _as_list(value: Any) -> list:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _quieten() -> None:
-    """Leave out the parts of Lightning's talk that no user of this command can act on."""
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # The photos are in memory: worker processes would only cost.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*the `CombinedLoader` length.*")
-    # Lightning 2.6 with torch 2.13.
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
-    # It is: the sampler starts at the step of the checkpoint (fst/content/datamodule.py).
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-    # The distances are reduced over processes by the metrics themselves.
-    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
-    # Both log folders are made by this command.
-    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
 
 
 def _announce(settings: Any, module, data, trainer) -> None:
