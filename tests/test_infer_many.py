@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from infer_inputs import save_model, save_photo
 
@@ -63,7 +63,7 @@ def _painted(folder) -> dict[str, bytes]:
 
 
 def _lines(folder) -> list[list]:
-    return list(infer_record._lines(Path(folder)))
+    return list(infer_record.read_lines(Path(folder)))
 
 
 # Several processes: forked, as a launcher of its own would start them
@@ -149,20 +149,21 @@ def test_processes_of_other_launchers_find_their_shares(run, launcher):
     assert "".join(told).count("\n") == 1 and "cannot read in/p01.png" in told[1]
 
 
-def test_one_that_dies_neither_stops_nor_hangs_the_other(run, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_one_that_dies_neither_stops_nor_hangs_the_other(run, monkeypatch, number):
     _save_photos(6)
     true_stylize, calls = Stylizer.stylize, []
 
     def stylize(self, *arguments, **options):
         calls.append(arguments)
         if os.environ.get("LOCAL_RANK") == "1" and len(calls) == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         return true_stylize(self, *arguments, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(Stylizer, "stylize", stylize)
         codes, told = _together(2, "in", "--style", "wave", "-o", "out", "--devices", 2)
-    assert codes == [1, -signal.SIGKILL]
+    assert codes == [1, -number]
     assert told[0] == (
         "fst-infer: a process ended before its work; run again with --resume for the rest\n"
     )
@@ -365,6 +366,7 @@ def test_without_resume_all_is_painted_and_numbered(run, painted):
     assert [Path(path).name for path in out] == [f"p0{n}_rain-1.png" for n in range(4)]
 
 
+@settings(max_examples=30)
 @given(st.floats(0, 1))
 def test_any_part_of_a_record_is_read(tmp_path_factory, share):
     folder = tmp_path_factory.mktemp("record")
@@ -384,6 +386,14 @@ def test_any_part_of_a_record_is_read(tmp_path_factory, share):
     record.done(folder / "a.png", "new")
     record.close()
     assert infer_record.read_records(folder)["a.png"] == infer_record.Done("new", 7)
+
+
+def test_what_a_killed_process_left_behind_is_removed_when_it_is_old(run, painted):
+    for name, age_s in (("0" * 32, 9999), ("1" * 32, 10), ("mine", 9999)):
+        Path(f"out/.{name}.tmp").touch()
+        os.utime(f"out/.{name}.tmp", (time.time() - age_s,) * 2)
+    run(*painted[0])
+    assert sorted(p.name for p in Path("out").glob(".*.tmp")) == [f".{'1' * 32}.tmp", ".mine.tmp"]
 
 
 def _killed_at(number, true, after):

@@ -24,6 +24,7 @@ from fst.cli.infer_predict import FolderData, PaintingModule, PaintingWriter
 from fst.cli.infer_record import read_records, settings_key, settle_names
 from fst.cli.messages import quieten_lightning, tell
 from fst.errors import FstError
+from fst.picture_files import remove_abandoned
 from fst.stylize.stylizer import Stylizer
 
 GRACE_S = 30  # in which an interrupted process writes the painting it has
@@ -87,8 +88,11 @@ class Company(pl.Callback):
             procs = trainer.strategy.launcher.procs
             self.children = list(procs)
             procs.clear()  # or Lightning would kill all as soon as one ends with an error
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let SIGTERM end this process: what is written is whole at any moment."""
+        # Lightning's handler, restored by it in the end, goes on painting, or waits for the others.
         if threading.current_thread() is threading.main_thread():
-            # Lightning's own handler goes on painting; what is written is whole at any moment.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_predict_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -127,9 +131,11 @@ def paint_many(
         options: Of `Stylizer.stylize`.
         trainer: As `make_trainer` makes it.
     """
-    folder = output_folder(args.output)
+    folder, records = output_folder(args.output), {}
     problems: list[str] = []
-    records = read_records(folder) if args.resume and trainer.is_global_zero else {}
+    if args.resume and trainer.is_global_zero:
+        records = read_records(folder)
+        remove_abandoned({path.parent for _, targets in plan for _, path in targets})
     jobs = settle_names(plan, folder, args.overwrite, records, problems)
     for problem in problems:
         tell(PROGRAM, f"error: {problem}")
@@ -138,7 +144,10 @@ def paint_many(
     data = FolderData(jobs, settings_key(stylizer, args, options), args.resume)
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         module = PaintingModule(stylizer, args, options, folder, (reader, writer))
-        return _end(trainer, data, module, _predict(trainer, data, module))
+        exit_code = _end(trainer, data, module, _predict(trainer, data, module))
+    if module.painter is not None:
+        module.painter.record.close()
+    return exit_code
 
 
 def _predict(trainer: pl.Trainer, data: FolderData, module: PaintingModule) -> int:
@@ -151,6 +160,7 @@ def _predict(trainer: pl.Trainer, data: FolderData, module: PaintingModule) -> i
         tell(PROGRAM, str(problem))
         return 1
     except SystemExit:  # Lightning makes one of KeyboardInterrupt
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end has begun
         _leave()
         _company(trainer).stop()
         if trainer.global_rank:
@@ -180,11 +190,8 @@ def _end(trainer: pl.Trainer, data: FolderData, module: PaintingModule, exit_cod
         _leave()
     lost = _company(trainer).wait()
     exit_code = max(int(lost > 0), *(int(broken > 0 or code > 0) for _, broken, code in ended))
-    if trainer.is_global_zero:
-        if data.resume:
-            tell(PROGRAM, f"{data.finished} of {data.planned} paintings were finished before")
-        if lost or len(ended) < trainer.world_size:
-            tell(PROGRAM, "a process ended before its work; run again with --resume for the rest")
     complete = len(ended) == trainer.world_size
+    if trainer.is_global_zero and (lost or not complete):
+        tell(PROGRAM, "a process ended before its work; run again with --resume for the rest")
     # Of a process that Lightning started only an early end is an error, see `Company.wait`.
     return 0 if complete and trainer.local_rank and _lightning_starts(trainer) else exit_code

@@ -18,8 +18,9 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from fst.cli.infer_paint import Painter
+from fst.cli.infer_paint import PROGRAM, Painter
 from fst.cli.infer_record import Jobs, Record, Target, content_key, painting_key, unfinished
+from fst.cli.messages import tell
 from fst.errors import FstError
 from fst.memory import resident_bytes
 from fst.stylize.memory_plan import memory_left
@@ -52,15 +53,14 @@ class FolderData(pl.LightningDataModule):
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.jobs, self.settings, self.resume = jobs, settings, resume
-        self.group: Any = None
-        self.planned = self.finished = 0  # paintings, of which an earlier run made so many
+        self.group: Any = None  # of processes, if there are several
 
     def setup(self, stage: str) -> None:
         """Agree on what is to be done: by the plan of the first process, less what is finished."""
         if dist.is_initialized():
             self.group = dist.new_group(backend="gloo", timeout=PATIENCE)
         self.jobs = self.trainer.strategy.broadcast(self.jobs)
-        self.planned = sum(len(targets) for _, targets in self.jobs)
+        planned = sum(len(targets) for _, targets in self.jobs)
         if len(set(self.gathered(self.settings))) > 1:
             raise FstError("processes differ in model or version of fst: give --model, one of all")
         if not self.resume:
@@ -72,7 +72,9 @@ class FolderData(pl.LightningDataModule):
         left = {index: todo for part in self.gathered(mine) for index, todo in part.items()}
         jobs = [(photo, [t[i] for i in left[n]]) for n, (photo, t) in enumerate(self.jobs)]
         self.jobs = [(photo, targets) for photo, targets in jobs if targets]
-        self.finished = self.planned - sum(len(targets) for _, targets in self.jobs)
+        finished = planned - sum(len(targets) for _, targets in self.jobs)
+        if self.trainer.is_global_zero:
+            tell(PROGRAM, f"{finished} of {planned} paintings were finished before")
 
     def predict_dataloader(self) -> DataLoader:
         """The jobs of this process, one by one; files are read by its painter, a thread ahead."""

@@ -84,16 +84,17 @@ class Record:
 
 def read_records(folder: Path) -> dict[str, Done]:
     """The last line about each painting, of all processes, by its path below the folder."""
-    lines = sorted(_lines(folder), key=lambda line: line[0])
+    lines = sorted(read_lines(folder), key=lambda line: line[0])
     return {name: Done(key, size_bytes) for _, name, key, size_bytes in lines}
 
 
-def _lines(folder: Path) -> Iterator[list]:
+def read_lines(folder: Path) -> Iterator[tuple[float, str, str | None, int]]:
+    """All lines of all processes: time, path below the folder, key or None, size in bytes."""
     for file in sorted((folder / FOLDER).glob("process*.jsonl")):
         for text in file.read_bytes().splitlines():
             try:
                 at, name, key, size_bytes = json.loads(text)
-                yield [float(at), str(name), key, int(size_bytes)]
+                yield float(at), str(name), key, int(size_bytes)
             except (ValueError, TypeError):  # part of a line
                 continue
 

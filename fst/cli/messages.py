@@ -42,3 +42,5 @@ def quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     # All pictures of a folder are finished, or there are fewer than processes.
     warnings.filterwarnings("ignore", message=".*DataLoader.* zero")
+    # --device cpu on a machine with a GPU.
+    warnings.filterwarnings("ignore", message=".*available but not used.*")
