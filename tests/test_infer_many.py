@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from infer_inputs import save_model, save_photo
 
 from fst import images
-from fst.cli import infer, infer_record
+from fst.cli import infer, infer_many, infer_record
 from fst.cli.infer_predict import RoundRobin
 from fst.stylize import memory_plan
 from fst.stylize.stylizer import Stylizer
@@ -173,6 +173,15 @@ def test_one_that_dies_neither_stops_nor_hangs_the_other(run, monkeypatch, numbe
     assert codes == [0] * 3 and " of 6 paintings were finished before" in told[0]
     run("in", "--style", "wave", "-o", "one")
     assert _painted("out") == _painted("one")
+
+
+def test_a_process_does_not_wait_for_a_first_one_that_is_gone():
+    _save_photos(1)
+
+    def orphan(rank, count, port):
+        return {"LOCAL_RANK": 1, "MASTER_PORT": port, infer_many.FIRST: 2**22 + 1}  # no such id
+
+    assert _together(1, "in", "--devices", 2, launcher=orphan)[0] == [1]
 
 
 def test_the_command_starts_the_other_processes_itself(run):
@@ -445,8 +454,11 @@ def test_killed_again_and_again_at_random_it_still_comes_to_the_end(run, process
     monkeypatch.setattr(Stylizer, "stylize", stylize)
     words = ("in", "--all-styles", "-o", "out", "--devices", processes, "--resume")
     while len(_painted("out")) < len(whole):
-        members = _start(processes, *words)
-        time.sleep(chance.uniform(0.3, 1.5))
+        members, known = _start(processes, *words), len(_lines("out"))
+        # Earlier, while they look for each other, it is their launcher that ends them all.
+        while len(_lines("out")) == known and any(member.is_alive() for member in members):
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.5))
         victims = chance.choice([members, members[:1], members[-1:]])
         for victim in victims:
             kills += victim.is_alive()

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,6 +28,8 @@ from fst.errors import FstError
 from fst.picture_files import remove_abandoned
 from fst.stylize.stylizer import Stylizer
 
+FIRST = "FST_INFER_FIRST"  # tells the other processes the id of the one that started them
+FOLLOW_S = 0.5
 GRACE_S = 30  # in which an interrupted process writes the painting it has
 
 
@@ -61,10 +64,24 @@ def make_trainer(args: argparse.Namespace, device: str) -> pl.Trainer:
         )
     except Exception as error:  # Lightning checks its flags with many kinds of exceptions
         raise FstError(f"--devices {count}: {' '.join(str(error).split())}") from None
-    launches = _lightning_starts(trainer) and "LOCAL_RANK" not in os.environ
-    if count > 1 and launches and not args.from_command_line:
-        raise FstError(f"--devices {count} starts this command again: call fst-infer as a program")
+    started = "LOCAL_RANK" in os.environ  # by the first process, or by hand
+    if _lightning_starts(trainer) and trainer.local_rank:
+        threading.Thread(target=_follow, daemon=True).start()
+    elif _lightning_starts(trainer) and count > 1 and not started:
+        if not args.from_command_line:
+            raise FstError(
+                f"--devices {count} starts this command again: call fst-infer as a program"
+            )
+        os.environ[FIRST] = str(os.getpid())
     return trainer
+
+
+def _follow() -> None:
+    """End this process soon after the one that started it, which may be started anew."""
+    parent = os.environ.get(FIRST)  # None where somebody else has started both
+    while parent in (None, str(os.getppid())):
+        time.sleep(FOLLOW_S)
+    os._exit(1)  # what is written is whole at any moment
 
 
 def _lightning_starts(trainer: pl.Trainer) -> bool:
@@ -78,13 +95,10 @@ class Company(pl.Callback):
 
     def __init__(self) -> None:
         self.children: list[subprocess.Popen] = []
-        self.parent: int | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take over the care for them: all are there and know their work."""
-        if _lightning_starts(trainer) and trainer.local_rank:
-            self.parent = os.getppid()
-        elif _lightning_starts(trainer):
+        if _lightning_starts(trainer) and not trainer.local_rank:
             procs = trainer.strategy.launcher.procs
             self.children = list(procs)
             procs.clear()  # or Lightning would kill all as soon as one ends with an error
@@ -94,11 +108,6 @@ class Company(pl.Callback):
         # Lightning's handler, restored by it in the end, goes on painting, or waits for the others.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    def on_predict_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Do not go on where the process that started this one is gone: it may be started anew."""
-        if self.parent is not None and os.getppid() != self.parent:
-            raise FstError("the first process has ended; run again with --resume for the rest")
 
     def stop(self) -> None:
         """End them, with the painting that each one has."""
