@@ -63,7 +63,8 @@ def _painted(folder) -> dict[str, bytes]:
 
 
 def _lines(folder) -> list[list]:
-    return list(infer_record.read_lines(Path(folder)))
+    files = Path(folder, infer_record.FOLDER).glob("*")
+    return [line for file in files for line in infer_record.read_lines(file)]
 
 
 # Several processes: forked, as a launcher of its own would start them
@@ -82,6 +83,13 @@ def _by_lightning(rank, count, port):
 def _by_torchrun(rank, count, port):
     given = {"TORCHELASTIC_RUN_ID": "x", "RANK": rank, "WORLD_SIZE": count, "GROUP_RANK": 0}
     return given | {"LOCAL_RANK": rank, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
+
+
+def _by_slurm(rank, count, port):
+    given = {"PROCID": rank, "LOCALID": rank, "NODEID": 0, "NTASKS": count, "JOB_NAME": "paint"}
+    given |= {"NTASKS_PER_NODE": count, "NODELIST": "127.0.0.1", "JOB_ID": 1, "NNODES": 1}
+    given = {f"SLURM_{name}": value for name, value in given.items()}
+    return given | {"MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
 
 
 def _by_node(rank, count, port):
@@ -136,12 +144,12 @@ def test_processes_paint_each_picture_once_as_one_process_does(run, processes, p
     assert sorted(done) == sorted(_painted("one"))  # none was painted twice
 
 
-@pytest.mark.parametrize("launcher", [_by_torchrun, _by_node])
+@pytest.mark.parametrize("launcher", [_by_torchrun, _by_slurm, _by_node])
 def test_processes_of_other_launchers_find_their_shares(run, launcher):
     _save_photos(3)
     Path("in/p01.png").write_bytes(b"broken")
     assert run("in", "--style", "rain", "-o", "one")[0] == 1
-    flags = ("--devices", 2) if launcher is _by_torchrun else ("--num-nodes", 2)
+    flags = ("--num-nodes", 2) if launcher is _by_node else ("--devices", 2)
     words = ("in", "--style", "rain", "-o", "out", *flags)
     codes, told = _together(2, *words, launcher=launcher)
     assert codes == [1, 1]  # together: torchrun ends all when one fails

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
@@ -29,6 +30,7 @@ from fst.picture_files import remove_abandoned
 from fst.stylize.stylizer import Stylizer
 
 FIRST = "FST_INFER_FIRST"  # tells the other processes the id of the one that started them
+PLANNED_IN = timedelta(hours=6)  # by the first process, while the others wait for it
 FOLLOW_S = 0.5
 GRACE_S = 30  # in which an interrupted process writes the painting it has
 
@@ -52,7 +54,9 @@ def make_trainer(args: argparse.Namespace, device: str) -> pl.Trainer:
             devices=[int(index)] if index else count,
             num_nodes=nodes,
             # gloo on GPUs too: processes exchange lists of files, no pictures.
-            strategy=DDPStrategy(process_group_backend="gloo") if many else "auto",
+            strategy=DDPStrategy(process_group_backend="gloo", timeout=PLANNED_IN)
+            if many
+            else "auto",
             # Requeueing would save a checkpoint: the record of what is painted is enough.
             plugins=[SLURMEnvironment(auto_requeue=False)] if slurm else [],
             callbacks=[PaintingWriter(), Company()],

@@ -84,19 +84,19 @@ class Record:
 
 def read_records(folder: Path) -> dict[str, Done]:
     """The last line about each painting, of all processes, by its path below the folder."""
-    lines = sorted(read_lines(folder), key=lambda line: line[0])
+    files = sorted((folder / FOLDER).glob("process*.jsonl"))
+    lines = sorted((line for file in files for line in read_lines(file)), key=lambda line: line[0])
     return {name: Done(key, size_bytes) for _, name, key, size_bytes in lines}
 
 
-def read_lines(folder: Path) -> Iterator[tuple[float, str, str | None, int]]:
-    """All lines of all processes: time, path below the folder, key or None, size in bytes."""
-    for file in sorted((folder / FOLDER).glob("process*.jsonl")):
-        for text in file.read_bytes().splitlines():
-            try:
-                at, name, key, size_bytes = json.loads(text)
-                yield float(at), str(name), key, int(size_bytes)
-            except (ValueError, TypeError):  # part of a line
-                continue
+def read_lines(file: Path) -> Iterator[tuple[float, str, str | None, int]]:
+    """The lines of one process: time, path below the folder, key or None, size in bytes."""
+    for text in file.read_bytes().splitlines():
+        try:
+            at, name, key, size_bytes = json.loads(text)
+            yield float(at), str(name), key, int(size_bytes)
+        except (ValueError, TypeError):  # part of a line
+            continue
 
 
 def _name(path: Path, folder: Path) -> str:
