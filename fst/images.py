@@ -6,7 +6,6 @@ Reading: `decode` gives upright 8-bit sRGB, `load` gives a tensor, `load_full` o
 """
 
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from fst.picture_files import (  # noqa: F401
     check_place,
     find,
     printable,
+    temporary_beside,
     unused_path,
 )
 from fst.vips_files import DEEP_FORMATS, Strips, deep_levels, read_deep, read_strips, write_levels
@@ -294,10 +294,9 @@ def _encoder(image: torch.Tensor, kind: str, quality: int, bits: int) -> Callabl
 
 
 def _write(encode: Callable, path: Path, overwrite: bool) -> None:
-    # Hidden, so `find` never sees a half-written file; "xb" rather than tempfile for umask rights.
-    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+    temporary = temporary_beside(path)
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "xb") as file:  # not tempfile, for umask rights
             encode(file)
         if overwrite:
             os.replace(temporary, path)

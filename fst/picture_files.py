@@ -2,7 +2,11 @@
 
 import fnmatch
 import os
+import re
+import time
+import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from fst.errors import FstError
@@ -19,6 +23,7 @@ FORMATS = {
 }
 IMAGE_SUFFIXES = tuple(FORMATS)
 MAX_PART_BYTES = 255  # of a file's or folder's name, on all file systems in use
+ABANDONED_AFTER_S = 3600  # no encoder writes nothing for so long
 
 
 def printable(text: object) -> str:
@@ -55,6 +60,21 @@ def unused_path(path: str | Path) -> Path:
         number += 1
         candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return candidate
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new hidden name in the folder of a path, for what is not yet whole; `find` skips it."""
+    return path.parent / f".{uuid.uuid4().hex}.tmp"
+
+
+def remove_abandoned(folders: Iterable[Path]) -> None:
+    """Remove what writers that were killed have left under such names."""
+    for folder in folders:
+        for name in os.listdir(folder) if folder.is_dir() else []:
+            if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", name):
+                with suppress(OSError):  # another process has removed it
+                    if time.time() - os.path.getmtime(folder / name) > ABANDONED_AFTER_S:
+                        (folder / name).unlink()
 
 
 def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:

@@ -46,9 +46,15 @@ def check_output(
         )
     check_target(output, bits)
     if identity(Path(output)) in {identity(photo) for photo in photos} - {None}:
-        raise FstError(_clash(Path(output)))
+        raise FstError(clash(Path(output)))
     if os.path.lexists(output) and not overwrite:
         raise FstError(f"-o {output} exists; name another file or add --overwrite")
+
+
+def output_folder(output: str | None) -> Path:
+    """The folder that -o names, or its file is in."""
+    path = Path(output or "")
+    return path.parent if _is_output_file(output) else path
 
 
 def identity(path: Path) -> FileId | None:
@@ -101,14 +107,15 @@ def clip(text: str, max_bytes: int) -> str:
     return text if len(encoded) <= max_bytes else encoded[:max_bytes].decode("utf-8", "ignore")
 
 
-def _clash(path: Path) -> str:
+def clash(path: Path) -> str:
+    """What is said of an output that would replace an input."""
     return f"output {path} is an input picture and stays; name another output with -o"
 
 
 def input_clashes(plan: Plan) -> list[str]:
     """Outputs that would replace an input."""
     inputs = {identity(photo) for photo, _ in plan} - {None}
-    return [_clash(path) for _, targets in plan for _, path in targets if identity(path) in inputs]
+    return [clash(path) for _, targets in plan for _, path in targets if identity(path) in inputs]
 
 
 def free_path(path: Path, protected: set[FileId]) -> Path:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fst.cli.messages import Problems, lines_of, tell
+from fst.cli.messages import Problems, lines_of, quieten_lightning, tell
 from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
 from fst.cli.train_folder import FOLDER_VARIABLE, as_disk_error, check_writable, run_folder
@@ -233,13 +233,13 @@ def _trainer(settings: Any, trainer_settings: dict[str, Any], folder: Path) -> t
     from pytorch_lightning.callbacks import LearningRateMonitor
     from pytorch_lightning.loggers import TensorBoardLogger
 
-    from fst.cli.train_report import RunEnds, quieten
+    from fst.cli.train_report import RunEnds
     from fst.precision import best_precision
     from fst.training.checkpoint import AtomicCheckpointIO, RunSaver
     from fst.training.review import ReviewGrid, RunLog, RunProgress
     from fst.training.stopping import Stopping
 
-    quieten()
+    quieten_lightning()
     saver = RunSaver(folder, settings.save_every or max(1, settings.steps // 20))
     given = {key: value for key, value in trainer_settings.items() if value is not None}
     check_strategy(given.get("strategy"))

@@ -1,7 +1,5 @@
-"""What fst-train says: the beginning of a run, its end, and nothing of Lightning's own talk."""
+"""What fst-train says: the beginning of a run, and its end."""
 
-import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,29 +7,11 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from fst.allocator import keep_freed_memory
+from fst.cli.messages import quieten_lightning
 from fst.cli.train_start import announcement
 from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME
 from fst.training.processes import watch_parent
 from fst.training.review import write_hyperparameters
-
-# Messages that no user of this command can act on.
-LEFT_OUT = (
-    ".*does not have many workers.*",  # the photos are in memory: workers would only cost
-    ".*the `CombinedLoader` length.*",
-    ".*LeafSpec.*is deprecated",  # Lightning 2.6 with torch 2.13
-    # It is: the sampler starts at the step of the checkpoint (fst/content/datamodule.py).
-    ".*your dataloader is not resumable.*",
-    ".*sync_dist=True.*",  # the distances are reduced over processes by the metrics themselves
-    ".*exists and is not empty.*",  # both log folders are made by this command
-)
-
-
-def quieten() -> None:
-    """Leave out those parts of Lightning's talk."""
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in LEFT_OUT:
-        warnings.filterwarnings("ignore", message=message)
 
 
 def announce(settings: Any, module: pl.LightningModule, data: Any, trainer: pl.Trainer) -> None:
@@ -61,7 +41,7 @@ class RunEnds(Callback):
 
     def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         """What holds for a whole process."""
-        quieten()
+        quieten_lightning()
         keep_freed_memory()
         if trainer.local_rank:  # started by the first process of this machine, or by a launcher
             watch_parent()
