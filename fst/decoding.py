@@ -1,6 +1,7 @@
 """Files to pictures: the readers, upright and in sRGB; called through `fst.images`."""
 
 import io
+import logging
 import os
 import stat
 from collections.abc import Iterator
@@ -22,6 +23,10 @@ from fst.picture_files import printable
 # 300 megapixels are 0.9 GB as bytes and 3.6 GB as float32: above any camera, below most bombs.
 # WebP ends at PIL's own 178 megapixels, which its reader checks itself.
 MAX_PIXELS = 300_000_000
+MAX_SIDE_PX = 100_000  # a row is held whole, several times over
+# From so many on, a picture of more pixels a byte is none: deflate packs flat grey 1032 to a byte,
+# photographs have below 20. A WebP animation of 1 KB may call for a canvas of a gigabyte.
+DENSE_FROM_PIXELS, PIXELS_PER_BYTE = 20_000_000, 2000
 
 
 class _TiffReader(TiffImageFile):
@@ -40,6 +45,8 @@ _READERS: dict[bytes, type[ImageFile.ImageFile]] = {
     b"BM": BmpImageFile,
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _TiffReader),
 }
+
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what matters is raised as well
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {  # EXIF 2.3, tag 0x0112: the turn that undoes each orientation
@@ -110,13 +117,32 @@ def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
         ImageError: It is no picture, or one of too many pixels; decoders raise other errors.
     """
     reader = _reader(file.read(16))
+    file_bytes = file.seek(0, os.SEEK_END)
     file.seek(0)
     picture = reader(file)
-    width, height = picture.size
+    check_pixels(*picture.size)
+    pixels = picture.width * picture.height
+    if pixels > max(DENSE_FROM_PIXELS, PIXELS_PER_BYTE * file_bytes):
+        size = f"{picture.width}x{picture.height}"
+        raise ImageError(
+            f"{size} pixels in {file_bytes} bytes: it is empty, or made to fill memory"
+        )
+    return picture
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Refuse a picture of no pixels or of too many.
+
+    Raises:
+        ImageError: Says how many there are.
+    """
+    if width < 1 or height < 1:
+        raise ImageError("it has no pixels")
+    if max(width, height) > MAX_SIDE_PX:
+        raise ImageError(f"{width}x{height} pixels: a side is longer than {MAX_SIDE_PX}")
     if width * height > MAX_PIXELS:
         limit = f"{MAX_PIXELS / 1e6:g} megapixels"
         raise ImageError(f"{width}x{height} pixels are more than the limit of {limit}")
-    return picture
 
 
 def is_deep(picture: ImageFile.ImageFile) -> bool:

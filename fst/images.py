@@ -6,7 +6,6 @@ Reading: `decode` gives upright 8-bit sRGB, `load` gives a tensor, `load_full` o
 """
 
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,7 +27,15 @@ from fst.decoding import (  # noqa: F401
     size_with_shorter_side,
 )
 from fst.errors import FstError
-from fst.picture_files import FORMATS, IMAGE_SUFFIXES, find, printable, unused_path  # noqa: F401
+from fst.picture_files import (  # noqa: F401
+    FORMATS,
+    IMAGE_SUFFIXES,
+    check_place,
+    find,
+    printable,
+    temporary_beside,
+    unused_path,
+)
 from fst.vips_files import DEEP_FORMATS, Strips, deep_levels, read_deep, read_strips, write_levels
 
 ALPHA_FORMATS = ("PNG", "WEBP", "TIFF")
@@ -109,7 +116,8 @@ def load_full(path: str | Path, shorter_side_px: int | None = None) -> torch.Ten
         if is_deep(picture):
             return read_deep(path, picture.format, shorter_side_px)
     pixels = np.array(decode(path, shorter_side_px, keep_alpha=True))  # (H,W,C)
-    return torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32).div_(255).contiguous()
+    # Put in order as bytes: as floats it would take the memory of two images.
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().to(torch.float32).div_(255)
 
 
 def shape_of(path: str | Path, shorter_side_px: int | None = None) -> tuple[int, int]:
@@ -286,10 +294,9 @@ def _encoder(image: torch.Tensor, kind: str, quality: int, bits: int) -> Callabl
 
 
 def _write(encode: Callable, path: Path, overwrite: bool) -> None:
-    # Hidden, so `find` never sees a half-written file; "xb" rather than tempfile for umask rights.
-    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+    temporary = temporary_beside(path)
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "xb") as file:  # not tempfile, for umask rights
             encode(file)
         if overwrite:
             os.replace(temporary, path)

@@ -2,7 +2,11 @@
 
 import fnmatch
 import os
+import re
+import time
+import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from fst.errors import FstError
@@ -18,12 +22,34 @@ FORMATS = {
     ".tiff": "TIFF",
 }
 IMAGE_SUFFIXES = tuple(FORMATS)
+MAX_PART_BYTES = 255  # of a file's or folder's name, on all file systems in use
+ABANDONED_AFTER_S = 3600  # no encoder writes nothing for so long
 
 
 def printable(text: object) -> str:
     """Text fit for one line of a message: line breaks and other unprintables are escaped."""
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
     return "".join(shown)
+
+
+def check_place(path: str | Path) -> None:
+    """Refuse a file name to write that no file can have, before the work; makes no folder.
+
+    Raises:
+        FstError: It is too long, leads through a file, or into a folder that is read-only.
+    """
+    path, reason = Path(path), None
+    above = next((folder for folder in path.absolute().parents if os.path.lexists(folder)), path)
+    if "\0" in str(path):
+        reason = "its name holds a NUL"
+    elif any(len(os.fsencode(part)) > MAX_PART_BYTES for part in path.parts):
+        reason = f"a part of its name is longer than {MAX_PART_BYTES} bytes"
+    elif not os.path.isdir(above):
+        reason = f"{above} is a file"
+    elif not os.access(above, os.W_OK):
+        reason = f"{above} is read-only"
+    if reason:
+        raise FstError(f"cannot write {printable(path)}: {printable(reason)}; name another")
 
 
 def unused_path(path: str | Path) -> Path:
@@ -34,6 +60,21 @@ def unused_path(path: str | Path) -> Path:
         number += 1
         candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return candidate
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new hidden name in the folder of a path, for what is not yet whole; `find` skips it."""
+    return path.parent / f".{uuid.uuid4().hex}.tmp"
+
+
+def remove_abandoned(folders: Iterable[Path]) -> None:
+    """Remove what writers that were killed have left under such names."""
+    for folder in folders:
+        for name in os.listdir(folder) if folder.is_dir() else []:
+            if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", name):
+                with suppress(OSError):  # another process has removed it
+                    if time.time() - os.path.getmtime(folder / name) > ABANDONED_AFTER_S:
+                        (folder / name).unlink()
 
 
 def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -80,7 +81,7 @@ def read_styles(entries: Sequence[str | Path | Mapping[str, Any]]) -> list[Style
 def _found(path: str | Path) -> list[Style]:
     """The styles that a path stands for: several, where it is a pattern."""
     pictures = images.find([path])
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         return [Style(Path(path).resolve().name, tuple(map(str, pictures)))]
     return [Style(picture.stem, (str(picture),)) for picture in pictures]
 
@@ -100,7 +101,7 @@ def _specified(entry: Mapping[str, Any]) -> list[Style]:
     if not all(isinstance(path, str | Path) for path in paths):
         raise FstError(f"a style has images {given!r}: expected a path or a list of paths")
     first = Path(paths[0])
-    name = str(entry.get("name") or (first.resolve().name if first.is_dir() else first.stem))
+    name = str(entry.get("name") or (first.resolve().name if os.path.isdir(first) else first.stem))
     # Not isinstance: true and false are whole numbers to it.
     weight, size = entry.get("weight"), entry.get("size")
     if weight is not None and (type(weight) not in (int, float) or not 0 < weight < math.inf):

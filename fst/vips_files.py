@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fst.decoding import check_pixels
+
 LEVELS = 65535
 DEEP_FORMATS = ("PNG", "TIFF")
-STRIP_PX = 128
+STRIP_PX, STRIP_BYTES = 128, 4_000_000  # at most, unless a row has more
 
 
 @dataclass
@@ -45,8 +47,10 @@ def read_strips(path: str | Path, kind: str, deep: bool, shorter_side_px: int | 
 
     def strips() -> Iterator[np.ndarray]:
         region = _vips().Region.new(picture)
-        for top in range(0, picture.height, STRIP_PX):
-            height = min(STRIP_PX, picture.height - top)
+        row = picture.width * picture.bands * np.dtype(dtype).itemsize
+        strip_px = max(1, min(STRIP_PX, STRIP_BYTES // row))  # of every step from file to sRGB
+        for top in range(0, picture.height, strip_px):
+            height = min(strip_px, picture.height - top)
             pixels = region.fetch(0, top, picture.width, height)
             yield np.frombuffer(pixels, dtype).reshape(height, picture.width, picture.bands)
 
@@ -67,7 +71,8 @@ def read_deep(path: str | Path, kind: str, shorter_side_px: int | None = None) -
     picture = _opened(path, kind, True, shorter_side_px)
     shape = picture.height, picture.width, picture.bands
     levels = np.ndarray(shape, np.uint16, picture.write_to_memory())
-    return torch.from_numpy(levels.astype(np.float32) / LEVELS).permute(2, 0, 1).contiguous()
+    planes = np.ascontiguousarray(levels.transpose(2, 0, 1)).astype(np.float32)  # (C, H, W)
+    return torch.from_numpy(planes).div_(LEVELS)
 
 
 def _vips() -> Any:
@@ -83,6 +88,7 @@ def _opened(
 ) -> Any:
     load = getattr(_vips().Image, {"WEBP": "webpload"}.get(kind, f"{kind.lower()}load"))
     picture = load(str(path), fail_on="error", access=access)
+    check_pixels(picture.width, picture.height)  # of a tag given twice each library takes its own
     if picture.get_typeof("orientation") and picture.get("orientation") > 1:
         picture = load(str(path), fail_on="error").autorot()  # turning needs all of it
     if "icc-profile-data" in picture.get_fields():

@@ -14,6 +14,7 @@ from fst.losses.perceptual import PerceptualLoss
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import OutputConv, TransformerNet, UpsampleConv
 from fst.networks.vgg import VGG_CHANNELS, LossNetwork, layer_names, load_loss_network
+from fst.networks.winograd import Conv3x3
 from fst.precision import best_precision
 from fst.training.module import StyleTransferModule
 
@@ -219,6 +220,9 @@ def layer_cases(size_px: int) -> list[dict[str, Case]]:
     half = half.contiguous(memory_format=torch.channels_last)
     out, up = OutputConv(1, c1, 3, 9), UpsampleConv(1, c2, c1)
     norm, ones = ConditionalInstanceNorm2d(1, c1), torch.ones(1, 1)
+    quarter = torch.rand(1, 128, size_px // 4 + 2, size_px // 4 + 2)  # the trunk of width 1
+    quarter = quarter.contiguous(memory_format=torch.channels_last)
+    trunk = Conv3x3(128, 128, bias=False).to(memory_format=torch.channels_last)
 
     def no_grad(run: Case) -> Case:
         return torch.no_grad()(run)
@@ -235,6 +239,10 @@ def layer_cases(size_px: int) -> list[dict[str, Case]]:
         {
             "upsampling x2, 3x3 convolution": no_grad(upsampled),
             "the same in four phases": no_grad(lambda: up.upsampled(F.pad(half, (1, 1, 1, 1)))),
+        },
+        {
+            "3x3 convolution, 128 channels": no_grad(lambda: F.conv2d(quarter, trunk.weight)),
+            "the same by Winograd's way": no_grad(lambda: trunk(quarter)),
         },
         {
             "F.instance_norm": no_grad(lambda: F.instance_norm(wide)),

@@ -1,6 +1,7 @@
 """What the path tests share: small real pictures, a slim loss network, and how to run fst-train."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -16,7 +17,9 @@ SLIM_VGG19 |= {19: 16, 21: 16, 23: 16, 25: 16, 28: 16}
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
+# Tests run side by side, and those of two threads would wait for each other; so in what they start.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def smooth_field(seed, height=72, width=96):

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from infer_inputs import NAMES
+from infer_inputs import save_model as _save_model
+from infer_inputs import save_photo as _save_photo
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -21,22 +24,6 @@ from fst.cli.infer_outputs import MAX_STYLE_CHARS
 from fst.networks import transformer
 from fst.stylize.style_model import describe, save_style_model
 from fst.stylize.stylizer import Stylizer
-
-NAMES = ["wave", "rain", "starry night"]
-
-
-def _save_model(path: Path, names=NAMES) -> Path:
-    torch.manual_seed(0)
-    network = transformer.TransformerNet(len(names), width=0.125, num_blocks=1)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    styles = [{"name": name, "images": ["a.jpg"] * (i + 1)} for i, name in enumerate(names)]
-    return save_style_model(path, network, describe(network, styles, {}))
-
-
-def _save_photo(path: str | Path, height: int = 20, width: int = 24, seed: int = 0) -> Path:
-    generator = torch.Generator().manual_seed(seed)
-    return images.save(torch.rand(3, height, width, generator=generator), path)
 
 
 @pytest.fixture(autouse=True)
@@ -669,6 +656,7 @@ def _command(*arguments: str, **options) -> subprocess.CompletedProcess:
 
 HEAVY = ("lightning", "pytorch_lightning", "torchvision", "torchmetrics", "tensorboard")
 HEAVY += ("fst.losses", "fst.networks.vgg", "fst.training")
+HEAVY += ("fst.cli.infer_many", "fst.cli.infer_predict", "fst.cli.infer_record")
 
 
 def test_painting_loads_neither_lightning_nor_the_loss_network(model):

@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader
 
 from fst.errors import FstError
 from fst.images import load
-from fst.training.module import WARMUP_STEPS, StyleTransferModule
+from fst.training.module import StyleTransferModule
+from fst.training.rates import WARMUP_STEPS
 
 
 class Repeated(pl.LightningDataModule):

@@ -343,6 +343,20 @@ def test_a_new_run_does_not_overwrite_an_old_one(run, train_argv, capsys):
 # A loss or weights that are not finite
 
 
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "SLURM_NTASKS"])
+def test_processes_started_from_outside_have_to_be_given_their_folder(
+    train_argv, tmp_path, capsys, monkeypatch, variable
+):
+    """Each would choose one of its own."""
+    monkeypatch.setenv(variable, "2")
+    monkeypatch.chdir(tmp_path)
+    argv = train_argv("none")
+    place = argv.index("-o")
+    assert main(argv[:place] + argv[place + 2 :]) == 2
+    assert capsys.readouterr().err.strip().endswith("give them one folder with -o")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(run, train_argv, tmp_path, capsys, monkeypatch):
     from fst.losses.perceptual import PerceptualLoss
 

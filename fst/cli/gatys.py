@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from fst.cli.devices import usable_device
 from fst.cli.gatys_arguments import parse
-from fst.cli.messages import noting, tell
+from fst.cli.infer_outputs import clip
+from fst.cli.messages import Problems, lines_of, noting, tell
 from fst.errors import FstError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         settings, output = prepare(args)
         return run(args, settings, output)
     except FstError as error:
-        for line in str(error).split("\n"):
+        for line in lines_of(error):
             tell(PROGRAM, f"error: {line}")
         return 2
     except KeyboardInterrupt:  # before there was a picture to keep
@@ -59,7 +60,7 @@ def prepare(args: argparse.Namespace) -> tuple[dict, Path]:
     with noting(problems):
         output = _output(args)
     if problems:
-        raise FstError("\n".join(problems))
+        raise Problems(problems)
     names = ("sizes", "steps", "optimizer", "seed", "aspect")
     settings |= {name: getattr(args, name) for name in names}
     settings |= {"style_size_px": args.style_size, "learning_rate": args.lr}
@@ -171,17 +172,19 @@ def _content_layer(args: argparse.Namespace, topology: str) -> str:
 
 
 def _output(args: argparse.Namespace) -> Path:
-    """The file to write; its folder is made, and can be written to.
+    """The file to write; its folder is there, or can be made.
 
     Raises:
         FstError: It cannot, or something is in the way.
     """
     from fst import images
 
-    stem = "_".join(Path(path).resolve().stem for path in (args.content, *args.style[:1]) if path)
+    named = [path for path in (args.content, *args.style[:1]) if path]
+    # abspath: a folder may be given as "."; two names have room for the number of a step
+    stem = "_".join(clip(Path(os.path.abspath(path)).stem, 110) for path in named)
     path = Path(args.output or f"{stem}.png")
     is_picture = path.suffix.lower() in images.IMAGE_SUFFIXES
-    if path.is_dir() or not (is_picture or os.path.lexists(path)):
+    if os.path.isdir(path) or not (is_picture or os.path.lexists(path)):
         path = path / f"{stem}.png"  # as with fst-infer, another name is that of a folder
     elif not is_picture:
         raise FstError(f"-o {path} is a file; name a folder or a new picture file")
@@ -196,11 +199,9 @@ def _output(args: argparse.Namespace) -> Path:
         ):
             raise FstError(f"-o {path} is an input picture and stays; name another output")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FstError(f"-o {path}: {error.strerror}") from None
-    if not os.access(path.parent, os.W_OK):
-        raise FstError(f"-o {path}: no permission to write there")
+        images.check_place(path)
+    except FstError as error:
+        raise FstError(f"-o: {error}") from None
     return path if args.overwrite else images.unused_path(path)
 
 

@@ -79,5 +79,6 @@ def _writer(folder: Path):
 
     try:
         return SummaryWriter(folder)
-    except OSError as error:
-        raise FstError(f"--log {folder}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # the latter of a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise FstError(f"--log {folder}: {reason}") from None

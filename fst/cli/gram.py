@@ -5,12 +5,13 @@ once.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from fst.cli.devices import device_name, usable_device
 from fst.cli.gatys_arguments import positive, whole
-from fst.cli.messages import noting, tell
+from fst.cli.messages import Problems, lines_of, noting, tell
 from fst.errors import FstError
 
 PROGRAM = "fst-gram"
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         names, pictures, network = prepare(args)
         return run(args, names, pictures, network)
     except FstError as error:
-        for line in str(error).split("\n"):
+        for line in lines_of(error):
             tell(PROGRAM, f"error: {line}")
         return 2
     except KeyboardInterrupt:
@@ -107,14 +108,14 @@ def prepare(args: argparse.Namespace) -> tuple:
     for given in args.pictures:
         with noting(problems):
             found = images.find(given)
-            folder = f"{Path(given).resolve().name}/" if Path(given).is_dir() else ""
+            folder = f"{Path(given).resolve().name}/" if os.path.isdir(given) else ""
             files += [(f"{folder}{file.stem}", file) for file in found]
     with noting(problems):
         network = load_loss_networks(args.loss_weights or args.loss_network)
         network.require(args.layers or ())
-    if (args.output / "report.html").exists() and not args.overwrite:
+    if os.path.exists(args.output / "report.html") and not args.overwrite:
         problems.append(f"-o {args.output} holds a report; name another folder or add --overwrite")
-    elif args.output.exists() and not args.output.is_dir():
+    elif os.path.exists(args.output) and not os.path.isdir(args.output):
         problems.append(f"-o {args.output} is a file; name a folder")
     pictures = []
     for name, file in files:
@@ -123,7 +124,7 @@ def prepare(args: argparse.Namespace) -> tuple:
     if not problems:
         problems += _probe(args, pictures, network)
     if problems:
-        raise FstError("\n".join(problems))
+        raise Problems(problems)
     return [name for name, _ in files], pictures, network.to(device)
 
 
@@ -164,11 +165,12 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
     from fst.allocator import keep_freed_memory
     from fst.gramlab import report
     from fst.gramlab.measure import Laboratory
+    from fst.images import printable
     from fst.losses.perceptual import STYLE_LAYERS
 
     keep_freed_memory()
     layers = args.layers or STYLE_LAYERS[network.topology]
-    laboratory = Laboratory(network, pictures, unique(names), layers)
+    laboratory = Laboratory(network, pictures, unique([printable(name) for name in names]), layers)
     parts = report.sections(laboratory, args.patches)
     if args.synthesize:
         textures = synthesized(args, pictures, layers)

@@ -8,7 +8,9 @@ import argparse
 import os
 import re
 import sys
+from contextlib import nullcontext, redirect_stderr
 from functools import partial
+from io import StringIO
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,26 +26,22 @@ from fst.cli.infer_controls import (
     styles_asked_for,
 )
 from fst.cli.infer_model import open_model
-from fst.cli.infer_outputs import (
-    check_output,
-    input_clashes,
-    make_plan,
-)
+from fst.cli.infer_outputs import Plan, check_output, input_clashes, make_plan
 from fst.cli.infer_paint import MIN_SIZE_PX, paint_all, print_line
 from fst.cli.messages import noting, tell
 from fst.errors import FstError
 from fst.shipped import SAMPLE_PHOTO
 
 if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
+
     from fst.stylize.stylizer import Stylizer
 
 _EXAMPLES = """examples:
-  fst-infer                                      paint the sample photo in style 0
-  fst-infer --list-styles                        what the model can paint
   fst-infer photo.jpg --style wave               writes photo_wave.jpg here
   fst-infer photo.jpg --style-id 2 -o new.png    names the output file
   fst-infer photo.jpg --style wave=0.7 udnie=0.3 --mask the_scream=sky.png --keep-colors
-  fst-infer photo.jpg holiday/ 'raw/*.png' --all-styles -o out/ --size 1080
+  fst-infer photo.jpg holiday/ 'raw/*.png' --all-styles -o out/ --devices 4 --resume
 
 Written paths go to stdout, all else to stderr. Exit code: 0 all painted, 1 some picture failed,
 2 wrong arguments (nothing was done), 130 interrupted."""
@@ -52,7 +50,9 @@ Written paths go to stdout, all else to stderr. Exit code: 0 all painted, 1 some
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     try:
-        return _run(_parser().parse_intermixed_args(argv))
+        args = _parser().parse_intermixed_args(argv)
+        args.from_command_line = argv is None
+        return _run(args)
     except KeyboardInterrupt:
         print("fst-infer: interrupted; what is written stays", file=sys.stderr)
         return 130
@@ -83,6 +83,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--overwrite", action="store_true", help="replace files instead of numbering new ones")
     add("--size", type=_size_px, metavar="PX", help="shrink shorter sides to at most PX pixels")
     add("--bits", type=int, choices=(8, 16), default=8, help="of colour; 16: .png and .tif only")
+    add(
+        "--devices",
+        type=_count,
+        metavar="N",
+        help="share the pictures among N processes, or GPUs",
+    )
+    add("--num-nodes", type=_count, metavar="N", help="on so many machines each")
+    add("--resume", action="store_true", help="go on after --devices: leave what is finished")
     add("--device", type=device_name, metavar="NAME", help="cpu, cuda, cuda:1, mps (a GPU or cpu)")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: faster, within 2/255")
     return parser
@@ -97,6 +105,12 @@ def _style_id(text: str) -> int:
         ) from None
 
 
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
 def _size_px(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < MIN_SIZE_PX:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {MIN_SIZE_PX} up")
@@ -106,30 +120,68 @@ def _size_px(text: str) -> int:
 def _run(args: argparse.Namespace) -> int:
     problems: list[str] = []
     device = "cpu"  # the model is looked at, and told about, even where the device is wrong
-    photos: dict[Path, Path] = {}
-    styles: dict[int, str] = {}
+    trainer = None
     with noting(problems):
         device = usable_device(args.device)
-    with noting(problems):
-        stylizer = open_model(args.model, device, args.precision, styles_asked_for(args))
-        if not args.list_styles:
-            styles = _choose_styles(stylizer, args, problems)
-            options = painting_options(stylizer, args, problems)
-            if args.texture is not None:
-                for style in [args.blend] if args.blend else styles:
-                    stylizer.style_weights(style, args.texture)  # is there a line?
-    if not args.list_styles:
-        photos = _find_photos(args.inputs, problems)
-        with noting(problems):
-            check_output(args.output, args.overwrite, photos, len(photos) * len(styles), args.bits)
-    plan = make_plan(photos, styles, args.output, args.bits)
-    if args.overwrite:  # without it a name that is taken is numbered
-        problems += input_clashes(plan)
+        trainer = _trainer(args, device)
+    # Of several processes the first says what there is to say, and looks for the pictures.
+    first = trainer is None or trainer.is_global_zero
+    with nullcontext() if first else redirect_stderr(StringIO()):
+        # Lightning moves the model to the device that this process has.
+        chosen = _open(args, device if trainer is None else "cpu", problems)
+    if args.list_styles and not problems:
+        return _list_styles(chosen[0])
+    photos = _find_photos(args.inputs, problems) if first and not args.list_styles else {}
+    plan = _plan(photos, chosen[1] if chosen else {}, args, problems)
     for problem in dict.fromkeys(problems):
         _tell(f"error: {problem}")
     if problems:
         return 2
-    return _list_styles(stylizer) if args.list_styles else paint_all(stylizer, plan, args, options)
+    stylizer, _, options = chosen
+    if trainer is None:
+        return paint_all(stylizer, plan, args, options)
+    from fst.cli.infer_many import paint_many
+
+    return paint_many(stylizer, plan, args, options, trainer)
+
+
+def _open(args: argparse.Namespace, device: str, problems: list[str]) -> tuple | None:
+    """The model, the styles to paint in, and how; None where there is no model or no style."""
+    with noting(problems):
+        stylizer = open_model(args.model, device, args.precision, styles_asked_for(args))
+        if args.list_styles:
+            return stylizer, {}, {}
+        styles = _choose_styles(stylizer, args, problems)
+        options = painting_options(stylizer, args, problems)
+        if args.texture is not None:
+            for style in [args.blend] if args.blend else styles:
+                stylizer.style_weights(style, args.texture)  # is there a line?
+        return stylizer, styles, options
+    return None
+
+
+def _plan(
+    photos: dict[Path, Path], styles: dict[int, str], args: argparse.Namespace, problems: list[str]
+) -> Plan:
+    """What is to be written, if it can be."""
+    if args.list_styles:
+        return []
+    count, may_exist = len(photos) * len(styles), args.overwrite or args.resume
+    with noting(problems):
+        check_output(args.output, may_exist, photos, count, args.bits)
+    plan = make_plan(photos, styles, args.output, args.bits)
+    if args.overwrite:  # without it a name that is taken is numbered
+        problems += input_clashes(plan)
+    return plan
+
+
+def _trainer(args: argparse.Namespace, device: str) -> "Trainer | None":
+    """Lightning's Trainer, where the flags ask for what it does."""
+    if args.list_styles or not (args.devices or args.num_nodes or args.resume):
+        return None
+    from fst.cli.infer_many import make_trainer
+
+    return make_trainer(args, device)
 
 
 def _tell(text: str) -> None:
@@ -206,9 +258,9 @@ def _find_photos(inputs: list[str], problems: list[str]) -> dict[Path, Path]:
 def _folder_below(given: str, photo: Path) -> Path:
     """A found picture's folder relative to the folder or the fixed part of the pattern given."""
     path = Path(given if os.path.lexists(given) else os.path.expanduser(given))
-    if path.is_file():
+    if os.path.isfile(path):
         return Path()
-    if not path.is_dir():
+    if not os.path.isdir(path):
         path = Path(*takewhile(lambda part: not set(part) & set("*?["), path.parts))
     below = photo.relative_to(path).parent
     return Path() if ".." in below.parts else below

@@ -31,7 +31,7 @@ def add_controls(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="1: strokes as at 512 px; to 3",
     )
-    add("--blend-grid", nargs="+", metavar="NAME", help="one sheet of blends of 2 or 4 styles")
+    add("--blend-grid", nargs="+", metavar=("A", "B"), help="one sheet of blends of 2 or 4 styles")
     add("--strength", type=_number(0, MAX_STRENGTH), default=1.0, metavar="S",
         help="0: the photo, 1: the painting, up to 1.5")  # fmt: skip
     add("--mask", action="append", default=[], metavar="[NAME=]FILE",

@@ -45,6 +45,7 @@ def paint_in_bands(
     style: Any,
     args: argparse.Namespace,
     options: dict[str, Any],
+    overwrite: bool,
 ) -> Path:
     """Paint one file into another, with a progress bar where somebody sees it.
 
@@ -72,7 +73,7 @@ def paint_in_bands(
             **options,
             shorter_side_px=args.size,
             bits=args.bits,
-            overwrite=args.overwrite,
+            overwrite=overwrite,
             max_memory_bytes=args.max_memory,
             fast_statistics=fast,
             numbered=True,

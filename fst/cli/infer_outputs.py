@@ -29,8 +29,11 @@ def check_output(
     Raises:
         FstError: It is of the wrong kind, exists, or is an input.
     """
-    from fst.images import check_target
+    from fst.images import check_place, check_target
 
+    is_file = _is_output_file(output)
+    if not os.path.exists(output or ""):
+        check_place(output if is_file else Path(output or "", "picture.png"))
     if not output or os.path.isdir(output):
         return
     if not _is_output_file(output):
@@ -43,9 +46,15 @@ def check_output(
         )
     check_target(output, bits)
     if identity(Path(output)) in {identity(photo) for photo in photos} - {None}:
-        raise FstError(_clash(Path(output)))
+        raise FstError(clash(Path(output)))
     if os.path.lexists(output) and not overwrite:
         raise FstError(f"-o {output} exists; name another file or add --overwrite")
+
+
+def output_folder(output: str | None) -> Path:
+    """The folder that -o names, or its file is in."""
+    path = Path(output or "")
+    return path.parent if _is_output_file(output) else path
 
 
 def identity(path: Path) -> FileId | None:
@@ -83,28 +92,30 @@ def _file_name(photo: Path, style_id: int, style_name: str, bits: int) -> str:
     suffix = ".jpg" if photo.suffix.lower() in (".jpg", ".jpeg") and bits == 8 else ".png"
     style = safe_name(style_name) or f"style{style_id}"
     room = MAX_NAME_BYTES - len(style.encode())
-    return f"{_clip(photo.stem, room)}_{style}{suffix}"
+    return f"{clip(photo.stem, room)}_{style}{suffix}"
 
 
 def safe_name(name: str) -> str:
     """A style name fit for a file name: it comes from a file that anyone may have written."""
     safe = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in name)
-    return _clip(safe.strip(". ")[:MAX_STYLE_CHARS], MAX_NAME_BYTES // 2)
+    return clip(safe.strip(". ")[:MAX_STYLE_CHARS], MAX_NAME_BYTES // 2)
 
 
-def _clip(text: str, max_bytes: int) -> str:
+def clip(text: str, max_bytes: int) -> str:
+    """Text cut to so many bytes of a file name."""
     encoded = text.encode("utf-8", "surrogateescape")
     return text if len(encoded) <= max_bytes else encoded[:max_bytes].decode("utf-8", "ignore")
 
 
-def _clash(path: Path) -> str:
+def clash(path: Path) -> str:
+    """What is said of an output that would replace an input."""
     return f"output {path} is an input picture and stays; name another output with -o"
 
 
 def input_clashes(plan: Plan) -> list[str]:
     """Outputs that would replace an input."""
     inputs = {identity(photo) for photo, _ in plan} - {None}
-    return [_clash(path) for _, targets in plan for _, path in targets if identity(path) in inputs]
+    return [clash(path) for _, targets in plan for _, path in targets if identity(path) in inputs]
 
 
 def free_path(path: Path, protected: set[FileId]) -> Path:

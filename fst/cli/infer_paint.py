@@ -31,58 +31,55 @@ def paint_all(
     stylizer: "Stylizer", plan: Plan, args: argparse.Namespace, options: dict[str, Any]
 ) -> int:
     """Paint every picture of the plan in its styles; returns the exit code."""
-    from fst.images import ImageError
-
-    exit_code = 0
     count = sum(len(targets) for _, targets in plan)
     with (
         _progress_bar(count) as bar,
         ThreadPoolExecutor(1) as reader,
         ThreadPoolExecutor(1) as writer,
     ):
-        painter = _Painter(stylizer, plan, args, options, writer, bar)
-        ahead: deque[Future] = deque()
-        for number, (photo, targets) in enumerate(plan):
-            while len(ahead) < 2 and number + len(ahead) < len(plan):
-                ahead.append(reader.submit(painter.read, plan[number + len(ahead)][0]))
-            painter.left = len(targets)
-            try:
-                painter.paint(photo, targets, ahead.popleft())
-            except ImageError as problem:
-                _beside(bar, _tell, str(problem), painter.left)
-                exit_code = 1
-            except FstError as problem:  # nothing can be saved, as on a full disk: no use to go on
-                return painter.stop(problem)
-            except KeyboardInterrupt:
-                with suppress(FstError):
-                    painter.report(0)
-                raise
+        photos = [photo for photo, _ in plan]
+        painter = Painter(stylizer, photos, args, options, writer, bar)
         try:
+            for (photo, targets), reading in zip(plan, painter.read_ahead(reader), strict=True):
+                painter.hand_over(painter.paintings(photo, targets, reading), len(targets))
             painter.report(0)
-        except FstError as problem:
+        except FstError as problem:  # nothing can be saved, as on a full disk: no use to go on
             return painter.stop(problem)
-    return exit_code
+        except KeyboardInterrupt:
+            with suppress(FstError):
+                painter.report(0)
+            raise
+    return int(painter.broken > 0)
 
 
-class _Painter:
-    """What the pictures of one run share."""
+class Painter:
+    """What the pictures of one run share, from the file that is read to the one that is written."""
 
     def __init__(
         self,
         stylizer: "Stylizer",
-        plan: Plan,
+        photos: list[Path],
         args: argparse.Namespace,
         options: dict[str, Any],
         writer: ThreadPoolExecutor,
-        bar: Any,
+        bar: Any = None,
     ) -> None:
-        self.stylizer, self.args, self.options = stylizer, args, options
+        self.stylizer, self.photos, self.args, self.options = stylizer, photos, args, options
         self.writer, self.bar = writer, bar
         # Kept from --overwrite: the inputs, and what this run wrote under a name that comes twice.
-        self.protected: set[FileId] = {identity(photo) for photo, _ in plan} - {None}
+        self.protected: set[FileId] = {identity(photo) for photo in photos} - {None}
         self.waiting: deque[Future] = deque()  # paintings that are being written
         self.budget = budget_of(stylizer, args)
         self.left = 0  # paintings of the present picture to come
+        self.written = self.broken = 0  # paintings, pictures
+
+    def read_ahead(self, reader: ThreadPoolExecutor) -> Iterator[Future]:
+        """What `read` makes of each photo, begun while the one before is painted."""
+        ahead: deque[Future] = deque()
+        for number in range(len(self.photos)):
+            while len(ahead) < 2 and number + len(ahead) < len(self.photos):
+                ahead.append(reader.submit(self.read, self.photos[number + len(ahead)]))
+            yield ahead.popleft()
 
     def read(self, photo: Path) -> "Tensor | None":
         """The picture, or None where it is too large to be painted whole."""
@@ -96,30 +93,44 @@ class _Painter:
         check_size(photo, tuple(content.shape[1:]))
         return content
 
-    def paint(self, photo: Path, targets: list[tuple[int, Path]], reading: Future) -> None:
-        """Paint one picture in its styles and hand the paintings to the writer."""
+    def paintings(
+        self, photo: Path, targets: list[tuple[int, Path]], reading: Future
+    ) -> Iterator[tuple[Path, "Tensor | None"]]:
+        """One picture in its styles, painted as they are asked for, each with its file.
+
+        None stands for a painting that is in its file already: it was painted in bands.
+        """
         content = reading.result()
         for style_id, path in targets:
             style = self.args.blend if style_id == BLEND_ID else style_id
             if content is None:
                 self.report(0)  # the names that others get are settled
-                path = free_path(path, self.protected) if self.args.overwrite else path
-                with _memory_told(photo):
-                    path = paint_in_bands(
-                        self.stylizer, photo, path, style, self.args, self.options
-                    )
-                self.waiting.append(self.writer.submit(self._note, path))
+                yield self._paint_in_bands(photo, path, style), None
             else:
                 with _memory_told(photo, content):
                     painting = self._painting(content, style)
-                self.waiting.append(self.writer.submit(self._write, painting, path))
-            self.left -= 1
-            self.report(WRITTEN_BEHIND)
+                yield path, painting
+
+    def hand_over(self, paintings: Iterator[tuple[Path, "Tensor | None"]], count: int) -> None:
+        """Have the paintings of one picture written; tells what is wrong with the picture."""
+        from fst.images import ImageError
+
+        self.left = count
+        try:
+            for path, painting in paintings:
+                work = (self._note, path) if painting is None else (self._write, painting, path)
+                self.waiting.append(self.writer.submit(*work))
+                self.left -= 1
+                self.report(WRITTEN_BEHIND)
+        except ImageError as problem:
+            _beside(self.bar, _tell, str(problem), self.left)
+            self.broken += 1
 
     def report(self, waiting: int) -> None:
         """Tell the paths of paintings until so many are still being written."""
         while len(self.waiting) > waiting:
             _beside(self.bar, print_line, str(self.waiting.popleft().result()))
+            self.written += 1
 
     def stop(self, problem: FstError) -> int:
         """Tell the problem that ends the run; returns the exit code."""
@@ -133,12 +144,24 @@ class _Painter:
             return _blend_grid(self.stylizer, content, self.args, self.options)
         return self.stylizer.stylize(content, style, **self.options)
 
+    def _paint_in_bands(self, photo: Path, path: Path, style: Any) -> Path:
+        overwrite = self._overwrites(path)
+        path = free_path(path, self.protected) if overwrite else path
+        with _memory_told(photo):
+            return paint_in_bands(
+                self.stylizer, photo, path, style, self.args, self.options, overwrite
+            )
+
     def _write(self, painting: "Tensor", path: Path) -> Path:
         from fst import images
 
-        free = free_path(path, self.protected) if self.args.overwrite else images.unused_path(path)
-        images.save(painting, free, overwrite=self.args.overwrite, bits=self.args.bits)
+        overwrite = self._overwrites(path)
+        free = free_path(path, self.protected) if overwrite else images.unused_path(path)
+        images.save(painting, free, overwrite=overwrite, bits=self.args.bits)
         return self._note(free)
+
+    def _overwrites(self, path: Path) -> bool:
+        return self.args.overwrite
 
     def _note(self, path: Path) -> Path:
         self.protected |= {identity(path)} - {None}

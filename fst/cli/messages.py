@@ -1,10 +1,35 @@
 """What the commands say to their users: everything but the paths written goes to stderr."""
 
+import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fst.errors import FstError
+
+
+class Problems(FstError):
+    """All that is wrong with the arguments: a line each."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = lines
+
+
+# Warnings of Lightning's.
+LEFT_OUT = (
+    # Photos are in memory, or read by a thread of ours: worker processes would only cost.
+    ".*does not have many workers.*",
+    ".*the `CombinedLoader` length.*",
+    ".*LeafSpec.*is deprecated",  # Lightning 2.6 with torch 2.13
+    # It is: the sampler starts at the step of the checkpoint (fst/content/datamodule.py).
+    ".*your dataloader is not resumable.*",
+    ".*sync_dist=True.*",  # the distances are reduced over processes by the metrics themselves
+    ".*exists and is not empty.*",  # both log folders are made by these commands
+    ".*DataLoader.* zero",  # all pictures of a folder are finished, or fewer than processes
+    ".*available but not used.*",  # --device cpu on a machine with a GPU
+)
 
 
 @contextmanager
@@ -13,7 +38,12 @@ def noting(problems: list[str]) -> Iterator[None]:
     try:
         yield
     except FstError as problem:
-        problems.append(str(problem))
+        problems += lines_of(problem)
+
+
+def lines_of(problem: FstError) -> list[str]:
+    """What to tell of a problem: one line, or several of which each is a problem."""
+    return problem.lines if isinstance(problem, Problems) else [str(problem)]
 
 
 def tell(program: str, text: str) -> None:
@@ -21,3 +51,11 @@ def tell(program: str, text: str) -> None:
     from fst.images import printable
 
     print(f"{program}: {printable(text)}", file=sys.stderr)
+
+
+def quieten_lightning() -> None:
+    """Leave out the parts of Lightning's talk that no user of these commands can act on."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in LEFT_OUT:
+        warnings.filterwarnings("ignore", message=message)

@@ -99,7 +99,7 @@ def run_extract(args: argparse.Namespace) -> None:
 
     styles = read_styles_of(_model_path(args.model))
     chosen = [styles[i] for i in _ids(styles, args.styles)] if args.styles else styles
-    if args.output.suffix == ".safetensors" and not args.output.is_dir():
+    if args.output.suffix == ".safetensors" and not os.path.isdir(args.output):
         if len(chosen) > 1:
             raise FstError(f"-o {args.output} is one file for {len(chosen)} styles; name a folder")
         targets = [args.output]
@@ -127,7 +127,7 @@ def run_merge(args: argparse.Namespace) -> None:
             left_out = [style.name for style in more if style not in both[len(styles) :]]
             tell(PROGRAM, f"{file}: {', '.join(left_out)} there already, left out")
         styles = both
-    _write(args, styles)
+    _write(args, styles, f"{', '.join(args.files)}: ")
     names = ", ".join(style.name for style in styles[count:])
     tell(PROGRAM, f"added {names or 'nothing'}; {len(styles)} styles")
 
@@ -173,8 +173,8 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
         raise FstError(f"{path} exists; name another file or add --overwrite")
 
 
-def _write(args: argparse.Namespace, styles: list) -> None:
-    """The model with these styles, to where the arguments say."""
+def _write(args: argparse.Namespace, styles: list, blamed: str = "") -> None:
+    """The model with these styles, to where the arguments say; what does not fit is blamed."""
     from fst.shipped import GALLERY
     from fst.stylize.style_model import load_style_model, save_style_model
     from fst.stylize.style_sets import with_styles
@@ -187,7 +187,11 @@ def _write(args: argparse.Namespace, styles: list) -> None:
         raise FstError(f"{target}: style models end in .safetensors; name one with -o")
     if not args.in_place:
         _refuse_existing(target, args.overwrite)
-    print(save_style_model(target, *with_styles(*load_style_model(source), styles)))
+    try:
+        model = with_styles(*load_style_model(source), styles)
+    except FstError as error:
+        raise FstError(f"{blamed}{error}") from None
+    print(save_style_model(target, *model))
 
 
 if __name__ == "__main__":

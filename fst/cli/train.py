@@ -4,27 +4,27 @@
 begins, and hands over to pytorch-lightning.
 """
 
-import logging
+import math
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
+from fst.cli.messages import Problems, lines_of, quieten_lightning, tell
 from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
-from fst.cli.train_files import as_disk_error, check_writable
+from fst.cli.train_folder import FOLDER_VARIABLE, as_disk_error, check_writable, run_folder
 from fst.cli.train_start import (
-    announcement,
     begin,
     beginning,
     check_names,
     check_resume,
+    check_strategy,
     kept_styles,
 )
 from fst.errors import FstError
 
-FOLDER_VARIABLE = "FST_RUN_FOLDER"  # tells the other processes of a run its folder
+FLOATS = ("--lr", "--content-weight", "--style-weight", "--tv-weight", "--grid-weight")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,22 +33,25 @@ def main(argv: list[str] | None = None) -> int:
         settings, trainer_settings = parse(sys.argv[1:] if argv is None else argv)
         run = prepare(settings, trainer_settings)
     except FstError as error:
-        print(f"fst-train: {error}", file=sys.stderr)
-        return 2
+        return _told(error, 2)
     try:
         train(settings, *run)
     except FstError as error:
-        print(f"fst-train: {error}", file=sys.stderr)
-        return 1
+        return _told(error, 1)
     except OSError as error:
         told = as_disk_error(error, run[-1].folder)
         if told is None:
             raise
-        print(f"fst-train: {told}", file=sys.stderr)
-        return 1
+        return _told(told, 1)
     finally:
         os.environ.pop(FOLDER_VARIABLE, None)
     return 0
+
+
+def _told(error: FstError, code: int) -> int:
+    for line in lines_of(error):
+        tell("fst-train", line)
+    return code
 
 
 def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
@@ -63,22 +66,23 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
         try:
             return make(*args, **kwargs)
         except FstError as error:
-            problems.append(str(error))
+            problems.extend(lines_of(error))
             return None
 
     styles = attempt(_styles, settings)
     if attempt(_check_loss_network, settings):
         attempt(check_statistics, settings, styles or [])
     attempt(_check_sizes, settings)
+    attempt(_check_numbers, settings)
     if styles:
         attempt(_check_counts, settings, len(styles))
     data = attempt(_data, settings, len(styles or [0]))
-    folder = attempt(_run_folder, settings)
+    folder = attempt(run_folder, settings)
     kept = attempt(kept_styles, settings) or []
     attempt(check_names, settings, styles or [], kept)
     attempt(check_resume, settings, styles, kept)
     if problems:
-        raise FstError("\nfst-train: ".join(problems))
+        raise Problems(problems)
     module = _module(settings, styles, kept)
     begin(settings, module)
     trainer, saver = _trainer(settings, trainer_settings, folder)
@@ -87,24 +91,34 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
 
 
 def train(settings: Any, module, data, trainer, saver) -> None:
-    """Fit, measure the last state if the run did not, write the model, and say what to do next."""
-    from fst.allocator import keep_freed_memory
-    from fst.training.review import write_hyperparameters
+    """Fit; the callbacks do the rest."""
+    from fst.cli.train_report import announce
 
-    keep_freed_memory()
     if trainer.is_global_zero:
         saver.remove_orphans()
-        _announce(settings, module, data, trainer)
+        announce(settings, module, data, trainer)
         settings.save(saver.folder)
-    trainer.fit(module, datamodule=data, ckpt_path=settings.resume)
-    if trainer.interrupted:
-        return
-    if module.measured_step != trainer.global_step:
-        trainer.validate(module, datamodule=data, verbose=False)
-    if trainer.is_global_zero:
-        saver.save_model(module)
-        write_hyperparameters(trainer, module)
-        _conclude(saver.folder, module, data)
+    _fit(settings, module, data, trainer, saver)
+
+
+def _fit(settings: Any, module, data, trainer, saver) -> None:
+    """Train; what a checkpoint to resume breaks before the first batch is through is its fault."""
+    from fst.training.checkpoint import CheckpointError
+
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=settings.resume)
+    except CheckpointError as error:
+        raise FstError(f"--resume: {settings.resume}: {error}") from None
+    except FstError:
+        raise
+    except Exception as error:  # the file may hold anything in any place
+        if not settings.resume or saver.has_stepped:
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise FstError(
+            f"--resume: {settings.resume} cannot be gone on from ({type(error).__name__}: "
+            f"{reason}): begin a new run with --warm-start {settings.resume}"
+        ) from error
 
 
 def _styles(settings: Any) -> list:
@@ -135,6 +149,22 @@ def _check_sizes(settings: Any) -> None:
         raise FstError(f"--size {settings.size}: crops must be at least 32 px")
     if min(settings.style_size) < 32:
         raise FstError(f"--style-size {min(settings.style_size)}: must be at least 32 px")
+
+
+def _check_numbers(settings: Any) -> None:
+    from fst.stylize.style_model import MAX_BLOCKS, MAX_WIDTH
+
+    wrong = []
+    for flag in FLOATS:
+        values = getattr(settings, flag.strip("-").replace("-", "_"))
+        values = values if isinstance(values, list) else [values]
+        wrong += [f"{flag} {value}" for value in values if value is not None and value == math.inf]
+    if settings.width > MAX_WIDTH:
+        wrong.append(f"--width {settings.width:g} (at most {MAX_WIDTH:g})")
+    if settings.num_blocks > MAX_BLOCKS:
+        wrong.append(f"--num-blocks {settings.num_blocks} (at most {MAX_BLOCKS})")
+    if wrong:
+        raise FstError(f"too large: {', '.join(wrong)}")
 
 
 def _check_counts(settings: Any, num_styles: int) -> None:
@@ -172,28 +202,6 @@ def _data(settings: Any, num_styles: int):
         raise FstError(f"--content: {error}") from None
 
 
-def _run_folder(settings: Any) -> Path:
-    """The folder of the run; it holds no other run."""
-    from fst.training.checkpoint import CHECKPOINT_NAME
-
-    if settings.output:
-        folder = Path(settings.output)
-    elif settings.resume:
-        folder = Path(settings.resume).parent
-    else:
-        root, number = Path("checkpoints"), 1
-        while (root / f"run-{number}").exists():
-            number += 1
-        # Lightning starts the other processes of a run by this same command line.
-        folder = Path(os.environ.setdefault(FOLDER_VARIABLE, str(root / f"run-{number}")))
-    if not settings.resume and (folder / CHECKPOINT_NAME).exists():
-        raise FstError(
-            f"{folder} holds a run already: continue it with --resume {folder / CHECKPOINT_NAME}, "
-            "or choose another -o"
-        )
-    return folder
-
-
 def _module(settings: Any, styles: list, kept: list[dict[str, Any]]):
     from fst.training.module import StyleTransferModule
 
@@ -215,6 +223,7 @@ def _module(settings: Any, styles: list, kept: list[dict[str, Any]]):
         kept_styles=kept,
         tune_trunk=settings.tune_trunk,
         **beginning(settings),
+        scale_lr=settings.scale_lr,
         seed=settings.seed,
     )
 
@@ -224,15 +233,19 @@ def _trainer(settings: Any, trainer_settings: dict[str, Any], folder: Path) -> t
     from pytorch_lightning.callbacks import LearningRateMonitor
     from pytorch_lightning.loggers import TensorBoardLogger
 
+    from fst.cli.train_report import RunEnds
     from fst.precision import best_precision
     from fst.training.checkpoint import AtomicCheckpointIO, RunSaver
     from fst.training.review import ReviewGrid, RunLog, RunProgress
+    from fst.training.stopping import Stopping
 
-    _quieten()
+    quieten_lightning()
     saver = RunSaver(folder, settings.save_every or max(1, settings.steps // 20))
     given = {key: value for key, value in trainer_settings.items() if value is not None}
+    check_strategy(given.get("strategy"))
     review_every = settings.review_every or max(1, settings.steps // 10)
-    callbacks = [RunLog(), ReviewGrid(), saver]
+    # In this order: the last review before the last save, a save that is due before a stop.
+    callbacks = [RunLog(), ReviewGrid(), RunEnds(folder), saver, Stopping()]
     if given.get("logger", True):
         callbacks.append(LearningRateMonitor())
     if given.get("enable_progress_bar", True):
@@ -267,58 +280,6 @@ def _as_list(value: Any) -> list:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _quieten() -> None:
-    """Leave out the parts of Lightning's talk that no user of this command can act on."""
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # The photos are in memory: worker processes would only cost.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*the `CombinedLoader` length.*")
-    # Lightning 2.6 with torch 2.13.
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
-    # It is: the sampler starts at the step of the checkpoint (fst/content/datamodule.py).
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-    # The distances are reduced over processes by the metrics themselves.
-    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
-    # Both log folders are made by this command.
-    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-
-
-def _announce(settings: Any, module, data, trainer) -> None:
-    names = ", ".join(style.name for style in module.styles)
-    if not settings.content:
-        print("no --content given: training on scenes drawn by the program")
-    if start := announcement(settings, module):
-        print(start)
-    print(
-        f"{len(module.styles)} styles ({names}), {len(data.photos)} photos and "
-        f"{len(data.held_out)} held out, {settings.steps} steps of {settings.batch_size} x "
-        f"{settings.size} px, {trainer.precision} on {trainer.strategy.root_device}"
-    )
-
-
-def _conclude(folder: Path, module, data) -> None:
-    from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME
-
-    if data.photos.bad_files:
-        print(data.photos.report())
-    if module.final_metrics:  # not with --trainer.limit_val_batches 0
-        print(f"\nheld-out distances   {'style':>8} {'content':>8}")
-    for style in module.styles if module.final_metrics else ():
-        style_distance = module.final_metrics[f"held_out_style/{style.name}"]
-        content_distance = module.final_metrics[f"held_out_content/{style.name}"]
-        print(f"  {style.name[:18]:18} {style_distance:8.3f} {content_distance:8.3f}")
-    if "held_out/drift" in module.final_metrics:
-        drift = module.final_metrics["held_out/drift"]
-        print(f"drift of the {module.first_id} earlier styles: {drift:.2f}/255 in the mean")
-    model = folder / MODEL_NAME
-    print(
-        f"\nwritten: {model} (style model), {folder / CHECKPOINT_NAME} (to resume)\n"
-        f"paint:   fst-infer PHOTO --model {model} --style {module.styles[0].name}\n"
-        f"review:  tensorboard --logdir {folder} --samples_per_plugin images=999"
-    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from jsonargparse.typing import (
     NonNegativeFloat,
@@ -16,11 +15,12 @@ from jsonargparse.typing import (
 )
 
 from fst.cli.loss_arguments import add_loss_network
+from fst.cli.messages import Problems
+from fst.cli.train_files import CONFIG_NAME, is_plain, with_lists, with_stored_settings
 from fst.errors import FstError
 
 EPILOG = """every flag of pytorch-lightning's Trainer is accepted as --trainer.NAME
 (--trainer.devices 2, --trainer.precision 32-true, ...); --trainer.help lists them"""
-CONFIG_NAME = "config.yaml"
 SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
 # Side of the crops and images a step. Rows alone learn a style within 10 % of what training all
 # weights reaches from 200 steps of 2 x 192 px (README, "Styles one by one").
@@ -28,8 +28,6 @@ BATCH, ADD_BATCH = (256, 4), (192, 2)
 BEGINNINGS = ("add_to", "from_scratch", "warm_start")
 SHIPPED = "gallery"  # the name of the shipped model for --warm-start and --add-to
 SCRATCH_TRUNK = (0.5, 5)  # width and residual blocks
-LIST_FLAGS = ("styles", "content", "held_out", "style_size", "style_weight", "loss_weights",
-    "style_layers", "style_loss")  # fmt: skip
 # What the command decides itself; --steps and the callbacks take their place.
 TRAINER_SKIP = {
     "max_steps",
@@ -64,11 +62,11 @@ def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
     if "--trainer.help" in argv:
         _trainer_help()
     parser = _parser()
-    argv = _with_lists(_with_stored_settings(argv))
+    argv = with_lists(with_stored_settings(argv))
     try:
         config = parser.parse_args(argv)
     except Exception as error:
-        raise FstError(_all_problems(parser, argv, error)) from None
+        raise Problems(_all_problems(parser, argv, error)) from None
     _choose_start(config, {argument.partition("=")[0] for argument in argv})
     trainer = parser.instantiate_classes(config).trainer
     return _Stored(parser, config), dict(vars(trainer))
@@ -122,6 +120,9 @@ def _one_beginning(config: Namespace, flags: set[str]) -> None:
         config[name] = None
         if name == "add_to":
             config.tune_trunk = "--tune-trunk" in flags
+    for name in ("resume", "warm_start", "add_to"):
+        if config[name] == "":
+            raise FstError(f"{_flag(name)}: an empty path was given; name a file")
     chosen = [name for name in BEGINNINGS if config[name]]
     if len(chosen) > 1:
         raise FstError(f"{' and '.join(chosen)} in the file: give one of them")
@@ -137,10 +138,10 @@ def _flag(name: str) -> str:
 
 
 def _trunk_of_run(checkpoint: str) -> tuple[float, int]:
-    from fst.training.checkpoint import read_checkpoint
+    from fst.training.checkpoint import read_run
 
     try:
-        architecture = read_checkpoint(checkpoint)["style_model"]["architecture"]
+        architecture = read_run(checkpoint)["style_model"]["architecture"]
     except FstError:
         return SCRATCH_TRUNK  # the command tells about the file with all else that is wrong
     return architecture["width"], architecture["num_blocks"]
@@ -163,6 +164,9 @@ class _Stored:
         config = self._config.clone()
         config.resume = config.output = None  # they belong to one call, not to the run
         config.pop("config", None)
+        for name, value in vars(config.trainer).items():
+            if not is_plain(name, value):  # a class: the file would be refused
+                config.trainer[name] = None
         text = self._parser.dump(config, skip_none=True)
         write_atomically(Path(folder) / CONFIG_NAME, text.encode())
 
@@ -195,7 +199,7 @@ def _help() -> None:
         description="Train one network to paint in many styles.",
         epilog=EPILOG,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-            prog, max_help_position=30, width=96
+            prog, max_help_position=36, width=100
         ),
     )
     _add_arguments(parser)
@@ -244,6 +248,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--width", type=PositiveFloat, metavar="W", help="1: 32-64-128 channels (0.5)")
     add("--num-blocks", type=NonNegativeInt, metavar="N", help="residual blocks (5)")
     add("--lr", type=PositiveFloat, default=1e-3, metavar="R", help="Adam's peak rate (0.001)")
+    add("--scale-lr", action="store_true", help="times the root of the number of processes")
     add("--seed", type=NonNegativeInt, default=0, metavar="N", help="of weights and drawing (0)")
     add("-o", "--output", metavar="DIR", help="folder of the run (checkpoints/run-N)")
     add("--resume", metavar="CKPT", help="continue a run, with its settings")
@@ -262,19 +267,7 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
         help="weight against patterns in step with the pixel grid (300)")  # fmt: skip
 
 
-def _with_stored_settings(argv: list[str]) -> list[str]:
-    """With --resume, put the run's own config.yaml before the other arguments."""
-    for place, argument in enumerate(argv):
-        name, _, value = argument.partition("=")
-        if name == "--resume":
-            path = Path(value or (argv[place + 1] if place + 1 < len(argv) else ""))
-            config = path.parent / CONFIG_NAME
-            if config.is_file() and os.path.isfile(path):
-                return ["--config", str(config), *argv]
-    return argv
-
-
-def _all_problems(parser: ArgumentParser, argv: list[str], first: Exception) -> str:
+def _all_problems(parser: ArgumentParser, argv: list[str], first: Exception) -> list[str]:
     """One line a problem: parse each flag with its values alone and collect what fails."""
     groups: list[list[str]] = []
     for argument in argv:
@@ -290,29 +283,7 @@ def _all_problems(parser: ArgumentParser, argv: list[str], first: Exception) -> 
             parser.parse_args(group)
         except Exception as error:
             problems.append(_one_line(error))
-    return "\nfst-train: ".join(dict.fromkeys(problems)) or _one_line(first)
-
-
-def _with_lists(argv: list[str]) -> list[str]:
-    """Single values in YAML files, where lists are expected, as lists of one."""
-    argv = [part for a in argv for part in (a.split("=", 1) if a.startswith("--config=") else [a])]
-    for place, argument in enumerate(argv[:-1]):
-        if argument == "--config" and os.path.isfile(argv[place + 1]):
-            argv[place + 1] = _listed(argv[place + 1])
-    return argv
-
-
-def _listed(path: str) -> str:
-    """The path, or the YAML text with its single values made lists."""
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except (OSError, ValueError, yaml.YAMLError):
-        return path  # told by the parser
-    if not isinstance(content, dict):
-        return path
-    values = {key: content[key] for key in LIST_FLAGS if content.get(key) is not None}
-    single = {key: [value] for key, value in values.items() if not isinstance(value, list)}
-    return yaml.safe_dump(content | single) if single else path
+    return list(dict.fromkeys(problems)) or [_one_line(first)]
 
 
 def _is_number(text: str) -> bool:

@@ -9,6 +9,7 @@ from fst.errors import FstError
 # alone, and how much faster than the convolutions. Two unseen paintings, 250 steps, held-out style
 # distance: rate 2: 0.485, rate 10: 0.416; with or without a first part for the rows: 0.416.
 ROWS_FIRST_SHARE, ROWS_RATE = 0.25, 10.0
+OF_BEGINNING = ("rows_first_steps", "rows_rate", "began_from")  # settings kept by a resumed run
 
 
 def kept_styles(settings: Any) -> list[dict[str, Any]]:
@@ -18,12 +19,12 @@ def kept_styles(settings: Any) -> list[dict[str, Any]]:
         FstError: The model, or the checkpoint that is resumed, cannot be read.
     """
     from fst.stylize.style_model import load_style_model
-    from fst.training.checkpoint import read_checkpoint
+    from fst.training.checkpoint import read_run
 
     if not settings.add_to:
         return []
     if settings.resume:  # the run holds them; the model may be gone
-        return read_checkpoint(settings.resume)["hyper_parameters"]["kept_styles"]
+        return read_run(settings.resume)["hyper_parameters"].get("kept_styles", [])
     try:
         return load_style_model(settings.add_to)[1]["styles"]
     except FstError as error:
@@ -56,11 +57,11 @@ def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]])
     Raises:
         FstError: Says what differs.
     """
-    from fst.training.checkpoint import read_checkpoint
+    from fst.training.checkpoint import read_run
 
     if not settings.resume:
         return
-    stored = read_checkpoint(settings.resume)
+    stored = read_run(settings.resume)
     before = [style["name"] for style in stored["style_model"]["styles"][len(kept) :]]
     now = [style.name for style in styles or []]
     if styles and before != now:
@@ -75,7 +76,7 @@ def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]])
                 f"--resume: the run has {name} {architecture[name]}, not {value}: "
                 f"leave the flag out, or start a new run"
             )
-    if "rows_rate" not in stored["hyper_parameters"]:
+    if not stored["hyper_parameters"].keys() >= set(OF_BEGINNING):
         raise FstError(
             f"--resume: {settings.resume} was written by an older fst: begin a new run with "
             f"--warm-start {settings.resume}"
@@ -93,13 +94,31 @@ def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]])
         )
 
 
+def check_strategy(strategy: Any) -> None:
+    """Refuse strategies that cut the network into shards.
+
+    Args:
+        strategy: Lightning's name of it, an instance, or None.
+
+    Raises:
+        FstError: Says why it cannot pay off.
+    """
+    name = strategy if isinstance(strategy, str) else type(strategy).__name__
+    if any(part in name.lower() for part in ("fsdp", "deepspeed", "modelparallel")):
+        raise FstError(
+            f"--trainer.strategy {name} shards a network that is too big for one GPU; this one has "
+            "less than two million numbers (27 MB with Adam's), so it would save nothing and wait "
+            "for every layer: use ddp"
+        )
+
+
 def beginning(settings: Any) -> dict[str, Any]:
     """The module's arguments that follow from the start; a resumed run goes on as before."""
-    from fst.training.checkpoint import read_checkpoint
+    from fst.training.checkpoint import read_run
 
     if settings.resume:
-        before = read_checkpoint(settings.resume)["hyper_parameters"]
-        return {name: before[name] for name in ("rows_first_steps", "rows_rate", "began_from")}
+        before = read_run(settings.resume)["hyper_parameters"]
+        return {name: before[name] for name in OF_BEGINNING}
     warm = not settings.from_scratch
     steps = settings.rows_first
     if steps is None:

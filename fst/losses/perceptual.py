@@ -100,9 +100,13 @@ class PerceptualLoss:
         self.groups: list[StyleGroup] = []
         loss_network.require([self.content_layer, *self.style_layers])
 
-    @torch.no_grad()
     def set_styles(self, styles: Sequence[Sequence[Tensor]]) -> None:
-        """Compute the targets, once.
+        """Compute the targets, once; see `style_targets`."""
+        self.set_targets(self.style_targets(styles))
+
+    @torch.no_grad()
+    def style_targets(self, styles: Sequence[Sequence[Tensor]]) -> list[dict[str, Targets]]:
+        """The targets of each style, layer by layer.
 
         Args:
             styles: For each style id the pictures of that style, each (3, H, W) in [0, 1], on the
@@ -113,22 +117,36 @@ class PerceptualLoss:
             FstError: A statistic does not fit a layer or a picture, or there is not one statistic,
                 or one for each style.
         """
-        statistics = self.statistics * (len(styles) if len(self.statistics) == 1 else 1)
-        if len(statistics) != len(styles):
-            raise FstError(f"{len(statistics)} style losses for {len(styles)} styles")
+        statistics = self._statistics_of(len(styles))
+        return [self._targets(*pair) for pair in zip(statistics, styles, strict=True)]
+
+    def set_targets(self, targets: Sequence[dict[str, Targets]]) -> None:
+        """Take the targets that `style_targets` computed, here or in another process.
+
+        Args:
+            targets: One entry a style, on the device of the loss network.
+
+        Raises:
+            FstError: There is not one statistic, or one for each style.
+        """
         members: dict[str, list[int]] = {}
+        statistics = self._statistics_of(len(targets))
         for style_id, statistic in enumerate(statistics):
             members.setdefault(statistic.text, []).append(style_id)
-        self.groups = []
-        for ids in members.values():
-            rows = [self._targets(statistics[ids[0]], styles[style_id]) for style_id in ids]
-            targets = {
-                layer: tuple(
-                    torch.stack(parts) for parts in zip(*(r[layer] for r in rows), strict=True)
-                )
-                for layer in self.style_layers
-            }
-            self.groups.append(StyleGroup(statistics[ids[0]], tuple(ids), targets))
+        self.groups = [
+            StyleGroup(
+                statistics[ids[0]],
+                tuple(ids),
+                {layer: _stacked([targets[i][layer] for i in ids]) for layer in self.style_layers},
+            )
+            for ids in members.values()
+        ]
+
+    def _statistics_of(self, num_styles: int) -> list[Statistic]:
+        statistics = self.statistics * (num_styles if len(self.statistics) == 1 else 1)
+        if len(statistics) != num_styles:
+            raise FstError(f"{len(statistics)} style losses for {num_styles} styles")
+        return statistics
 
     def _targets(self, statistic: Statistic, pictures: Sequence[Tensor]) -> dict[str, Targets]:
         """The targets of one style, layer by layer."""

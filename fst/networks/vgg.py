@@ -1,5 +1,6 @@
 """The loss network: a frozen VGG whose features measure content and style."""
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,10 +12,12 @@ from torch import Tensor, nn
 from fst.errors import FstError
 from fst.networks.winograd import Conv3x3
 from fst.shipped import VGG19_LITE
+from fst.torch_files import check_tensor, read_torch_file
 
 # Convolutions per stage of the two topologies (Simonyan & Zisserman 2015, table 1, D and E).
 CONVS_PER_STAGE = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 VGG_CHANNELS = (64, 128, 256, 512, 512)  # per stage, ibid.
+MAX_CHANNELS = 2048  # of a file, in one layer
 LITE = "vgg19-lite"  # ours, distilled from VGG-19
 LOSS_NETWORKS = (LITE, *CONVS_PER_STAGE)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -200,8 +203,13 @@ def _frozen_conv(
             f"{name} has a weight of shape {tuple(weight.shape)}, "
             f"expected (any, {channels_in}, 3, 3) after the layers before it"
         )
+    if not 0 < len(weight) <= MAX_CHANNELS:
+        raise FstError(f"{name} has {len(weight)} channels, expected 1 to {MAX_CHANNELS}")
     if bias is None or tuple(bias.shape) != tuple(weight.shape[:1]):
         raise FstError(f"{name} has no bias that fits its weight of shape {tuple(weight.shape)}")
+    for tensor in (weight, bias):
+        check_tensor(tensor)
+    weight, bias = weight.float(), bias.float()
     if not (weight.isfinite().all() and bias.isfinite().all()):
         raise FstError(f"{name} holds NaN or infinite weights: get the file again")
     conv = Conv3x3(channels_in, len(weight), padding=1, padding_mode=padding)
@@ -227,7 +235,7 @@ def _pretrained(name: str) -> dict[str, Tensor]:
 
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """State dict and metadata of a safetensors or torch file."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, also of names that no file can have
         raise FstError(
             f"{path}: no such loss network; give {', '.join(LOSS_NETWORKS)} or a weights file"
         )
@@ -238,7 +246,9 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             with safe_open(path, framework="pt") as file:
                 keys = file.keys()  # the file itself cannot be iterated over
                 return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
-        state_dict = torch.load(path, map_location="cpu", weights_only=True)
+        state_dict = read_torch_file(path)
+    except FstError as error:
+        raise FstError(f"{path}: not a readable weights file ({error})") from None
     except Exception as error:  # each format raises its own kinds for broken bytes
         reason = " ".join(str(error).split())[:120]
         raise FstError(f"{path}: not a readable weights file ({reason})") from None
@@ -251,7 +261,9 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _guess_topology(state_dict: dict[str, Tensor]) -> str:
     """Tell VGG-16 and VGG-19 apart by the indices; files cut before relu3_4 fit both."""
     indices = {
-        int(match[1]) for k in state_dict if (match := re.fullmatch(r"features\.(\d+)\.weight", k))
+        int(match[1])
+        for k in state_dict
+        if (match := re.fullmatch(r"features\.([0-9]{1,3})\.weight", k))
     }
     fits_vgg16 = indices <= set(layer_names("vgg16").values())
     return "vgg16" if fits_vgg16 and 17 in indices else "vgg19"

@@ -14,10 +14,8 @@ A Lightning checkpoint holds the same under "style_model" and is read too, weigh
 import errno
 import json
 import os
-import pickle
 import re
 import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from torch import Tensor
 
 from fst.errors import FstError
 from fst.networks.transformer import TransformerNet
+from fst.torch_files import check_tensor, plain, read_torch_file
 
 FORMAT = 1
 ORPHAN_END = ".tmp"  # how the name ends of a file that is being written
@@ -95,17 +94,18 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files for the owner alone
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter of a NUL
         raise FstError(f"{path}: {unwritable(error)}") from None
     finally:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
 
 
-def unwritable(error: OSError) -> str:
+def unwritable(error: OSError | ValueError) -> str:
     """Why a file cannot be written, and the way out."""
-    room = "make room or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    return f"cannot write it ({error.strerror or error}): {room}name another folder"
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    reason = getattr(error, "strerror", None) or error
+    return f"cannot write it ({reason}): {'make room or ' if full else ''}name another folder"
 
 
 def _sync_folder(folder: Path) -> None:
@@ -151,21 +151,21 @@ def load_style_model(path: str | Path) -> tuple[TransformerNet, dict[str, Any]]:
         FstError: The file is missing, broken, of a newer format, or no style model.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, also of names that no file can have
         raise FstError(f"{path}: no such model; give a .safetensors style model or a .ckpt")
     try:
         if path.suffix.lower() == ".ckpt":
             tensors, metadata = _read_checkpoint(path)
         else:
             tensors, metadata = _read_safetensors(path)
-        network = _build(metadata)
-        network.load_state_dict(tensors, assign=True)
+        network = build(metadata)
+        network.load_state_dict(_as_float32(tensors), assign=True)
     except FstError as error:
-        raise FstError(f"{path}: {error}") from None
+        raise FstError(f"{path}: {str(error)[:300]}") from None  # it may quote the file
     except Exception as error:  # broken bytes fail in as many ways as there are readers
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise FstError(f"{path}: not a readable style model ({reason})") from None
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+    if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
         raise FstError(f"{path}: holds NaN or infinite weights; take an earlier file")
     return network.eval().requires_grad_(False), metadata
 
@@ -178,36 +178,46 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if metadata is None:
             raise FstError("a safetensors file, but not a style model of fst")
         names = list(file.keys())  # the file object itself cannot be iterated
-        return {name: file.get_tensor(name).float() for name in names}, json.loads(metadata)
+        return {name: file.get_tensor(name) for name in names}, json.loads(metadata)
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles that torch did not write
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # torch's own text advises to run whatever the file holds
-        raise FstError("no checkpoint, or one that holds more than plain values") from None
+    checkpoint = read_torch_file(path, archive=True)
     if not isinstance(checkpoint, dict) or "style_model" not in checkpoint:
         raise FstError("a checkpoint, but not one of fst-train")
     prefix = "network."
     tensors = {
-        key[len(prefix) :]: value.float()
+        key[len(prefix) :]: value
         for key, value in checkpoint["state_dict"].items()
         if key.startswith(prefix)
     }
-    return tensors, checkpoint["style_model"]
+    return tensors, plain(checkpoint["style_model"], "the metadata")
 
 
-def _build(metadata: dict[str, Any]) -> TransformerNet:
+def _as_float32(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    for tensor in tensors.values():
+        check_tensor(tensor)
+    return {name: tensor.float() for name, tensor in tensors.items()}
+
+
+def build(metadata: dict[str, Any]) -> TransformerNet:
+    """The network that metadata describe, its weights without memory (on the "meta" device).
+
+    Raises:
+        FstError: They ask for a newer format, or for sizes out of bounds; other errors where they
+            are of another shape.
+    """
     if metadata.get("format") != FORMAT:
         raise FstError(
             f"style model format {metadata.get('format')!r}, this version reads {FORMAT}: "
             "upgrade fst"
         )
     architecture = metadata["architecture"]
-    num_styles, num_blocks = int(architecture["num_styles"]), int(architecture["num_blocks"])
-    width = float(architecture["width"])
+    num_styles, num_blocks = architecture["num_styles"], architecture["num_blocks"]
+    width = architecture["width"]
+    kinds = [type(value) for value in (num_styles, num_blocks, width)]
+    if kinds[:2] != [int, int] or kinds[2] not in (int, float):
+        raise FstError(f"an architecture of other than numbers: {architecture}")
     if not (0 < num_styles <= MAX_STYLES and 0 <= num_blocks <= MAX_BLOCKS):
         raise FstError(f"an architecture out of bounds: {architecture}")
     if not 0 < width <= MAX_WIDTH:
@@ -215,6 +225,6 @@ def _build(metadata: dict[str, Any]) -> TransformerNet:
     names = [style["name"] for style in metadata["styles"]]
     if len(names) != num_styles or not all(isinstance(name, str) for name in names):
         raise FstError(f"{num_styles} styles but {len(names)} names")
-    # Without memory: sizes are held against the file's tensors before any is taken for them.
+    # Sizes are held against the file's tensors before any is taken for them.
     with torch.device("meta"):
         return TransformerNet(num_styles, width, num_blocks)

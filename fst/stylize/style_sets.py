@@ -11,6 +11,7 @@ Layout of a style file: safetensors with one vector (C,) for each table, under t
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from torch import Tensor
 from fst.errors import FstError
 from fst.networks.transformer import TransformerNet
 from fst.stylize.style_model import describe, load_style_model, write_atomically
+from fst.torch_files import check_tensor
 
 FORMAT = 1
 STYLE_SUFFIX = ".style.safetensors"
@@ -135,12 +137,14 @@ def save_style(path: str | Path, style: StyleRows) -> Path:
     """Write a style file.
 
     Raises:
-        FstError: The folder cannot be written.
+        FstError: The folder cannot be written, or the style has no name.
     """
     from safetensors.torch import save
 
     from fst import __version__
 
+    if not style.name.strip():  # it could not be read again
+        raise FstError(f"{path}: not written, the style has no name; give it one with fst-styles")
     about = {"format": FORMAT, "fst_version": __version__, "trunk": style.trunk}
     text = json.dumps({**about, "style": style.style})
     rows = {name: row.contiguous() for name, row in style.rows.items()}
@@ -154,7 +158,7 @@ def read_styles_of(path: str | Path) -> list[StyleRows]:
     Raises:
         FstError: The file is missing, broken or neither.
     """
-    if Path(path).suffix.lower() != ".ckpt" and Path(path).is_file():
+    if Path(path).suffix.lower() != ".ckpt" and os.path.isfile(path):
         try:
             style = _read_style(Path(path))
         except FstError as error:
@@ -176,12 +180,15 @@ def _read_style(path: Path) -> StyleRows | None:
         if text is None:
             return None
         about = json.loads(text)
-        rows = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        rows = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if about.get("format") != FORMAT:
         raise FstError(f"style format {about.get('format')!r}, this version reads {FORMAT}")
     style, trunk = about["style"], about["trunk"]
     if not (isinstance(style["name"], str) and style["name"].strip() and isinstance(trunk, str)):
         raise FstError("a style file without a name or trunk")
+    for row in rows.values():
+        check_tensor(row)
+    rows = {name: row.float() for name, row in rows.items()}
     if not all(row.dim() == 1 and row.isfinite().all() for row in rows.values()):
         raise FstError("holds rows that are no vectors, or not finite")
     return StyleRows(style, rows, trunk)

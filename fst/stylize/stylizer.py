@@ -205,6 +205,12 @@ class Stylizer:
 def _checked(image: Tensor | str | Path) -> Tensor:
     """(3 or 4, H, W), fp32 on the CPU."""
     content = image if isinstance(image, Tensor) else images.load_full(image)
+    if not isinstance(image, Tensor) and min(content.shape[1:]) < MIN_SIZE_PX:
+        height, width = content.shape[1:]
+        raise FstError(
+            f"{images.printable(image)}: {width}x{height} px are below {MIN_SIZE_PX} px a side; "
+            "give a larger picture"
+        )
     if content.dim() != 3 or content.shape[0] not in (3, 4) or min(content.shape[1:]) < MIN_SIZE_PX:
         raise FstError(
             f"an image of shape {tuple(content.shape)}: expected (3, H, W), or with alpha "

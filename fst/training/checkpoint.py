@@ -2,8 +2,9 @@
 
 import copy
 import io
-import pickle
-from collections.abc import Iterator, Mapping
+import math
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,20 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback
+from torch import Tensor
 
 from fst.errors import FstError
-from fst.stylize.style_model import remove_orphans, save_style_model, write_atomically
+from fst.stylize.style_model import build, remove_orphans, save_style_model, write_atomically
+from fst.torch_files import plain, read_torch_file
+from fst.training.stopping import Terminated
 
+MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam, for each parameter
 CHECKPOINT_NAME, MODEL_NAME = "last.ckpt", "model.safetensors"
 FILE_NAMES = (CHECKPOINT_NAME, MODEL_NAME, "config.yaml")  # of a run, written in one step
+
+
+class CheckpointError(FstError):
+    """A checkpoint that does not fit the run; the message does not know its name."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -38,12 +47,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         write_atomically(path, buffer.getbuffer())
 
     def load_checkpoint(self, path, map_location=None, weights_only=None) -> dict[str, Any]:
-        """Read a checkpoint; pickled code in it is refused.
+        """Read a checkpoint, or what a spawned process hands back; pickled code is refused.
 
         Raises:
             FstError: The file is missing or broken.
         """
-        return read_checkpoint(path, map_location)
+        return _read(path, map_location)
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -52,18 +61,85 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     Raises:
         FstError: The file is missing, broken, or not written by fst-train.
     """
-    if not Path(path).is_file():
+    checkpoint = _read(path, map_location)
+    if not isinstance(checkpoint, dict) or "style_model" not in checkpoint:
+        raise FstError(f"{path}: a checkpoint, but not one of fst-train")
+    try:
+        checkpoint["style_model"] = plain(checkpoint["style_model"], "the metadata")
+    except FstError as error:
+        raise FstError(f"{path}: {error}") from None
+    return checkpoint
+
+
+def _read(path: str | Path, map_location: Any) -> Any:
+    if not os.path.isfile(path):  # unlike Path.is_file, also of names that no file can have
         raise FstError(f"{path}: no such checkpoint; runs write {CHECKPOINT_NAME}")
     try:
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError:  # torch's own text advises to run whatever the file holds
-        raise FstError(f"{path}: damaged, or holds more than tensors and plain values") from None
-    except Exception as error:  # a damaged zip or pickle fails in many ways
+        return read_torch_file(path, map_location, archive=True)
+    except FstError as error:
+        raise FstError(f"{path}: {error}") from None
+
+
+def read_run(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint to go on from; what the command looks at is of the right kind.
+
+    Raises:
+        FstError: As `read_checkpoint`, or it is no state of a run.
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        build(checkpoint["style_model"])
+        settings = plain(checkpoint["hyper_parameters"], "the settings")
+        kept = settings.get("kept_styles", [])
+        sound = (
+            _is_count(checkpoint["global_step"])
+            and all(isinstance(style["name"], str) for style in kept)
+            and _is_count(settings.get("rows_first_steps", 0))
+            and 0 < settings.get("rows_rate", 1.0) < math.inf
+            and isinstance(settings.get("began_from") or "", str)
+        )
+    except FstError as error:
+        raise FstError(f"{path}: {str(error)[:300]}") from None  # it may quote the file
+    except Exception as error:  # any of it may be missing, or be something else
         reason = " ".join(str(error).split())[:120]
-        raise FstError(f"{path}: not a readable checkpoint ({reason})") from None
-    if not isinstance(checkpoint, Mapping) or "style_model" not in checkpoint:
-        raise FstError(f"{path}: a checkpoint, but not one of fst-train")
-    return dict(checkpoint)
+        raise FstError(f"{path}: damaged ({type(error).__name__} {reason})") from None
+    if not sound:
+        raise FstError(f"{path}: damaged, its settings are of the wrong kind")
+    return {**checkpoint, "hyper_parameters": settings}
+
+
+def check_moments(checkpoint: dict[str, Any], parameters: list[Tensor]) -> None:
+    """Hold Adam's state in a checkpoint against the parameters that it is for.
+
+    The fused kernel goes by the size of the parameter alone: it would read and write beyond a
+    smaller moment.
+
+    Args:
+        checkpoint: From `read_checkpoint`.
+        parameters: In the optimizer's order.
+
+    Raises:
+        CheckpointError: A moment is missing, of another shape, or there are other parameters.
+    """
+    try:
+        for stored in checkpoint.get("optimizer_states", []):
+            groups = [place for group in stored["param_groups"] for place in group["params"]]
+            fits = groups == list(range(len(parameters)))
+            for place, state in stored["state"].items():
+                shape = parameters[place].shape
+                moments = [state[name] for name in ("exp_avg", "exp_avg_sq")]
+                fits = fits and set(state) == MOMENTS and state["step"].numel() == 1
+                fits = fits and all(m.shape == shape and m.is_floating_point() for m in moments)
+            if not fits:
+                raise CheckpointError("its optimizer is that of another network: damaged")
+    except FstError:
+        raise
+    except Exception as error:  # any of it may be missing, or be something else
+        raise CheckpointError(f"its optimizer is damaged ({type(error).__name__})") from None
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
 class RunSaver(Callback):
@@ -72,6 +148,7 @@ class RunSaver(Callback):
     def __init__(self, folder: str | Path, every_steps: int) -> None:
         self.folder, self.every_steps = Path(folder), every_steps
         self._saved_step = -1
+        self.has_stepped = False  # whether a batch of this process went through
 
     def remove_orphans(self) -> None:
         """Delete what a killed run has left half-written in the folder."""
@@ -80,6 +157,10 @@ class RunSaver(Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """A resumed run has its first step stored already."""
         self._saved_step = trainer.global_step
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        """Note that the run goes."""
+        self.has_stepped = True
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
         """Save when the last step was due.
@@ -94,18 +175,20 @@ class RunSaver(Callback):
                 self.save(trainer, module)
 
     def on_exception(self, trainer, module, exception: BaseException) -> None:
-        """Keep what an interrupted run has learned (Ctrl-C)."""
+        """Keep what an interrupted run has learned (Ctrl-C, SIGTERM)."""
         begun = self._saved_step >= 0  # else it has not yet read what it is to resume
         learned = begun and trainer.global_step != self._saved_step
-        if isinstance(exception, KeyboardInterrupt) and learned:
+        if isinstance(exception, KeyboardInterrupt | Terminated) and learned:
             # A batch under way has not been learned: the resumed run has to draw it again.
             with _at_the_end_of_a_step(trainer):
                 self.save(trainer, module)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Save the last step, if it was not."""
+        """Save the last step, or, if it was saved, the model with the figures of its review."""
         if trainer.global_step != self._saved_step:
             self.save(trainer, module)
+        elif trainer.is_global_zero:
+            self.save_model(module)
 
     def save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write both files as the run stands.
@@ -117,10 +200,10 @@ class RunSaver(Callback):
         module.finite.before_save(module)
         for logger in trainer.loggers:
             logger.save()  # a kill after this must not take the curves up to here with it
-        self._saved_step = trainer.global_step
         trainer.save_checkpoint(self.folder / CHECKPOINT_NAME)  # every process takes part
         if trainer.is_global_zero:
             self.save_model(module)
+        self._saved_step = trainer.global_step  # last: an interrupted save is made again
 
     def save_model(self, module: pl.LightningModule) -> None:
         """Write the style model alone."""

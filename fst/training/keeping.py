@@ -21,16 +21,23 @@ class Keeper(nn.Module):
         network = TransformerNet(num_styles, width, num_blocks).requires_grad_(False)
         self.network = network.to(memory_format=torch.channels_last)
 
-    def loss(self, student: TransformerNet, photos: Tensor, seed: int) -> Tensor:
+    def loss(
+        self, student: TransformerNet, photos: Tensor, seed: int, rank: int = 0, world: int = 1
+    ) -> Tensor:
         """Mean squared difference of paintings, each photo in one of the old styles.
 
         Args:
             student: Its first style ids are those of the old network.
             photos: (B, 3, H, W) in [0, 1].
-            seed: Draws the styles.
+            seed: Draws the styles of all processes.
+            rank: Which of them this is.
+            world: How many there are, each with as many photos.
         """
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randint(self.network.num_styles, (len(photos),), generator=generator)
+        all_drawn = torch.randint(
+            self.network.num_styles, (world, len(photos)), generator=generator
+        )
+        drawn = all_drawn[rank]
         before, after = self._paintings(student, photos, drawn.to(photos.device))
         return F.mse_loss(after.float(), before.float())
 

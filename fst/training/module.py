@@ -1,12 +1,12 @@
 """The LightningModule: one network, many styles, a perceptual loss."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -23,15 +23,17 @@ from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet
 from fst.styles import Style, fingerprint, load_pictures
 from fst.stylize.style_model import describe
+from fst.training.checkpoint import check_moments
 from fst.training.finite import FiniteGuard
 from fst.training.keeping import Keeper
+from fst.training.processes import from_first
+from fst.training.rates import rate_factors, scaled_rate
 
 TERMS = ("total", "content", "style", "tv", "grid", "kept")  # logged as train/...
 # Where styles are added and the trunk learns too: weight of the kept styles' mean squared drift,
 # and relative rate of the convolutions. At full rate, and with kept rows learning, the kept styles
 # had a fifth more style distance afterwards, at weights of 100 and 1000 alike.
 KEPT_WEIGHT, TUNED_RATE = 1000.0, 0.2
-WARMUP_STEPS = 50  # Adam's first steps at full rate throw the output layer into saturation
 
 
 class StyleTransferModule(pl.LightningModule):
@@ -67,6 +69,7 @@ class StyleTransferModule(pl.LightningModule):
         learning_rate: float = 1e-3,
         rows_first_steps: int = 0,
         rows_rate: float = 1.0,
+        scale_lr: bool = False,
         began_from: str | None = None,
         kept_styles: Sequence[dict[str, Any]] = (),
         tune_trunk: bool = False,
@@ -97,6 +100,7 @@ class StyleTransferModule(pl.LightningModule):
             rows_first_steps: For this long only the rows of the styles learn, not the convolutions
                 that they share; for runs that begin from a trained network.
             rows_rate: Learning rate of the rows relative to `learning_rate`.
+            scale_lr: Multiply the rates by the square root of the number of processes.
             began_from: Name of the model whose weights the caller put in, for the record.
             kept_styles: What that model says of its styles, where `styles` are added to them: they
                 come first in the network, and their rows do not learn, nor do the convolutions.
@@ -161,13 +165,15 @@ class StyleTransferModule(pl.LightningModule):
             style_loss=[style.statistic or settings.style_loss for style in self.styles],
             classic=settings.classic_weights,
         )
-        self.marks = [{"fingerprint": fingerprint(style)} for style in self.styles]
-        sizes = self._each(settings.style_size_px, "size_px")
-        self.perceptual.set_styles(self._pictures(sizes, device))
-        with torch.no_grad():
-            grams = [style_grams(loss_network, self._pictures(px, device)) for px in STYLE_SIZES_PX]
+        # By one process: the others would read the same pictures.
+        found = from_first(lambda: _moved(self._targets(device), "cpu"))
+        targets, grams, self.marks = _moved(found, device)
+        self.perceptual.set_targets(targets)
         self.metrics = nn.ModuleDict(
-            {"style": StyleDistance(grams), "content": ContentDistance(len(self.styles))}
+            {
+                "style": StyleDistance(grams),
+                "content": ContentDistance(len(self.styles)),
+            }
         )
         self.drift = MeanMetric().to(device) if self.keeper is not None else None
 
@@ -181,7 +187,8 @@ class StyleTransferModule(pl.LightningModule):
             terms["grid"] = grid_pattern(stylized.float())
             terms["total"] = terms["total"] + self.hparams.grid_weight * terms["grid"]
         if self.keeper is not None:
-            terms["kept"] = self.keeper.loss(self.network, photos, self._seed_of_step())
+            which = self.trainer.global_rank, self.trainer.world_size
+            terms["kept"] = self.keeper.loss(self.network, photos, self._seed_of_step(), *which)
             terms["total"] = terms["total"] + KEPT_WEIGHT * terms["kept"]
         self.finite.see(self, terms["total"], style_index)
         for name in ("content", "style"):
@@ -239,25 +246,23 @@ class StyleTransferModule(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam without weight decay (it would move absent styles), cosine decay over the run."""
         settings = self.hparams
-        rate, tables = settings.learning_rate, self._tables()
-        shared_rate = rate * TUNED_RATE if self.keeper is not None else rate
+        rate = settings.learning_rate
+        if settings.scale_lr:
+            rate = scaled_rate(rate, self.trainer.world_size)
         optimizer = torch.optim.Adam(
             [
-                {"params": tables, "lr": rate * settings.rows_rate, "name": "rows"},
-                {"params": self._convolutions(), "lr": shared_rate, "name": "convolutions"},
+                {"params": self._tables(), "lr": rate * settings.rows_rate, "name": "rows"},
+                {
+                    "params": self._convolutions(),
+                    "lr": rate * (1 if self.keeper is None else TUNED_RATE),
+                    "name": "convolutions",
+                },
             ],
             # Lightning cannot clip the gradients of a fused optimiser in mixed precision.
             fused=not self.trainer.gradient_clip_val,
         )
-        total, waits = max(1, self.trainer.max_steps), settings.rows_first_steps
-
-        def rows(step: int) -> float:
-            return min(1, (step + 1) / WARMUP_STEPS) * (1 + math.cos(math.pi * step / total)) / 2
-
-        def shared(step: int) -> float:
-            return rows(step) * min(1, max(0, step - waits) / WARMUP_STEPS) if waits else rows(step)
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, [rows, shared])
+        factors = rate_factors(self.trainer.max_steps, settings.rows_first_steps)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
@@ -268,7 +273,12 @@ class StyleTransferModule(pl.LightningModule):
         checkpoint["style_model"] = self.style_model_metadata()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the figures of the last review, which the next files tell again."""
+        """Take up the figures of the last review, which the next files tell again.
+
+        Raises:
+            CheckpointError: The optimizer is that of another network: refused before it is used.
+        """
+        check_moments(checkpoint, [*self._tables(), *self._convolutions()])
         self.final_metrics = dict(checkpoint["style_model"]["training"]["metrics"])
 
     def style_model_metadata(self) -> dict[str, Any]:
@@ -313,6 +323,15 @@ class StyleTransferModule(pl.LightningModule):
         values = value if isinstance(value, list | tuple) else [value] * len(own)
         return [v if o is None else o for v, o in zip(values, own, strict=True)]
 
+    @torch.no_grad()
+    def _targets(self, device: torch.device) -> tuple[list, list, list[dict[str, str]]]:
+        """Style targets of the loss and of the metrics, and the styles' fingerprints."""
+        sizes = self._each(self.hparams.style_size_px, "size_px")
+        targets = self.perceptual.style_targets(self._pictures(sizes, device))
+        network = self.perceptual.loss_network
+        grams = [style_grams(network, self._pictures(px, device)) for px in STYLE_SIZES_PX]
+        return targets, grams, [{"fingerprint": fingerprint(style)} for style in self.styles]
+
     def _pictures(self, size_px: int | Sequence[int], device: torch.device) -> list[list[Tensor]]:
         return [
             [picture.to(device) for picture in pictures]
@@ -328,3 +347,8 @@ class StyleTransferModule(pl.LightningModule):
         generator = torch.Generator().manual_seed(self._seed_of_step())
         top, left = torch.randint(room + 1, (2,), generator=generator).tolist()
         return stylized[:, :, top:, left:], photos[:, :, top:, left:]
+
+
+def _moved(values: Any, device: torch.device | str) -> Any:
+    """Lists, tuples and dicts with their tensors on a device."""
+    return apply_to_collection(values, Tensor, lambda tensor: tensor.to(device))

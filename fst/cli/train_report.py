@@ -1,0 +1,82 @@
+"""What fst-train says: the beginning of a run, and its end."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from fst.allocator import keep_freed_memory
+from fst.cli.messages import quieten_lightning
+from fst.cli.train_start import announcement
+from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME
+from fst.training.processes import watch_parent
+from fst.training.review import write_hyperparameters
+
+
+def announce(settings: Any, module: pl.LightningModule, data: Any, trainer: pl.Trainer) -> None:
+    """Say what the run begins from and works on."""
+    names = ", ".join(style.name for style in module.styles)
+    if not settings.content:
+        print("no --content given: training on scenes drawn by the program")
+    if start := announcement(settings, module):
+        print(start)
+    world = trainer.world_size
+    each = f" in each of {world} processes" if world > 1 else ""
+    print(
+        f"{len(module.styles)} styles ({names}), {len(data.photos)} photos and "
+        f"{len(data.held_out)} held out, {settings.steps} steps of {settings.batch_size} x "
+        f"{settings.size} px{each}, {trainer.precision} on {trainer.strategy.root_device}"
+    )
+
+
+class RunEnds(Callback):
+    """Sets up each process of a run; at the end measures the last state and says what to do next.
+
+    All of it in the processes that train: those that a strategy spawns hand little back.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """What holds for a whole process."""
+        quieten_lightning()
+        keep_freed_memory()
+        if trainer.local_rank:  # started by the first process of this machine, or by a launcher
+            watch_parent()
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Review the last step, if it was not, before it is saved."""
+        if module.measured_step == trainer.global_step or trainer.limit_val_batches == 0:
+            return
+        trainer.validating = True  # as Lightning does for a review on the way
+        trainer.fit_loop.epoch_loop.val_loop.run()
+        trainer.training = True
+
+    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """The final figures, in TensorBoard and on the terminal."""
+        if trainer.is_global_zero:
+            write_hyperparameters(trainer, module)
+            _conclude(self.folder, module, trainer.datamodule)
+
+
+def _conclude(folder: Path, module: pl.LightningModule, data: Any) -> None:
+    if data.photos.bad_files:
+        print(data.photos.report())
+    if module.final_metrics:  # not with --trainer.limit_val_batches 0
+        print(f"\nheld-out distances   {'style':>8} {'content':>8}")
+    for style in module.styles if module.final_metrics else ():
+        style_distance = module.final_metrics[f"held_out_style/{style.name}"]
+        content_distance = module.final_metrics[f"held_out_content/{style.name}"]
+        print(f"  {style.name[:18]:18} {style_distance:8.3f} {content_distance:8.3f}")
+    if "held_out/drift" in module.final_metrics:
+        drift = module.final_metrics["held_out/drift"]
+        print(f"drift of the {module.first_id} earlier styles: {drift:.2f}/255 in the mean")
+    model = folder / MODEL_NAME
+    print(
+        f"\nwritten: {model} (style model), {folder / CHECKPOINT_NAME} (to resume)\n"
+        f"paint:   fst-infer PHOTO --model {model} --style {module.styles[0].name}\n"
+        f"review:  tensorboard --logdir {folder} --samples_per_plugin images=999",
+        flush=True,
+    )

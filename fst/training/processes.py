@@ -1,0 +1,77 @@
+"""What the processes of one run agree on, and how none of them outlives the others."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+from fst.errors import FstError
+
+Value = TypeVar("Value")
+WATCH_S = 1.0  # how often a process looks whether its parent is there
+
+
+def several() -> bool:
+    """Whether this process is one of several that have found each other."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def from_first(make: Callable[[], Value]) -> Value:
+    """What `make` gives in the first process, in all of them.
+
+    Args:
+        make: Called in the first process alone; its value must be picklable, tensors on the CPU.
+
+    Raises:
+        FstError: As raised by `make`, in every process, so that none waits for the others.
+    """
+    if not several():
+        return make()
+    outcome: list = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            outcome = [make(), None]
+        except FstError as error:
+            outcome = [None, str(error)]
+    dist.broadcast_object_list(outcome, src=0)
+    if outcome[1] is not None:
+        raise FstError(outcome[1])
+    return outcome[0]
+
+
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Whether `flag` is true in any of the processes; all have to ask at the same point."""
+    if not several():
+        return flag
+    flags = torch.tensor(int(flag), device=device)
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return bool(flags.item())
+
+
+def all_equal(number: int, device: torch.device) -> bool:
+    """Whether `number` is the same in all processes; all have to ask at the same point."""
+    if not several():
+        return True
+    ends = torch.tensor([number, -number], device=device)
+    dist.all_reduce(ends, dist.ReduceOp.MAX)
+    return ends[0].item() == -ends[1].item()
+
+
+def watch_parent() -> None:
+    """End this process when the one that started it is gone.
+
+    Lightning's first process starts the others of its machine. Killed, it cannot tell them, and
+    over NCCL they would wait for it until a time limit of many minutes.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_S)
+        os._exit(1)  # the main thread may hang in a collective call
+
+    threading.Thread(target=watch, name="watch-parent", daemon=True).start()

@@ -1,0 +1,44 @@
+"""Learning rates over a run, and with the number of processes."""
+
+import math
+from collections.abc import Callable
+
+WARMUP_STEPS = 50  # Adam's first steps at full rate throw the output layer into saturation
+
+
+def scaled_rate(rate: float, processes: int) -> float:
+    """The rate for a batch that so many processes share: the square root rule.
+
+    Malladi et al. 2022, "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms": Adam
+    divides by the gradient's size, of which the noise falls with the root of the batch. The linear
+    rule (Goyal et al. 2017) is one for SGD.
+
+    >>> scaled_rate(1e-3, 4)
+    0.002
+    """
+    return rate * math.sqrt(processes)
+
+
+def rate_factors(
+    steps: int, rows_first_steps: int
+) -> tuple[Callable[[int], float], Callable[[int], float]]:
+    """Factors by step of the rates of the rows and of the convolutions: warm-up, cosine decay.
+
+    Args:
+        steps: Of the run.
+        rows_first_steps: For this long the convolutions wait, then warm up in turn.
+
+    >>> rows, shared = rate_factors(1000, 200)
+    >>> rows(0), rows(500), shared(200), shared(500)
+    (0.02, 0.5, 0.0, 0.5)
+    """
+    steps = max(1, steps)
+
+    def rows(step: int) -> float:
+        return min(1, (step + 1) / WARMUP_STEPS) * (1 + math.cos(math.pi * step / steps)) / 2
+
+    def shared(step: int) -> float:
+        waited = min(1, max(0, step - rows_first_steps) / WARMUP_STEPS) if rows_first_steps else 1
+        return rows(step) * waited
+
+    return rows, shared
