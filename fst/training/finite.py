@@ -56,8 +56,9 @@ class FiniteGuard:
         Raises:
             FstError: Something is not finite: names it, the step and the batch.
         """
-        finite = torch.stack([seen.loss for seen in self._seen]).isfinite().all()
-        finite = finite & _gradient_is_finite(module)
+        finite = _gradient_is_finite(module)
+        for seen in self._seen:
+            finite = finite & seen.loss.isfinite()
         if self._state_is_finite is not None:
             finite = finite & self._state_is_finite
         self._judge(module, bool(finite) and _bad_rate(module) is None)
