@@ -190,7 +190,8 @@ class StyleTransferModule(pl.LightningModule):
             names = sorted({self.styles[i].name for i in style_index.tolist()})
             raise FstError(
                 f"the loss is {terms['total'].item()} at step {self.global_step} (styles "
-                f"{', '.join(names)}): resume from the last checkpoint with a lower --lr"
+                f"{', '.join(names)}): resume from the last checkpoint with a lower --lr, or get "
+                "the file of --loss-weights again"
             )
         for name in ("content", "style"):
             self.log(f"{name}", terms[name], prog_bar=True, logger=False)
