@@ -248,8 +248,7 @@ class _Painter:
                 painting = keep_colors(painting, photo, how)
             share = None if self.where is None else self.where.rows(low, high)[0]
             rows = mixed(photo, painting, strength, share).clamp(0, 1)
-            if not rows.isfinite().all():
-                raise FstError("the painting holds NaN or infinite values; try --precision fp32")
+            self.stylizer.check_finite(rows)
             levels = rows.mul(white).round_().permute(1, 2, 0).numpy().astype(self.out.dtype)
             if self.channels == 4:
                 alpha = self.photo.read(low, high)[..., 3:].astype(np.float64)

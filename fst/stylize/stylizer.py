@@ -50,6 +50,7 @@ class Stylizer:
         if precision not in PRECISIONS:
             raise FstError(f"precision {precision!r} is unknown: use {' or '.join(PRECISIONS)}")
         self.precision = precision
+        self.path = Path(model)
         network, self.metadata = load_style_model(model)
         try:
             # channels_last: the CPU's and the tensor cores' convolutions are faster in it.
@@ -182,10 +183,23 @@ class Stylizer:
             painting = self._paint(content, weights)
         else:
             painting = painted_at_size(lambda x: self._paint(x, weights), content, texture_size)
+        self.check_finite(painting)
         if keep_colors is not None:
             painting = colors.keep_colors(painting, content, keep_colors)
         painting = mixed(content, painting, strength, None if where is None else place(where, size))
         return painting if alpha is None else torch.cat([painting.clamp(0, 1), alpha])
+
+    def check_finite(self, painting: Tensor) -> None:
+        """Refuse what damaged weights paint.
+
+        Raises:
+            FstError: Names the model.
+        """
+        if not painting.isfinite().all():
+            raise FstError(
+                f"{images.printable(self.path)}: the painting holds NaN or infinite values; try "
+                "--precision fp32, or take an earlier file"
+            )
 
     def _paint(self, content: Tensor, weights: Tensor) -> Tensor:
         """The network's painting of (3, H, W), on the CPU."""

@@ -12,7 +12,9 @@ from torch.nn.utils import get_total_norm
 from fst.errors import FstError
 from fst.images import printable
 
-WAY_OUT = "resume from the last checkpoint with a lower --lr"
+WAY_OUT = (
+    "resume from the last checkpoint with a lower --lr, or get the file of --loss-weights again"
+)
 NAMED_PHOTOS = 8  # of a batch, at most: the message is one line
 
 
