@@ -6,7 +6,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -17,17 +16,17 @@ from fst.losses.perceptual import (
     PerceptualLoss,
     grid_pattern,
 )
-from fst.metrics import STYLE_LAYERS, STYLE_SIZES_PX, ContentDistance, StyleDistance, style_grams
+from fst.metrics import STYLE_LAYERS, ContentDistance, StyleDistance
 from fst.networks.combined import load_loss_networks
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet
-from fst.styles import Style, fingerprint, load_pictures
+from fst.styles import Style
 from fst.stylize.style_model import describe
 from fst.training.checkpoint import check_moments
 from fst.training.finite import FiniteGuard
 from fst.training.keeping import Keeper
-from fst.training.processes import from_first
 from fst.training.rates import rate_factors, scaled_rate
+from fst.training.targets import targets_of_styles
 
 TERMS = ("total", "content", "style", "tv", "grid", "kept")  # logged as train/...
 # Where styles are added and the trunk learns too: weight of the kept styles' mean squared drift,
@@ -165,9 +164,8 @@ class StyleTransferModule(pl.LightningModule):
             style_loss=[style.statistic or settings.style_loss for style in self.styles],
             classic=settings.classic_weights,
         )
-        # By one process: the others would read the same pictures.
-        found = from_first(lambda: _moved(self._targets(device), "cpu"))
-        targets, grams, self.marks = _moved(found, device)
+        sizes = self._each(settings.style_size_px, "size_px")
+        targets, grams, self.marks = targets_of_styles(self.perceptual, self.styles, sizes, device)
         self.perceptual.set_targets(targets)
         self.metrics = nn.ModuleDict(
             {
@@ -323,21 +321,6 @@ class StyleTransferModule(pl.LightningModule):
         values = value if isinstance(value, list | tuple) else [value] * len(own)
         return [v if o is None else o for v, o in zip(values, own, strict=True)]
 
-    @torch.no_grad()
-    def _targets(self, device: torch.device) -> tuple[list, list, list[dict[str, str]]]:
-        """Style targets of the loss and of the metrics, and the styles' fingerprints."""
-        sizes = self._each(self.hparams.style_size_px, "size_px")
-        targets = self.perceptual.style_targets(self._pictures(sizes, device))
-        network = self.perceptual.loss_network
-        grams = [style_grams(network, self._pictures(px, device)) for px in STYLE_SIZES_PX]
-        return targets, grams, [{"fingerprint": fingerprint(style)} for style in self.styles]
-
-    def _pictures(self, size_px: int | Sequence[int], device: torch.device) -> list[list[Tensor]]:
-        return [
-            [picture.to(device) for picture in pictures]
-            for pictures in load_pictures(self.styles, size_px)
-        ]
-
     def _shifted(self, stylized: Tensor, photos: Tensor) -> tuple[Tensor, Tensor]:
         """Both images without their first rows and columns, as many as this step draws."""
         # Deep layers need crops of 32 px: the smallest ones are not shifted.
@@ -347,8 +330,3 @@ class StyleTransferModule(pl.LightningModule):
         generator = torch.Generator().manual_seed(self._seed_of_step())
         top, left = torch.randint(room + 1, (2,), generator=generator).tolist()
         return stylized[:, :, top:, left:], photos[:, :, top:, left:]
-
-
-def _moved(values: Any, device: torch.device | str) -> Any:
-    """Lists, tuples and dicts with their tensors on a device."""
-    return apply_to_collection(values, Tensor, lambda tensor: tensor.to(device))
