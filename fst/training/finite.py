@@ -48,7 +48,9 @@ class FiniteGuard:
         self._state_is_finite: Tensor | None = None  # after the step before
 
     def see(self, module: pl.LightningModule, loss: Tensor, style_index: Tensor) -> None:
-        """Note a batch and its loss."""
+        """Note a batch and its loss; without a trainer there is nobody who would stop."""
+        if module._trainer is None:
+            return
         number = module.trainer.fit_loop.epoch_loop.total_batch_idx
         self._seen.append(Seen(number, style_index, loss.detach()))
 
