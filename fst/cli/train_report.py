@@ -1,5 +1,6 @@
 """What fst-train says: the beginning of a run, and its end."""
 
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ class RunEnds(Callback):
         """What holds for a whole process."""
         quieten_lightning()
         keep_freed_memory()
-        if trainer.local_rank:  # started by the first process of this machine, or by a launcher
+        # Started by the first process of this machine, by a launcher, or spawned.
+        if trainer.local_rank or multiprocessing.parent_process():
             watch_parent()
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
