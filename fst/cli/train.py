@@ -4,7 +4,6 @@
 begins, and hands over to pytorch-lightning.
 """
 
-import math
 import os
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from fst.cli.messages import Problems, lines_of, quieten_lightning, tell
 from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
+from fst.cli.train_checks import check_counts, check_loss_network, check_numbers, check_sizes
 from fst.cli.train_folder import FOLDER_VARIABLE, as_disk_error, check_writable, run_folder
 from fst.cli.train_start import (
     begin,
@@ -23,8 +23,6 @@ from fst.cli.train_start import (
     kept_styles,
 )
 from fst.errors import FstError
-
-FLOATS = ("--lr", "--content-weight", "--style-weight", "--tv-weight", "--grid-weight")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,12 +68,12 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
             return None
 
     styles = attempt(_styles, settings)
-    if attempt(_check_loss_network, settings):
+    if attempt(check_loss_network, settings):
         attempt(check_statistics, settings, styles or [])
-    attempt(_check_sizes, settings)
-    attempt(_check_numbers, settings)
+    attempt(check_sizes, settings)
+    attempt(check_numbers, settings)
     if styles:
-        attempt(_check_counts, settings, len(styles))
+        attempt(check_counts, settings, len(styles))
     data = attempt(_data, settings, len(styles or [0]))
     folder = attempt(run_folder, settings)
     kept = attempt(kept_styles, settings) or []
@@ -125,59 +123,6 @@ def _styles(settings: Any) -> list:
     from fst.styles import read_styles
 
     return read_styles(settings.styles or [])
-
-
-def _check_loss_network(settings: Any) -> bool:
-    """A weights file must be readable before anything else starts; downloads come later."""
-    from fst.losses.perceptual import PerceptualLoss
-    from fst.networks.combined import load_loss_networks
-    from fst.networks.vgg import CONVS_PER_STAGE
-
-    names = settings.loss_weights or [settings.loss_network]
-    files = [name for name in names if name not in CONVS_PER_STAGE]
-    if len(files) < len(names):  # the rest is downloaded later
-        for file in files:
-            load_loss_networks(file)
-    else:
-        layers = {k: getattr(settings, k) for k in ("content_layer", "style_layers")}
-        PerceptualLoss(load_loss_networks(names), **layers)
-    return True
-
-
-def _check_sizes(settings: Any) -> None:
-    if settings.size < 32:
-        raise FstError(f"--size {settings.size}: crops must be at least 32 px")
-    if min(settings.style_size) < 32:
-        raise FstError(f"--style-size {min(settings.style_size)}: must be at least 32 px")
-
-
-def _check_numbers(settings: Any) -> None:
-    from fst.stylize.style_model import MAX_BLOCKS, MAX_WIDTH
-
-    wrong = []
-    for flag in FLOATS:
-        values = getattr(settings, flag.strip("-").replace("-", "_"))
-        values = values if isinstance(values, list) else [values]
-        wrong += [f"{flag} {value}" for value in values if value is not None and value == math.inf]
-    if settings.width > MAX_WIDTH:
-        wrong.append(f"--width {settings.width:g} (at most {MAX_WIDTH:g})")
-    if settings.num_blocks > MAX_BLOCKS:
-        wrong.append(f"--num-blocks {settings.num_blocks} (at most {MAX_BLOCKS})")
-    if wrong:
-        raise FstError(f"too large: {', '.join(wrong)}")
-
-
-def _check_counts(settings: Any, num_styles: int) -> None:
-    counts = {"--style-size": settings.style_size, "--style-weight": settings.style_weight}
-    wrong = [
-        f"{flag} has {len(values)} numbers"
-        for flag, values in counts.items()
-        if values and len(values) not in (1, num_styles)
-    ]
-    if wrong:
-        raise FstError(
-            f"{' and '.join(wrong)}, --styles {num_styles}: give one number, or one a style"
-        )
 
 
 def _one_or_each(values: list | None) -> Any:

@@ -1,0 +1,80 @@
+"""Checks of fst-train's settings that need nothing but the settings."""
+
+import math
+from typing import Any
+
+from fst.errors import FstError
+
+FLOATS = ("--lr", "--content-weight", "--style-weight", "--tv-weight", "--grid-weight")
+
+
+def check_loss_network(settings: Any) -> bool:
+    """A weights file must be readable before anything else starts; downloads come later.
+
+    Raises:
+        FstError: It is not, or lacks a layer.
+    """
+    from fst.losses.perceptual import PerceptualLoss
+    from fst.networks.combined import load_loss_networks
+    from fst.networks.vgg import CONVS_PER_STAGE
+
+    names = settings.loss_weights or [settings.loss_network]
+    files = [name for name in names if name not in CONVS_PER_STAGE]
+    if len(files) < len(names):  # the rest is downloaded later
+        for file in files:
+            load_loss_networks(file)
+    else:
+        layers = {k: getattr(settings, k) for k in ("content_layer", "style_layers")}
+        PerceptualLoss(load_loss_networks(names), **layers)
+    return True
+
+
+def check_sizes(settings: Any) -> None:
+    """Refuse crops and style pictures that the loss network cannot take.
+
+    Raises:
+        FstError: Names the flag.
+    """
+    if settings.size < 32:
+        raise FstError(f"--size {settings.size}: crops must be at least 32 px")
+    if min(settings.style_size) < 32:
+        raise FstError(f"--style-size {min(settings.style_size)}: must be at least 32 px")
+
+
+def check_numbers(settings: Any) -> None:
+    """Refuse numbers without end, and networks larger than a style model may be.
+
+    Raises:
+        FstError: Names the flags.
+    """
+    from fst.stylize.style_model import MAX_BLOCKS, MAX_WIDTH
+
+    wrong = []
+    for flag in FLOATS:
+        values = getattr(settings, flag.strip("-").replace("-", "_"))
+        values = values if isinstance(values, list) else [values]
+        wrong += [f"{flag} {value}" for value in values if value is not None and value == math.inf]
+    if settings.width > MAX_WIDTH:
+        wrong.append(f"--width {settings.width:g} (at most {MAX_WIDTH:g})")
+    if settings.num_blocks > MAX_BLOCKS:
+        wrong.append(f"--num-blocks {settings.num_blocks} (at most {MAX_BLOCKS})")
+    if wrong:
+        raise FstError(f"too large: {', '.join(wrong)}")
+
+
+def check_counts(settings: Any, num_styles: int) -> None:
+    """Refuse lists that have neither one number nor one a style.
+
+    Raises:
+        FstError: Names the flags.
+    """
+    counts = {"--style-size": settings.style_size, "--style-weight": settings.style_weight}
+    wrong = [
+        f"{flag} has {len(values)} numbers"
+        for flag, values in counts.items()
+        if values and len(values) not in (1, num_styles)
+    ]
+    if wrong:
+        raise FstError(
+            f"{' and '.join(wrong)}, --styles {num_styles}: give one number, or one a style"
+        )
