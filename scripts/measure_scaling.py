@@ -96,9 +96,9 @@ def arithmetic() -> dict[str, float]:
             options, 1.0, random_loss_network("vgg16", "relu4_3"), "relu2_2"
         ),
     }
-    fewest, winograd.FEWEST_CHANNELS = winograd.FEWEST_CHANNELS, float("inf")
+    fewest, winograd.FEWEST_WITH_GRADIENTS = winograd.FEWEST_WITH_GRADIENTS, float("inf")
     figures = {f"GFLOP an image, {name}": flops_of(make()) / 1e9 for name, make in steps.items()}
-    winograd.FEWEST_CHANNELS = fewest
+    winograd.FEWEST_WITH_GRADIENTS = fewest
     return figures
 
 

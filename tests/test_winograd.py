@@ -77,6 +77,9 @@ def test_it_is_taken_where_it_is_faster_only():
     x, weight = torch.rand(1, 128, 8, 8), torch.rand(128, 128, 3, 3)
     assert pays_off(x, weight)
     assert not pays_off(x[:, :32], weight[:32, :32])
+    assert pays_off(x[:, :64], weight[:64, :64])
+    with torch.no_grad():  # one convolution, not three
+        assert not pays_off(x[:, :64], weight[:64, :64]) and pays_off(x, weight)
     assert not pays_off(x.double(), weight.double())
     assert not pays_off(x.bfloat16(), weight.bfloat16())
     assert not pays_off(x.to("meta"), weight)
