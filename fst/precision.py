@@ -13,7 +13,9 @@ def best_precision(accelerator: str = "auto") -> str:
     import torch
 
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+        return (
+            "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        )
     if accelerator in ("auto", "cpu") and not torch.backends.mps.is_available():
         return "bf16-mixed" if _cpu_multiplies_bf16() else "32-true"
     return "32-true"

@@ -19,6 +19,7 @@ set -euo pipefail
 begin=(-o "$OUT" "$@")
 if [ -e "$OUT/last.ckpt" ]; then begin=(--resume "$OUT/last.ckpt"); fi
 
+export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK" # srun takes it from nowhere else
 exec srun --kill-on-bad-exit=1 python -m fst.cli.train "${begin[@]}" \
     --trainer.accelerator gpu --trainer.strategy ddp \
     --trainer.devices "$SLURM_NTASKS_PER_NODE" --trainer.num_nodes "$SLURM_NNODES"

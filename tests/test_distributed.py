@@ -1,6 +1,7 @@
 """Several processes train the model that one process with the whole batch trains."""
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from fst.networks.transformer import TransformerNet
 from fst.networks.vgg import load_loss_network
 from fst.stylize.style_model import load_style_model
 from fst.training import processes
+from fst.training.module import StyleTransferModule
 from fst.training.rates import scaled_rate
 
 SCRIPT = Path(__file__).parent / "distributed_run.py"
@@ -174,6 +176,21 @@ def test_draws_of_kept_styles_are_those_of_the_whole_batch(monkeypatch):
     for rank in (0, 1):
         keeper.loss(student, photos[:2], 3, rank, 2)
     assert torch.equal(torch.cat(drawn[1:]), drawn[0])
+
+
+def test_kept_rows_are_held_in_a_copy_and_in_a_spawned_process_too():
+    """Pickling leaves the hooks of tensors behind."""
+    from multiprocessing.reduction import ForkingPickler
+
+    kept = [{"name": "old", "images": ["old.jpg"]}]
+    module = StyleTransferModule(
+        [{"name": "new", "images": ["new.jpg"]}], 0.125, 1, kept_styles=kept, tune_trunk=True
+    )
+    copy = pickle.loads(ForkingPickler.dumps(module))
+    copy(torch.rand(1, 3, 32, 32), torch.tensor([0])).mean().backward()
+    for table in copy._tables():
+        assert not table.grad[0].any()
+    assert any(table.grad[1].any() for table in copy._tables())
 
 
 def test_the_rate_follows_the_square_root_of_the_processes_when_asked():

@@ -307,6 +307,16 @@ def test_a_finished_run_asks_for_more_steps(run, capsys):
     assert "--steps" in line and "12" in line
 
 
+def test_a_resumed_run_learns_at_the_rate_that_it_is_given(run, train_argv, tmp_path):
+    """Not at that of the checkpoint: it is the way out that a diverged run is told of."""
+    assert main(train_argv(tmp_path / "run", "--steps", 6)) == 0
+    last = tmp_path / "run" / "last.ckpt"
+    assert main(["--resume", str(last), "--steps", "12", "--lr", "1e-5"]) == 0
+    state = torch.load(last, weights_only=True)
+    assert state["lr_schedulers"][0]["base_lrs"] == [1e-5, 1e-5]
+    assert state["hyper_parameters"]["learning_rate"] == 1e-5
+
+
 def test_other_styles_do_not_resume(run, style_files, capsys):
     argv = ["--resume", run / "last.ckpt", "--steps", 20, "--styles", style_files[0]]
     (line,) = fails(argv, capsys, 2)

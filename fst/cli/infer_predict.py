@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 import torch.distributed as dist
 from pytorch_lightning.callbacks import BasePredictionWriter
 from torch import Tensor
@@ -189,7 +190,9 @@ class PaintingModule(pl.LightningModule):
         data, processes = self.trainer.datamodule, self.trainer.num_devices
         self.stylizer.device = self.device
         if processes > 1 and self.args.max_memory is None:  # the half of what is free is for all
-            share = memory_left(None, self.device) // processes
+            share = memory_left(None, torch.device("cpu")) // processes
+            if self.device.type != "cpu":  # a GPU each
+                share = min(share, memory_left(None, self.device))
             self.args.max_memory = resident_bytes() + share
         self.painter = RecordingPainter(
             self.stylizer,

@@ -95,7 +95,7 @@ def read_lines(file: Path) -> Iterator[tuple[float, str, str | None, int]]:
         try:
             at, name, key, size_bytes = json.loads(text)
             yield float(at), str(name), key, int(size_bytes)
-        except (ValueError, TypeError):  # part of a line
+        except (ValueError, TypeError, OverflowError, RecursionError):  # part of a line, or worse
             continue
 
 

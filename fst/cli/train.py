@@ -5,6 +5,8 @@ begins, and hands over to pytorch-lightning.
 """
 
 import os
+import re
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,13 @@ from fst.cli.messages import Problems, lines_of, quieten_lightning, tell
 from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
 from fst.cli.train_checks import check_counts, check_loss_network, check_numbers, check_sizes
-from fst.cli.train_folder import FOLDER_VARIABLE, as_disk_error, check_writable, run_folder
+from fst.cli.train_folder import (
+    FIRST_VARIABLE,
+    FOLDER_VARIABLE,
+    as_disk_error,
+    check_writable,
+    run_folder,
+)
 from fst.cli.train_start import (
     begin,
     beginning,
@@ -42,7 +50,8 @@ def main(argv: list[str] | None = None) -> int:
             raise
         return _told(told, 1)
     finally:
-        os.environ.pop(FOLDER_VARIABLE, None)
+        for variable in (FOLDER_VARIABLE, FIRST_VARIABLE):
+            os.environ.pop(variable, None)
     return 0
 
 
@@ -91,7 +100,12 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
 def train(settings: Any, module, data, trainer, saver) -> None:
     """Fit; the callbacks do the rest."""
     from fst.cli.train_report import announce
+    from fst.training.processes import note_first, watch_parent
 
+    if trainer.local_rank:  # started by the first process of this machine, or by a launcher
+        watch_parent()
+    else:
+        note_first()
     if trainer.is_global_zero:
         saver.remove_orphans()
         announce(settings, module, data, trainer)
@@ -101,6 +115,8 @@ def train(settings: Any, module, data, trainer, saver) -> None:
 
 def _fit(settings: Any, module, data, trainer, saver) -> None:
     """Train; what a checkpoint to resume breaks before the first batch is through is its fault."""
+    from torch.multiprocessing.spawn import ProcessException
+
     from fst.training.checkpoint import CheckpointError
 
     try:
@@ -109,6 +125,8 @@ def _fit(settings: Any, module, data, trainer, saver) -> None:
         raise FstError(f"--resume: {settings.resume}: {error}") from None
     except FstError:
         raise
+    except ProcessException as error:
+        raise _of_spawned(error) from None
     except Exception as error:  # the file may hold anything in any place
         if not settings.resume or saver.has_stepped:
             raise
@@ -117,6 +135,14 @@ def _fit(settings: Any, module, data, trainer, saver) -> None:
             f"--resume: {settings.resume} cannot be gone on from ({type(error).__name__}: "
             f"{reason}): begin a new run with --warm-start {settings.resume}"
         ) from error
+
+
+def _of_spawned(error: Exception) -> BaseException:
+    """What ended a process that this one has spawned, which knows its traceback alone."""
+    if getattr(error, "exit_code", None) == 128 + signal.SIGTERM:
+        return SystemExit(error.exit_code)
+    told = re.findall(r"^fst\.[\w.]+Error: (.*)$", str(error), re.MULTILINE)
+    return FstError(told[-1]) if told else error
 
 
 def _styles(settings: Any) -> list:
@@ -201,6 +227,7 @@ def _trainer(settings: Any, trainer_settings: dict[str, Any], folder: Path) -> t
         "precision": best_precision(given.get("accelerator", "auto")),
         "val_check_interval": review_every * given.get("accumulate_grad_batches", 1),
         "check_val_every_n_epoch": None,
+        "default_root_dir": folder,  # where Lightning looks for what SLURM has interrupted
         "log_every_n_steps": max(1, min(20, settings.steps // 20)),
         "logger": TensorBoardLogger(
             folder, name="", version="tensorboard", default_hp_metric=False

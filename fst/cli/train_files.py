@@ -117,6 +117,8 @@ def _check_plain_trainer(content: dict[str, Any]) -> None:
 def is_plain(name: str, value: Any) -> bool:
     """Whether a setting of the Trainer is a value that makes nothing run."""
     name, _, deeper = name.partition(".")
+    if not name.isidentifier():  # "callbacks+" adds to the list of that name
+        return False
     if name in OBJECTS:
         return not deeper and (value is None or value in OBJECTS[name])
     values = value if isinstance(value, list) else [value]

@@ -44,8 +44,7 @@ class RunEnds(Callback):
         """What holds for a whole process."""
         quieten_lightning()
         keep_freed_memory()
-        # Started by the first process of this machine, by a launcher, or spawned.
-        if trainer.local_rank or multiprocessing.parent_process():
+        if multiprocessing.parent_process():  # spawned
             watch_parent()
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -19,6 +19,9 @@ MAX_ASPECT_RATIO = 4
 MAX_BAD_SHARE = 1 / 20
 MAX_BAD_IN_A_ROW = 50
 
+# What torchrun, srun and Lightning tell each process of how many share its machine, or all do.
+PROCESSES = ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE", "WORLD_SIZE")
+
 
 def read_photo(path: Path, shorter_side_px: int) -> torch.Tensor:
     """Decode one photo so that any crop up to `shorter_side_px` fits.
@@ -58,7 +61,7 @@ def default_cache_bytes() -> int:
         limit = _text(f"/sys/fs/cgroup/{name}").strip()
         limits += [int(limit)] if limit.isdigit() else []
     budget = min(limits) // 4 if limits else 2**30
-    processes = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or "1"
+    processes = next((os.environ[name] for name in PROCESSES if os.environ.get(name)), "1")
     return budget // max(1, int(processes)) if processes.isdigit() else budget
 
 

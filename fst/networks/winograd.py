@@ -84,6 +84,7 @@ def pays_off(x: Tensor, weight: Tensor) -> bool:
     fewest = FEWEST_WITH_GRADIENTS if torch.is_grad_enabled() else FEWEST_CHANNELS
     return (
         x.device.type == "cpu"
+        and min(x.shape[2:]) >= 3
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and weight.shape[0] * weight.shape[1] >= fewest

@@ -25,7 +25,7 @@ from fst.stylize.style_model import describe
 from fst.training.checkpoint import check_moments
 from fst.training.finite import FiniteGuard
 from fst.training.keeping import Keeper
-from fst.training.rates import rate_factors, scaled_rate
+from fst.training.rates import rate_factors, scaled_rate, set_rates
 from fst.training.targets import targets_of_styles
 
 TERMS = ("total", "content", "style", "tv", "grid", "kept")  # logged as train/...
@@ -124,8 +124,7 @@ class StyleTransferModule(pl.LightningModule):
         self.keeper: Keeper | None = None
         if kept_styles and tune_trunk:
             self.keeper = Keeper(len(kept_styles), width, num_blocks)
-            for table in self._tables():
-                table.register_hook(self._without_kept_rows)
+            self._hold_kept_rows()
         elif kept_styles:
             for convolution in self._convolutions():
                 convolution.requires_grad_(False)
@@ -243,28 +242,26 @@ class StyleTransferModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam without weight decay (it would move absent styles), cosine decay over the run."""
-        settings = self.hparams
-        rate = settings.learning_rate
-        if settings.scale_lr:
-            rate = scaled_rate(rate, self.trainer.world_size)
+        rows, convolutions = self._rates()
         optimizer = torch.optim.Adam(
             [
-                {"params": self._tables(), "lr": rate * settings.rows_rate, "name": "rows"},
-                {
-                    "params": self._convolutions(),
-                    "lr": rate * (1 if self.keeper is None else TUNED_RATE),
-                    "name": "convolutions",
-                },
+                {"params": self._tables(), "lr": rows, "name": "rows"},
+                {"params": self._convolutions(), "lr": convolutions, "name": "convolutions"},
             ],
             # Lightning cannot clip the gradients of a fused optimiser in mixed precision.
             fused=not self.trainer.gradient_clip_val,
         )
-        factors = rate_factors(self.trainer.max_steps, settings.rows_first_steps)
+        factors = rate_factors(self.trainer.max_steps, self.hparams.rows_first_steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def on_train_start(self) -> None:
+        """A resumed run learns at its own rates: the checkpoint brings those that it had."""
+        for config in self.trainer.lr_scheduler_configs:
+            set_rates(config.scheduler, self._rates())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a style model needs, so that `fst-infer` reads the checkpoint as well."""
@@ -293,12 +290,30 @@ class StyleTransferModule(pl.LightningModule):
         settings["loss_network"] = " ".join(Path(network).name for network in networks)
         return describe(self.network, [*self.hparams.kept_styles, *styles], training)
 
+    def _rates(self) -> tuple[float, float]:
+        """Peak rates of the rows and of the convolutions."""
+        settings = self.hparams
+        rate = settings.learning_rate
+        if settings.scale_lr:
+            rate = scaled_rate(rate, self.trainer.world_size)
+        return rate * settings.rows_rate, rate * (1 if self.keeper is None else TUNED_RATE)
+
     def _convolutions(self) -> list[Tensor]:
         return [m.weight for m in self.network.modules() if isinstance(m, nn.Conv2d)]
 
     def _tables(self) -> list[Tensor]:
         norms = (m for m in self.network.modules() if isinstance(m, ConditionalInstanceNorm2d))
         return [table for norm in norms for table in norm.parameters()]
+
+    def _hold_kept_rows(self) -> None:
+        for table in self._tables():
+            table.register_hook(self._without_kept_rows)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a spawned process, and as a copy: tensors leave their hooks behind."""
+        super().__setstate__(state)
+        if self.keeper is not None:
+            self._hold_kept_rows()
 
     def _without_kept_rows(self, gradient: Tensor) -> Tensor:
         return torch.cat([torch.zeros_like(gradient[: self.first_id]), gradient[self.first_id :]])

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from fst.errors import FstError
 
 Value = TypeVar("Value")
+FIRST = "FST_TRAIN_FIRST"  # holds the id of the process that starts the others of a machine
 WATCH_S = 1.0  # how often a process looks whether its parent is there
 
 
@@ -37,6 +38,10 @@ def from_first(make: Callable[[], Value]) -> Value:
             outcome = [make(), None]
         except FstError as error:
             outcome = [None, str(error)]
+        except Exception as error:
+            told = [None, f"the first process failed ({type(error).__name__})"]
+            dist.broadcast_object_list(told, src=0)
+            raise
     dist.broadcast_object_list(outcome, src=0)
     if outcome[1] is not None:
         raise FstError(outcome[1])
@@ -61,13 +66,18 @@ def all_equal(number: int, device: torch.device) -> bool:
     return ends[0].item() == -ends[1].item()
 
 
+def note_first() -> None:
+    """Tell the processes that this one will start who it is."""
+    os.environ[FIRST] = str(os.getpid())
+
+
 def watch_parent() -> None:
-    """End this process when the one that started it is gone.
+    """End this process when the one that started it is gone, be it already now.
 
     Lightning's first process starts the others of its machine. Killed, it cannot tell them, and
     over NCCL they would wait for it until a time limit of many minutes.
     """
-    parent = os.getppid()
+    parent = int(os.environ.get(FIRST) or os.getppid())
 
     def watch() -> None:
         while os.getppid() == parent:

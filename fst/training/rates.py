@@ -1,7 +1,9 @@
 """Learning rates over a run, and with the number of processes."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from torch.optim.lr_scheduler import LambdaLR
 
 WARMUP_STEPS = 50  # Adam's first steps at full rate throw the output layer into saturation
 
@@ -42,3 +44,15 @@ def rate_factors(
         return rows(step) * waited
 
     return rows, shared
+
+
+def set_rates(scheduler: LambdaLR, peaks: Sequence[float]) -> None:
+    """Let a scheduler go on from where it is with other peak rates, one a group of parameters.
+
+    Its state and the optimizer's, read from a checkpoint, bring the earlier ones.
+    """
+    scheduler.base_lrs = list(peaks)
+    groups = scheduler.optimizer.param_groups
+    for group, peak, factor in zip(groups, peaks, scheduler.lr_lambdas, strict=True):
+        group["initial_lr"], group["lr"] = peak, peak * factor(scheduler.last_epoch)
+    scheduler._last_lr = [group["lr"] for group in groups]

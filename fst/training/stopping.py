@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C: the run ends after a whole step, in all its processes, and can be resumed."""
 
+import os
 import signal
 import sys
 import threading
@@ -85,6 +86,8 @@ class Stopping(Callback):
     def _note(self, number: int, frame: FrameType | None) -> None:
         again, self.signal = self.signal is not None, number
         if again and number == signal.SIGINT:  # pressed twice: at once, whatever is lost
+            if several():
+                os._exit(128 + signal.SIGINT)  # to save, all would have to be at one point
             raise KeyboardInterrupt
         if not self._updating and not several():
             self._raise()

@@ -91,6 +91,7 @@ W | --styles: give at least one style picture
 --config bomb.yaml | --config bomb.yaml: the file holds too many values
 --config large.yaml | --config large.yaml: is larger than settings are
 --config class.yaml | --config class.yaml: trainer.callbacks names a class
+--config added.yaml | --config added.yaml: trainer.callbacks+ names a class
 --config classes.yaml | --config classes.yaml: trainer.logger names a class
 --config dotted.yaml | --config dotted.yaml: trainer.plugins names a class
 --config named.yaml | --config named.yaml: trainer.strategy names a class or a file
@@ -309,6 +310,7 @@ SETTINGS = {
     "bomb.yaml": "a0: &a0 [x, x]\n"
     + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 70)),
     "large.yaml": "# " + "x" * 1_100_000,
+    "added.yaml": "styles: a.png\ntrainer:\n  callbacks+: os.system\n",
     "class.yaml": "styles: a.png\ntrainer:\n  callbacks:\n    class_path: os.system\n"
     "    init_args: {command: touch marker}\n",
     "classes.yaml": "styles: a.png\ntrainer: {logger: [{class_path: subprocess.Popen, "
