@@ -104,7 +104,7 @@ def test_a_profile_shares_out_all_of_the_time(benchmark, capsys):
     for case in {row["case"] for row in rows}:
         shares = {row["part"]: float(row["share"]) for row in rows if row["case"] == case}
         assert sum(shares.values()) == pytest.approx(1, abs=0.01)
-        assert shares["convolutions"] > 0.1 and shares["Gram and other products"] >= 0
+        assert {"convolutions", "Winograd convolutions", "norms", "the rest"} <= set(shares)
 
 
 def test_every_operator_has_one_place_in_the_profile(load_script):
