@@ -224,6 +224,13 @@ def layer_cases(size_px: int) -> list[dict[str, Case]]:
     quarter = quarter.contiguous(memory_format=torch.channels_last)
     trunk = Conv3x3(128, 128, bias=False).to(memory_format=torch.channels_last)
 
+    narrow = Conv3x3(64, 64, bias=False).to(memory_format=torch.channels_last)
+    learned = quarter[:, :64].contiguous(memory_format=torch.channels_last).requires_grad_()
+
+    def with_gradients(convolve: Callable[[Tensor], Tensor]) -> None:
+        y = convolve(learned)
+        y.backward(y.detach())
+
     def no_grad(run: Case) -> Case:
         return torch.no_grad()(run)
 
@@ -243,6 +250,12 @@ def layer_cases(size_px: int) -> list[dict[str, Case]]:
         {
             "3x3 convolution, 128 channels": no_grad(lambda: F.conv2d(quarter, trunk.weight)),
             "the same by Winograd's way": no_grad(lambda: trunk(quarter)),
+        },
+        {
+            "3x3 convolution, 64 channels, with its gradients": lambda: with_gradients(
+                lambda x: F.conv2d(x, narrow.weight)
+            ),
+            "the same by Winograd's way, with its gradients": lambda: with_gradients(narrow),
         },
         {
             "F.instance_norm": no_grad(lambda: F.instance_norm(wide)),

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -108,3 +109,31 @@ def run(train_argv, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished") / "run"
     assert main(train_argv(folder)) == 0
     return folder
+
+
+@pytest.fixture
+def interrupted_at(monkeypatch):
+    """Makes the training step of a given step raise, once."""
+
+    def arrange(step, exception):
+        from fst.training.module import StyleTransferModule
+
+        genuine = StyleTransferModule.training_step
+
+        def training_step(self, batch, batch_idx):
+            if self.global_step == step:
+                monkeypatch.setattr(StyleTransferModule, "training_step", genuine)
+                raise exception
+            return genuine(self, batch, batch_idx)
+
+        monkeypatch.setattr(StyleTransferModule, "training_step", training_step)
+
+    return arrange
+
+
+@pytest.fixture
+def keep_interrupts():
+    """Lightning ignores SIGINT after an interrupted fit; give it back."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)

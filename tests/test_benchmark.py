@@ -147,7 +147,7 @@ def test_sizes_that_the_baseline_cannot_take_are_refused(benchmark, size, capsys
 def test_layers_and_losses_are_held_against_the_first(benchmark, capsys):
     assert benchmark.main(["layers", "--size", "32", "--repeats", "1"]) == 0
     rows = table(capsys.readouterr().out)
-    assert [float(row["ratio"]) for row in rows[::2]] == [1, 1, 1, 1] and len(rows) == 8
+    assert [float(row["ratio"]) for row in rows[::2]] == [1, 1, 1, 1, 1] and len(rows) == 10
     assert benchmark.main(["loss", "--size", "32", "--repeats", "1", "--batch-size", "1"]) == 0
     assert len(table(capsys.readouterr().out)) == 2
 

@@ -57,36 +57,10 @@ def steps_done(folder):
 
 
 @pytest.fixture
-def keep_interrupts():
-    """Lightning ignores SIGINT after an interrupted fit; give it back."""
-    handler = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, handler)
-
-
-@pytest.fixture
 def photo(tmp_path):
     path = tmp_path / "photo.png"
     smooth_field(200, PHOTO_SIZE[1], PHOTO_SIZE[0]).save(path)
     return path
-
-
-@pytest.fixture
-def interrupted_at(monkeypatch):
-    """Makes the training step of a given step raise, once."""
-
-    def arrange(step, exception):
-        genuine = StyleTransferModule.training_step
-
-        def training_step(self, batch, batch_idx):
-            if self.global_step == step:
-                monkeypatch.setattr(StyleTransferModule, "training_step", genuine)
-                raise exception
-            return genuine(self, batch, batch_idx)
-
-        monkeypatch.setattr(StyleTransferModule, "training_step", training_step)
-
-    return arrange
 
 
 # What a run leaves behind

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -28,10 +27,9 @@ from fst.cli.messages import quieten_lightning, tell
 from fst.errors import FstError
 from fst.picture_files import remove_abandoned
 from fst.stylize.stylizer import Stylizer
+from fst.training.processes import FIRST, follow_first
 
-FIRST = "FST_INFER_FIRST"  # tells the other processes the id of the one that started them
 PLANNED_IN = timedelta(hours=6)  # by the first process, while the others wait for it
-FOLLOW_S = 0.5
 GRACE_S = 30  # in which an interrupted process writes the painting it has
 
 
@@ -70,7 +68,7 @@ def make_trainer(args: argparse.Namespace, device: str) -> pl.Trainer:
         raise FstError(f"--devices {count}: {' '.join(str(error).split())}") from None
     started = "LOCAL_RANK" in os.environ  # by the first process, or by hand
     if _lightning_starts(trainer) and trainer.local_rank:
-        threading.Thread(target=_follow, daemon=True).start()
+        follow_first()
     elif _lightning_starts(trainer) and count > 1 and not started:
         if not args.from_command_line:
             raise FstError(
@@ -78,14 +76,6 @@ def make_trainer(args: argparse.Namespace, device: str) -> pl.Trainer:
             )
         os.environ[FIRST] = str(os.getpid())
     return trainer
-
-
-def _follow() -> None:
-    """End this process soon after the one that started it, which may be started anew."""
-    parent = os.environ.get(FIRST)  # None where somebody else has started both
-    while parent in (None, str(os.getppid())):
-        time.sleep(FOLLOW_S)
-    os._exit(1)  # what is written is whole at any moment
 
 
 def _lightning_starts(trainer: pl.Trainer) -> bool:

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,7 @@ from fst.cli.messages import Problems, lines_of, quieten_lightning, tell
 from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
 from fst.cli.train_checks import check_counts, check_loss_network, check_numbers, check_sizes
-from fst.cli.train_folder import (
-    FIRST_VARIABLE,
-    FOLDER_VARIABLE,
-    as_disk_error,
-    check_writable,
-    run_folder,
-)
+from fst.cli.train_folder import FOLDER_VARIABLE, as_disk_error, check_writable, run_folder
 from fst.cli.train_start import (
     begin,
     beginning,
@@ -50,8 +45,7 @@ def main(argv: list[str] | None = None) -> int:
             raise
         return _told(told, 1)
     finally:
-        for variable in (FOLDER_VARIABLE, FIRST_VARIABLE):
-            os.environ.pop(variable, None)
+        os.environ.pop(FOLDER_VARIABLE, None)
     return 0
 
 
@@ -100,17 +94,16 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
 def train(settings: Any, module, data, trainer, saver) -> None:
     """Fit; the callbacks do the rest."""
     from fst.cli.train_report import announce
-    from fst.training.processes import note_first, watch_parent
+    from fst.training.processes import follow_first, noted_as_first
 
-    if trainer.local_rank:  # started by the first process of this machine, or by a launcher
-        watch_parent()
-    else:
-        note_first()
+    if trainer.local_rank:
+        follow_first()
     if trainer.is_global_zero:
         saver.remove_orphans()
         announce(settings, module, data, trainer)
         settings.save(saver.folder)
-    _fit(settings, module, data, trainer, saver)
+    with nullcontext() if trainer.local_rank else noted_as_first():
+        _fit(settings, module, data, trainer, saver)
 
 
 def _fit(settings: Any, module, data, trainer, saver) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from fst.errors import FstError
 
-FIRST_VARIABLE = "FST_TRAIN_FIRST"  # of `fst.training.processes`, which imports torch
 FOLDER_VARIABLE = "FST_RUN_FOLDER"  # tells the other processes of a run its folder
 PROCESSES = ("WORLD_SIZE", "SLURM_NTASKS")  # what torchrun and srun tell each of them
 # Of a disk that is full, broken or turned read-only; other errors are not about writing.

@@ -11,7 +11,7 @@ from fst.allocator import keep_freed_memory
 from fst.cli.messages import quieten_lightning
 from fst.cli.train_start import announcement
 from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME
-from fst.training.processes import watch_parent
+from fst.training.processes import follow_first
 from fst.training.review import write_hyperparameters
 
 
@@ -45,7 +45,7 @@ class RunEnds(Callback):
         quieten_lightning()
         keep_freed_memory()
         if multiprocessing.parent_process():  # spawned
-            watch_parent()
+            follow_first()
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Review the last step, if it was not, before it is saved."""

@@ -7,7 +7,7 @@ g transformed, the sums over channels are 36 products of matrices instead of 144
     Y = A^T [ (G g G^T) * (B^T d B) ] A        (equation 8; * element by element, summed over C)
 
 The three transforms are written as Kronecker products, so that everything here is a matrix product.
-Exact up to rounding, about five times that of a direct fp32 convolution (2e-6 of the result).
+Exact up to rounding, a few times that of a direct fp32 convolution (tests/test_winograd.py).
 """
 
 import torch
@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 TILE, REACH = 4, 6  # sides of an output tile and of the input that it sees
-# In times out: below, the transforms cost more than the products save. Measured, one thread, 64
-# channels: forward 1.1 times the speed of a direct convolution, with both gradients 1.3 times; two
-# threads 0.97 and 1.1.
+# In times out: below, the transforms cost more than is saved (scripts/benchmark.py layers).
 FEWEST_CHANNELS, FEWEST_WITH_GRADIENTS = 64 * 128, 64 * 64
 CHUNK_NUMBERS = 2**17  # of tiles times channels transformed together: they stay in the caches
 

@@ -3,7 +3,8 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -12,8 +13,8 @@ import torch.distributed as dist
 from fst.errors import FstError
 
 Value = TypeVar("Value")
-FIRST = "FST_TRAIN_FIRST"  # holds the id of the process that starts the others of a machine
-WATCH_S = 1.0  # how often a process looks whether its parent is there
+FIRST = "FST_FIRST"  # holds the id of the process that starts the others of a machine
+WATCH_S = 0.5  # how often a process looks whether its parent is there
 
 
 def several() -> bool:
@@ -66,22 +67,30 @@ def all_equal(number: int, device: torch.device) -> bool:
     return ends[0].item() == -ends[1].item()
 
 
-def note_first() -> None:
+@contextmanager
+def noted_as_first() -> Iterator[None]:
     """Tell the processes that this one will start who it is."""
     os.environ[FIRST] = str(os.getpid())
+    try:
+        yield
+    finally:
+        os.environ.pop(FIRST, None)
 
 
-def watch_parent() -> None:
+def follow_first() -> None:
     """End this process when the one that started it is gone, be it already now.
 
     Lightning's first process starts the others of its machine. Killed, it cannot tell them, and
-    over NCCL they would wait for it until a time limit of many minutes.
+    over NCCL they would wait for it until a time limit of many minutes. Those that torchrun, srun
+    or a person has started are left to them.
     """
-    parent = int(os.environ.get(FIRST) or os.getppid())
+    first = os.environ.get(FIRST)
+    if first is None:
+        return
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while str(os.getppid()) == first:
             time.sleep(WATCH_S)
-        os._exit(1)  # the main thread may hang in a collective call
+        os._exit(1)  # the main thread may hang in a collective call; what is written is whole
 
-    threading.Thread(target=watch, name="watch-parent", daemon=True).start()
+    threading.Thread(target=watch, name="follow-first", daemon=True).start()

@@ -66,26 +66,6 @@ def assert_same_curves(folder, reference):
     assert [key for key in expected if found[key] != expected[key]] == []
 
 
-def stop_at(monkeypatch, step, exception):
-    genuine = StyleTransferModule.training_step
-
-    def training_step(self, batch, batch_idx):
-        if self.global_step == step:
-            monkeypatch.setattr(StyleTransferModule, "training_step", genuine)
-            raise exception
-        return genuine(self, batch, batch_idx)
-
-    monkeypatch.setattr(StyleTransferModule, "training_step", training_step)
-
-
-@pytest.fixture
-def keep_interrupts():
-    """Lightning ignores SIGINT after an interrupted fit; give it back."""
-    handler = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, handler)
-
-
 # Between two writings of the curves, and by Ctrl-C, where Lightning counts otherwise, after a
 # review and in the last step.
 @pytest.mark.parametrize(
@@ -99,10 +79,10 @@ def keep_interrupts():
     ],
 )
 def test_a_resumed_run_writes_the_same_curves_and_weights(
-    run, train_argv, tmp_path, monkeypatch, keep_interrupts, step, every, exception
+    run, train_argv, tmp_path, interrupted_at, keep_interrupts, step, every, exception
 ):
     folder = tmp_path / "run"
-    stop_at(monkeypatch, step, exception())
+    interrupted_at(step, exception())
     with pytest.raises(SystemExit):
         main(train_argv(folder, "--save-every", every))
     assert main(["--resume", str(folder / "last.ckpt")]) == 0
