@@ -1,16 +1,19 @@
 """Measure what one picture of a folder costs: decoding, network, encoding; and whole folders.
 
     python scripts/benchmark_folder.py --processes 1 2 --images 24 --repeats 3
+    python scripts/benchmark_folder.py --plan 100000
 
 The shipped network, one thread a process. Parts: medians of wall and processor time, in turns.
 Folders: `fst-infer --devices N` on copies of one photo; pictures a second between the first and
 the last that a process has finished, so without its start, which is told beside it; processor time
 less that of a run that finds all finished. On a machine that others use, the processor time is
-what to reckon with. Prints Markdown tables.
+what to reckon with. --plan: what the first process does before the first picture, alone, for a
+folder of so many empty files. Prints Markdown tables.
 """
 
 import argparse
 import os
+import pickle
 import resource
 import shutil
 import statistics
@@ -20,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from benchmark import describe_machine, markdown, positive, side
@@ -27,7 +31,9 @@ from benchmark_timing import Rows
 
 from fst import Stylizer, images
 from fst.allocator import keep_freed_memory
-from fst.cli.infer_record import FOLDER, Record, content_key, read_lines
+from fst.cli import infer
+from fst.cli.infer_outputs import make_plan
+from fst.cli.infer_record import FOLDER, Record, content_key, read_lines, settle_names
 from fst.shipped import GALLERY, SAMPLE_PHOTO
 
 STYLE = "wave"
@@ -42,12 +48,16 @@ def main() -> int:
     add("--images", type=positive, default=24, metavar="N", help="of a folder, for each process")
     add("--size", type=side, default=512, metavar="PX", help="side of the pictures")
     add("--repeats", type=positive, default=3, metavar="N")
+    add("--plan", type=positive, metavar="N", help="only plan a folder of so many files")
     args = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
     print("".join(f"- {k}: {v}\n" for k, v in describe_machine().items()))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if args.plan:
+            print(markdown(plan_rows(folder, args.plan)))
+            return 0
         print(markdown(part_rows(folder, args.size, 5 * args.repeats)) + "\n", flush=True)
         print(markdown(folder_rows(folder, args)))
     return 0
@@ -82,6 +92,26 @@ def part_rows(folder: Path, size_px: int, repeats: int) -> Rows:
         {"step": case, "ms": 1e3 * wall, "ms of processor": 1e3 * busy}
         for case, (wall, busy) in _in_turns(cases, repeats).items()
     ]
+
+
+def plan_rows(folder: Path, count: int) -> Rows:
+    """What planning a folder takes, step after step, and how large the plan is that is sent."""
+    (folder / "in").mkdir()
+    for number in range(count):
+        (folder / "in" / f"{number:06}.jpg").touch()
+    output, rows = folder / "out", []
+
+    def step(name: str, run: Callable[[], Any]) -> Any:
+        busy = time.process_time()
+        result = run()
+        rows.append({"step": name, "s of processor": time.process_time() - busy})
+        return result
+
+    photos = step("find the pictures", lambda: infer._find_photos([str(folder / "in")], []))
+    plan = step("plan", lambda: make_plan(photos, {0: STYLE}, str(output), 8))
+    jobs = step("settle the names", lambda: settle_names(plan, output, False, {}, []))
+    sent = step("pack the plan", lambda: pickle.dumps(jobs))
+    return [*rows, {"step": f"(the plan: {len(sent) / 1e6:.3g} MB)", "s of processor": ""}]
 
 
 def _resized(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -16,6 +16,12 @@ def test_each_step_is_told_with_its_times(script, tmp_path, monkeypatch):
     assert all(row["ms"] > 0 and row["ms of processor"] >= 0 for row in rows)
 
 
+def test_a_plan_has_its_steps_and_size(script, tmp_path):
+    rows = script.plan_rows(tmp_path, 3)
+    assert [row["step"].split()[0] for row in rows] == ["find", "plan", "settle", "pack", "(the"]
+    assert all(row["s of processor"] >= 0 for row in rows[:-1])
+
+
 def test_times_are_medians_after_a_warm_up(script, monkeypatch):
     clock = iter([0, 100, 0, 3, 0, 1, 0, 2])  # a start and an end of each of four runs
     monkeypatch.setattr(script.time, "perf_counter", lambda: next(clock))
