@@ -17,10 +17,16 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str):
-    # Lazy, so that `import fst` is instant and stylising never imports Lightning.
-    if name not in _HOMES:
-        raise AttributeError(f"module 'fst' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take every name for one of ours
 
-    return getattr(import_module(_HOMES[name]), name)
+    def __getattr__(name: str):
+        # Lazy, so that `import fst` is instant and stylising never imports Lightning.
+        if name not in _HOMES:
+            raise AttributeError(f"module 'fst' has no attribute {name!r}")
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

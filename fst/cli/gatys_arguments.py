@@ -4,6 +4,7 @@ import argparse
 import math
 from pathlib import Path
 
+from fst.cli.commands import finish
 from fst.cli.devices import amount, device_name
 from fst.cli.loss_arguments import add_loss_network
 
@@ -33,7 +34,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     _add_pictures(parser)
     _add_descent(parser)
     _add_loss(parser)
-    args = parser.parse_args(argv)
+    args = finish(parser).parse_args(argv)
     if args.steps and len(args.steps) not in (1, len(args.sizes)):
         parser.error(f"--steps: {len(args.steps)} numbers for {len(args.sizes)} sizes")
     return args

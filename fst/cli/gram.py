@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+from fst.cli.commands import finish
 from fst.cli.devices import device_name, usable_device
 from fst.cli.gatys_arguments import positive, whole
 from fst.cli.messages import Problems, lines_of, noting, tell
@@ -27,7 +28,7 @@ written, 2 wrong arguments (nothing was done), 130 interrupted."""
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    args = make_parser().parse_intermixed_args(argv)
+    args = finish(make_parser()).parse_intermixed_args(argv)
     try:
         names, pictures, network = prepare(args)
         return run(args, names, pictures, network)

@@ -15,6 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fst.cli.commands import finish
 from fst.cli.devices import device_name, usable_device
 from fst.cli.infer_controls import (
     BLEND_ID,
@@ -43,14 +44,14 @@ _EXAMPLES = """examples:
   fst-infer photo.jpg --style wave=0.7 udnie=0.3 --mask the_scream=sky.png --keep-colors
   fst-infer photo.jpg holiday/ 'raw/*.png' --all-styles -o out/ --devices 4 --resume
 
-Written paths go to stdout, all else to stderr. Exit code: 0 all painted, 1 some picture failed,
-2 wrong arguments (nothing was done), 130 interrupted."""
+Written paths go to stdout, all else to stderr; --version shows the version. Exit code: 0 all
+painted, 1 some picture failed, 2 wrong arguments (nothing was done), 130 interrupted."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     try:
-        args = _parser().parse_intermixed_args(argv)
+        args = finish(_parser(), shown=False).parse_intermixed_args(argv)
         args.from_command_line = argv is None
         return _run(args)
     except KeyboardInterrupt:

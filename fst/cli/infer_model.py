@@ -24,7 +24,7 @@ def open_model(model: str | None, device: str, precision: str, wanted: list) -> 
         is_shipped = model == "gallery" and not os.path.exists(model)
         return Stylizer(GALLERY if is_shipped else model, device, precision)
     newest = None
-    for path in [*_newest_models(Path("checkpoints")), *[GALLERY] * GALLERY.is_file()]:
+    for path in [*newest_models(Path("checkpoints")), *[GALLERY] * GALLERY.is_file()]:
         try:
             stylizer = Stylizer(path, device, precision)
         except FstError as problem:
@@ -52,7 +52,8 @@ def _chosen(path: Path, stylizer: "Stylizer") -> "Stylizer":
     return stylizer
 
 
-def _newest_models(folder: Path) -> list[Path]:
+def newest_models(folder: Path) -> list[Path]:
+    """Style models below a folder, the newest first."""
     files = [
         Path(parent, name)
         for parent, _, names in os.walk(folder)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fst.cli.commands import finish
 from fst.cli.infer_outputs import safe_name
 from fst.cli.messages import tell
 from fst.errors import FstError
@@ -29,7 +30,7 @@ given by its id. Paths written go to stdout, all else to stderr. Exit code: 0 do
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    args = make_parser().parse_args(argv)
+    args = finish(make_parser()).parse_args(argv)
     try:
         args.run(args)
     except FstError as error:

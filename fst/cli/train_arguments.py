@@ -14,6 +14,7 @@ from jsonargparse.typing import (
     PositiveInt,
 )
 
+from fst.cli.commands import COMPLETING, finish
 from fst.cli.loss_arguments import add_loss_network
 from fst.cli.messages import Problems
 from fst.cli.train_files import CONFIG_NAME, is_plain, with_lists, with_stored_settings
@@ -57,8 +58,8 @@ def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
         FstError: Lists every argument that is wrong.
         SystemExit: After --help, --print_config and the like.
     """
-    if {"-h", "--help"} & set(argv):
-        _help()
+    if {"-h", "--help", "--version"} & set(argv) or COMPLETING in os.environ:
+        _answer(argv)
     if "--trainer.help" in argv:
         _trainer_help()
     parser = _parser()
@@ -191,8 +192,9 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _help() -> None:
-    """Show our flags alone, on one screen, through the standard library's formatter."""
+def _answer(argv: list[str]) -> None:
+    """Show our flags alone, on one screen, through the standard library's formatter; or complete
+    them, or show the version."""
     parser = argparse.ArgumentParser(
         prog="fst-train",
         usage="fst-train --styles a.jpg b.jpg [--content photos/] [options]",
@@ -205,7 +207,8 @@ def _help() -> None:
     _add_arguments(parser)
     parser.add_argument("--config", metavar="YAML", help="read settings from a file")
     parser.add_argument("--print_config", action="store_true", help="print them as such a file")
-    parser.parse_args(["--help"])
+    finish(parser)
+    parser.parse_args(["--version" if "--version" in argv else "--help"])
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,86 @@
+"""The commands by name, and what all of them have: `--version` and completion in the shell.
+
+Only the standard library is imported up here, as in every file of a command line.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import fst
+
+# Name to what it is for. Each is a module fst.cli.NAME, a program fst-NAME and `python -m fst NAME`.
+COMMANDS = {
+    "train": "train one network to paint in many styles",
+    "infer": "paint pictures with a trained style model",
+    "styles": "list, take out, put in, remove and rename the styles of a model",
+    "gatys": "optimise the pixels of one picture",
+    "gram": "report what the Gram matrices of style pictures say",
+}
+# argcomplete sets it in the program whose arguments it is asked to complete.
+COMPLETING = "_ARGCOMPLETE"
+MAX_HEADER_BYTES = 10_000_000  # of a style model: more is no answer within a keystroke
+
+
+def finish(parser: argparse.ArgumentParser, shown: bool = True) -> argparse.ArgumentParser:
+    """Add `--version`; answer and exit, where a shell asks what could come next.
+
+    Args:
+        parser: The complete parser of a command.
+        shown: Whether its help has a line for `--version`.
+    """
+    parser.add_argument("--version", action="version", version=f"{parser.prog} {fst.__version__}",
+        help="show the version and exit" if shown else argparse.SUPPRESS)  # fmt: skip
+    if COMPLETING in os.environ:
+        import argcomplete
+
+        for action in parser._actions:  # argcomplete's way: an attribute of the argument
+            if {"--style", "--style-id", "--blend-grid"} & set(action.option_strings):
+                by_id = "--style-id" in action.option_strings
+                if parser.prog == "fst-infer":
+                    action.completer = _ids if by_id else _names
+        argcomplete.autocomplete(parser)
+    return parser
+
+
+def _names(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    return [name for name in _styles(parsed_args) if name.startswith(prefix)]
+
+
+def _ids(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> dict[str, str]:
+    return {str(i): n for i, n in enumerate(_styles(parsed_args)) if str(i).startswith(prefix)}
+
+
+def _styles(parsed_args: argparse.Namespace) -> list[str]:
+    """The styles of the model that fst-infer would take; none where that cannot be told."""
+    from fst.cli.infer_model import newest_models
+    from fst.shipped import GALLERY
+
+    model = parsed_args.model
+    if model is None:
+        model = next(iter(newest_models(Path("checkpoints"))), GALLERY)
+    elif model == "gallery" and not os.path.exists(model):
+        model = GALLERY
+    try:
+        return style_names_in(Path(model))
+    except (OSError, ValueError, KeyError, TypeError):  # a half-typed or foreign file
+        return []
+
+
+def style_names_in(path: Path) -> list[str]:
+    """Style names in a .safetensors file's header, read without torch.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError, KeyError, TypeError: It is no style model.
+    """
+    # https://github.com/huggingface/safetensors: 8 bytes of length, then that much JSON.
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER_BYTES:
+            raise ValueError(f"{path}: a header of {length} bytes")
+        header = json.loads(file.read(length))
+    styles = json.loads(header["__metadata__"]["fst"])["styles"]
+    return [str(style["name"]) for style in styles]
