@@ -11,7 +11,7 @@ from typing import Any
 
 import fst
 
-# Name to what it is for. Each is a module fst.cli.NAME, a program fst-NAME and `python -m fst NAME`.
+# Name to what it is for: each a module fst.cli.NAME, a program fst-NAME and `fst NAME`.
 COMMANDS = {
     "train": "train one network to paint in many styles",
     "infer": "paint pictures with a trained style model",
