@@ -98,11 +98,10 @@ def _receive(download: Download, part: Path, held: int, on_bytes: Callable) -> N
     """Append what one answer brings."""
     # Not the default opener: that follows redirections to ftp and reads file addresses.
     opener = urllib.request.OpenerDirector()
-    handlers = [urllib.request.HTTPHandler, urllib.request.HTTPSHandler, urllib.request.ProxyHandler,
-        urllib.request.HTTPRedirectHandler, urllib.request.HTTPErrorProcessor,
-        urllib.request.HTTPDefaultErrorHandler, urllib.request.UnknownHandler]  # fmt: skip
-    for handler in handlers:
-        opener.add_handler(handler())
+    names = ["HTTP", "HTTPS", "Proxy", "HTTPRedirect", "HTTPDefaultError", "Unknown"]
+    for name in names:
+        opener.add_handler(getattr(urllib.request, f"{name}Handler")())
+    opener.add_handler(urllib.request.HTTPErrorProcessor())
     request = urllib.request.Request(download.url, headers={"User-Agent": "fst"})
     if held:
         request.add_header("Range", f"bytes={held}-")

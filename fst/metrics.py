@@ -14,17 +14,18 @@ from torchmetrics import Metric
 
 from fst.losses.gram import gram_matrix
 from fst.losses.perceptual import content_distance
+from fst.networks.vgg import LossNetwork
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 CONTENT_LAYER = "relu3_1"
 STYLE_SIZES_PX = (256, 384, 512)
 
 
-def style_grams(loss_network, styles: Sequence[Sequence[Tensor]]) -> dict[str, Tensor]:
+def style_grams(loss_network: LossNetwork, styles: Sequence[Sequence[Tensor]]) -> dict[str, Tensor]:
     """Gram matrices of the styles: layer to (S, C, C), the mean over the pictures of each style.
 
     Args:
-        loss_network: A `fst.networks.vgg.LossNetwork` that has relu1_1, relu2_1 and relu3_1.
+        loss_network: One that has relu1_1, relu2_1 and relu3_1.
         styles: For each style its pictures (3, H, W) in [0, 1], all read at one size.
     """
     rows: dict[str, list[Tensor]] = {layer: [] for layer in STYLE_LAYERS}

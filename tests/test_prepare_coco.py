@@ -1,4 +1,4 @@
-"""datasets/prepare_coco.py: what is kept, what is left out, going on; downloads from a server here."""
+"""datasets/prepare_coco.py: what is kept, what is left out, going on; downloads from a server."""
 
 import hashlib
 import importlib.util

@@ -6,13 +6,14 @@ from torch import Tensor
 
 from fst.gatys import GatysStep, optimize
 from fst.losses.perceptual import STYLE_LAYERS, PerceptualLoss
+from fst.networks.vgg import LossNetwork
 
 SYNTHESIZED = ("gram", "eigen top=25%", "eigen top=10%", "eigen top=5%", "eigen slice=10%-20%",
     "eigen bottom=50%", "projected rank=10%", "meanstd")  # fmt: skip
 
 
 def synthesize(
-    loss_network,
+    loss_network: LossNetwork,
     pictures: Sequence[Tensor],
     texts: Sequence[str] = SYNTHESIZED,
     *,
@@ -25,7 +26,7 @@ def synthesize(
     """A square texture (3, size, size) for each statistic, all from the same noise.
 
     Args:
-        loss_network: A `LossNetwork`.
+        loss_network: That of the statistics.
         pictures: Of one style, each (3, H, W) in [0, 1].
         texts: Statistics, see `read_statistic`.
         size_px: Side of the textures and shorter side of the pictures.
