@@ -1,7 +1,7 @@
 """What MkDocs is asked to do beside rendering `docs/` (see `hooks` in mkdocs.yml).
 
 The pages are read on two sites: as files of the repository and as this site. So links are those of
-the repository, and are turned here; pages that lie elsewhere in the repository are taken in; formulas
+the repository, and are turned here; pages that lie elsewhere in it are taken in; formulas
 become MathML, which needs no script; the help of every command is asked for when the site is built.
 """
 

@@ -24,7 +24,7 @@ EPILOG = """every flag of pytorch-lightning's Trainer is accepted as --trainer.N
 (--trainer.devices 2, --trainer.precision 32-true, ...); --trainer.help lists them"""
 SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
 # Side of the crops and images a step. Rows alone learn a style within 10 % of what training all
-# weights reaches from 200 steps of 2 x 192 px (README, "Styles one by one").
+# weights reaches from 200 steps of 2 x 192 px (docs/train.md, "Styles one by one").
 BATCH, ADD_BATCH = (256, 4), (192, 2)
 BEGINNINGS = ("add_to", "from_scratch", "warm_start")
 SHIPPED = "gallery"  # the name of the shipped model for --warm-start and --add-to

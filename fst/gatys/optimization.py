@@ -121,7 +121,7 @@ def optimize(
         FstError: Settings that do not fit together, an image that does not fit in memory, or a
             loss that is not finite even for the image begun from.
 
-    Example:
+    Examples:
         >>> from fst.gatys import optimize
         >>> photo, painting = torch.rand(3, 40, 60), torch.rand(3, 50, 50)
         >>> result = optimize(photo, [painting], sizes=[32], steps=4)

@@ -16,7 +16,7 @@ def count_of(amount: Amount, channels: int) -> int:
     Raises:
         FstError: None, or more than there are.
 
-    Example:
+    Examples:
         >>> count_of(5, 64), count_of(0.05, 64), count_of(1.0, 64)
         (5, 3, 64)
     """

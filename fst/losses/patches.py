@@ -25,7 +25,7 @@ def cut(
     Raises:
         FstError: The patches are below 32 px, or larger than the picture.
 
-    Example:
+    Examples:
         >>> import torch
         >>> patches = cut(torch.zeros(3, 64, 97), (2, 3))
         >>> len(patches), patches[0].shape

@@ -48,7 +48,7 @@ def read_statistic(text: str) -> Statistic:
     Raises:
         FstError: Name or option unknown, or a value that does not fit.
 
-    Example:
+    Examples:
         >>> read_statistic("eigen  top=0.05 ").text
         'eigen top=5%'
         >>> read_statistic("projected patches=2x2 instances=beside").patches

@@ -15,7 +15,7 @@ class Moments:
     Chan, Golub and LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample
     variances", eq. 2.1.
 
-    Example:
+    Examples:
         >>> moments = Moments()
         >>> moments.add(torch.tensor([1.0, 2.0]).view(1, 1, 1, 2))
         >>> moments.add(torch.tensor([6.0]).view(1, 1, 1, 1))

@@ -22,7 +22,7 @@ class TransformerNet(nn.Module):
     reflect padding, nearest-neighbour upsampling, sigmoid. Differs from Dumoulin et al.: the
     upsampling convolutions are computed at low resolution (see `UpsampleConv`).
 
-    Example:
+    Examples:
         >>> network = TransformerNet(num_styles=3, width=0.25, num_blocks=1)
         >>> photo = torch.rand(1, 3, 37, 50)
         >>> network(photo, network.one_hot(torch.tensor([2]))).shape

@@ -27,7 +27,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def layer_names(topology: str) -> dict[str, int]:
     """Names of the rectified layers of a VGG, with torchvision's index of their convolution.
 
-    Example:
+    Examples:
         >>> list(layer_names("vgg16").items())[:3]
         [('relu1_1', 0), ('relu1_2', 2), ('relu2_1', 5)]
     """

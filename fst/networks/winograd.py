@@ -48,7 +48,7 @@ class Conv3x3(nn.Conv2d):
 
     Parameters, arguments and, up to rounding, results are those of `nn.Conv2d`.
 
-    Example:
+    Examples:
         >>> conv = Conv3x3(64, 128, padding=1)
         >>> conv(torch.rand(1, 64, 10, 13)).shape
         torch.Size([1, 128, 10, 13])

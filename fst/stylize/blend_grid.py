@@ -24,7 +24,7 @@ def shares_of(styles: Sequence[int | str], steps: int = GRID_STEPS) -> list[list
     Raises:
         FstError: There are not two or four different styles, or steps are below 2.
 
-    Example:
+    Examples:
         >>> shares_of(["wave", "udnie"], 3)
         [[{'wave': 1.0, 'udnie': 0.0}, {'wave': 0.5, 'udnie': 0.5}, {'wave': 0.0, 'udnie': 1.0}]]
     """

@@ -12,7 +12,7 @@ def find_style(names: Sequence[str], style: int | str) -> int:
     Raises:
         FstError: There is no such style; names those that come near.
 
-    Example:
+    Examples:
         >>> find_style(["wave", "udnie"], "udnie")
         1
         >>> find_style(["wave", "udnie"], "wafe")

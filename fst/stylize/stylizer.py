@@ -26,7 +26,7 @@ StyleChoice = int | str | Mapping[int | str, float]  # id, name, or shares of se
 class Stylizer:
     """A trained network, ready to paint.
 
-    Example:
+    Examples:
         >>> from fst import Stylizer
         >>> stylizer = Stylizer("checkpoints/run/model.safetensors")  # doctest: +SKIP
         >>> painting = stylizer.stylize("photo.jpg", style="wave")  # doctest: +SKIP

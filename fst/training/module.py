@@ -40,7 +40,7 @@ class StyleTransferModule(pl.LightningModule):
 
     A batch is (photos (B, 3, H, W) uint8, style ids (B,)), as `ContentDataModule` makes it.
 
-    Example:
+    Examples:
         >>> from fst import StyleTransferModule
         >>> module = StyleTransferModule(
         ...     [{"name": "wave", "images": ["wave.jpg"]}], width=0.25, num_blocks=1

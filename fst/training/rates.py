@@ -15,8 +15,9 @@ def scaled_rate(rate: float, processes: int) -> float:
     divides by the gradient's size, of which the noise falls with the root of the batch. The linear
     rule (Goyal et al. 2017) is one for SGD.
 
-    >>> scaled_rate(1e-3, 4)
-    0.002
+    Examples:
+        >>> scaled_rate(1e-3, 4)
+        0.002
     """
     return rate * math.sqrt(processes)
 
@@ -30,9 +31,10 @@ def rate_factors(
         steps: Of the run.
         rows_first_steps: For this long the convolutions wait, then warm up in turn.
 
-    >>> rows, shared = rate_factors(1000, 200)
-    >>> rows(0), rows(500), shared(200), shared(500)
-    (0.02, 0.5, 0.0, 0.5)
+    Examples:
+        >>> rows, shared = rate_factors(1000, 200)
+        >>> rows(0), rows(500), shared(200), shared(500)
+        (0.02, 0.5, 0.0, 0.5)
     """
     steps = max(1, steps)
 
