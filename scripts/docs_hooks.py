@@ -40,6 +40,9 @@ _FORMULA = re.compile(
     r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL
 )  # as pymdownx.arithmatex leaves them
 
+_TAG = re.compile(r"<(?:script|link|img|iframe|source|video)\b[^>]*>")
+_OUTSIDE = re.compile(r"""(?:src|srcset|href)=["']?(?:https?:)?//""")
+
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Take in pages and pictures from other folders of the repository."""
@@ -68,6 +71,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Write formulas as MathML."""
     return _FORMULA.sub(lambda match: mathml(match[2], match[1] == "div", page), html)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Refuse a site that would ask other servers for anything."""
+    for file in Path(config.site_dir).rglob("*.html"):
+        for tag in _TAG.findall(file.read_text()):
+            if _OUTSIDE.search(tag):
+                raise PluginError(f"{file}: asks another server: {tag[:200]}")
 
 
 def turn(target: str, repository: PurePosixPath, source: str) -> str:

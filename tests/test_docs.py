@@ -200,6 +200,20 @@ def test_scripts_targets_and_extras_shown_exist(page):
             assert set(words[1:]) <= targets, shown
 
 
+# Of other programs.
+FOREIGN = {"--help", "--version", "--host", "--bind_all", "--logdir", "--trainer.NAME", "--from"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_flags_named_in_prose_are_flags_of_a_command(page):
+    known = set.union(*map(flags_of, COMMANDS)) | trainer_flags() | FOREIGN
+    scripts = "".join(file.read_text() for file in (ROOT / "scripts").glob("*.py"))
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for code in re.findall(r"`([^`\n]+)`", prose):
+        for flag in re.findall(r"(?<![\w-])--[\w][\w.-]*", code):
+            assert flag in known or f'"{flag}"' in scripts, f"{page.name}: {code}"
+
+
 def test_every_command_has_its_help_in_the_reference():
     text = (ROOT / "docs" / "commands.md").read_text()
     assert all(f"\n## fst-{name}\n\n<!-- help: fst-{name} -->\n" in text for name in COMMANDS)

@@ -44,7 +44,7 @@ def archives(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(archives, tmp_path_factory):
-    """The wheel, unpacked as pip does, on the path of a program that does not see the repository."""
+    """The wheel, unpacked as pip does, in a folder of its own."""
     folder = tmp_path_factory.mktemp("target")
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index",
         "--no-compile", "--target", folder, archives[1]]  # fmt: skip
