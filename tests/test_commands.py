@@ -3,6 +3,7 @@
 import configparser
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -180,6 +181,16 @@ def test_bash_completes_styles_of_the_model_named_and_files(programs, tmp_path):
     assert completed(programs, "fst-infer ph", folder) == ["photo\\ one.jpg"]
     # A file that is no model offers nothing, and says nothing.
     assert completed(programs, "fst-infer --model photo.jpg --style w", folder) in ([], [""])
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="no fish here")
+def test_fish_completes(programs, tmp_path):
+    ask = f"'{sys.executable}' -m fst completion fish | source; complete -C 'fst-infer --style s'"
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    search = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": search, "HOME": str(tmp_path)}
+    offered = run("fish", "-c", ask, env=environment, cwd=tmp_path).stdout.split()
+    assert set(offered) == {"shipwreck", "starry_night", "signac"}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
