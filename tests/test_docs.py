@@ -130,18 +130,24 @@ def trainer_flags():
 
 
 def command_lines(text):
-    """Words of every command in the `sh` blocks of a page."""
+    """Words of every command in the `sh` blocks of a page, those within $(...) too."""
     for block in fences(text, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line.replace("$(", "( ").replace("`", " "), comments=True)
-            part: list[str] = []
-            for word in [*words, ";"]:
-                if word in (";", "|", "&&", "||", ">", "{", "}", "do", "done"):
-                    if part:
-                        yield part
-                    part = []
-                else:
-                    part += word.rstrip(";").split() if word.startswith("(") else [word.rstrip(";")]
+            inner = re.findall(r"\$\(([^()]*)\)", line)
+            for command in [*inner, re.sub(r"\$\([^()]*\)", "X", line)]:
+                yield from _parts(shlex.split(command.replace("$((", "((").replace("`", " "), True))
+
+
+def _parts(words):
+    """The commands of a line."""
+    part: list[str] = []
+    for word in [*words, ";"]:
+        if word in (";", "|", "&&", "||", ">", "{", "}", "do", "done"):
+            if part:
+                yield part
+            part = []
+        else:
+            part.append(word.rstrip(";"))
 
 
 def program_in(words):
@@ -151,7 +157,7 @@ def program_in(words):
             return match[1], words[place + 1 :]
         if (match := re.fullmatch(r"fst\.cli\.([a-z]+)", word)) and words[place - 1] == "-m":
             return match[1], words[place + 1 :]
-        if word == "fst" and (place == 0 or words[place - 1] in ("-m", ".", "(")):
+        if word == "fst" and (place == 0 or words[place - 1] in ("-m", ".")):
             rest = words[place + 1 :]
             if rest and not rest[0].startswith("-") and rest[0] != "completion":
                 return rest[0], rest[1:]
