@@ -1,7 +1,7 @@
 """Make pictures of the documentation that are not of single controls (see paint_controls.py).
 
 python scripts/paint_docs.py quick-start
-fst-train --styles datasets/samples/styles/{stained_glass,woodblock_waves}.jpg -o RUN
+fst-train --add-to gallery --styles stained_glass.jpg woodblock_waves.jpg -o RUN
 python scripts/paint_docs.py trained --model RUN/model.safetensors
 python scripts/reproduce_thesis.py --style starry_night.jpg --instances signac/ -o THESIS
 python scripts/paint_docs.py thesis --folder THESIS --style starry_night.jpg
@@ -68,10 +68,10 @@ def quick_start(args: argparse.Namespace) -> None:
 
 
 def trained(args: argparse.Namespace) -> None:
-    """Each style picture and the sample photos painted after it, a row each."""
-    stylizer = Stylizer(args.model)
+    """Each style added to the gallery, and the sample photos painted in it, a row each."""
+    stylizer, known = Stylizer(args.model), Stylizer(GALLERY).style_names
     cells = []
-    for style in stylizer.style_names:
+    for style in [name for name in stylizer.style_names if name not in known]:
         shown = images.load(SAMPLES / "styles" / f"{style}.jpg", 448)
         cells.append(cell(cropped(shown), f"style: {style}", 260))
         for name in ("landscape", "portrait", "still_life"):

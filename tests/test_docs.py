@@ -242,6 +242,24 @@ def test_a_wrong_flag_would_be_found(tmp_path):
     assert "--styel" not in flags_of("infer") and "--style" in flags_of("infer")
 
 
+# Pictures
+
+
+def test_the_picture_of_the_network_is_the_scripts(load_script):
+    drawn = load_script("draw_architecture").picture()
+    assert (ROOT / "docs" / "pictures" / "architecture.svg").read_text() == drawn
+
+
+def test_a_picture_is_cut_to_the_shape_of_its_cell(load_script):
+    import torch
+
+    fitted = load_script("paint_docs").fitted
+    wide = torch.arange(300.0).expand(3, 100, 300)
+    assert fitted(wide, 50, 50).shape == (3, 100, 100)
+    assert fitted(wide, 50, 50)[0, 0, 0] == 100  # the middle
+    assert fitted(wide.mT, 60, 30).shape == (3, 50, 100)
+
+
 # Notebook
 
 
