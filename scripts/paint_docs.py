@@ -25,7 +25,7 @@ from fst.shipped import GALLERY, SAMPLE_PHOTO
 
 SAMPLES = Path(__file__).parents[1] / "datasets" / "samples"
 QUALITY = 85
-SMALL_PX = 150  # of a result of reproduce_thesis.py, which are 128 px high
+SMALL_PX = 165  # of a result of reproduce_thesis.py, which are 128 px high
 # Sheet to the parts of reproduce_thesis.py that it shows, and its columns.
 THESIS = {
     "top": ("a", 4),
@@ -102,8 +102,14 @@ def thesis(args: argparse.Namespace) -> None:
             cells.append(cell(shown, "painting", SMALL_PX))
         for text in texts:
             image = images.load(picture_path(args.folder, f"{source}, {text}"))
-            cells.append(cell(image, text.replace("instances=", ""), SMALL_PX))
+            cells.append(cell(image, caption(text), SMALL_PX))
         write(args, f"thesis_{name}.jpg", sheet(cells, columns))
+
+
+def caption(text: str) -> str:
+    """A statistic in the width of a cell."""
+    text = text.replace("instances=", "")
+    return text if len(text) < 24 else text.replace("patches=", "").replace("rank=", "")
 
 
 def fitted(image: Tensor, width_px: int, height_px: int) -> Tensor:
