@@ -133,7 +133,7 @@ def gram(args: argparse.Namespace) -> None:
             ),
             True,
         )
-    write(args, "gram_textures.jpg", images.load(args.textures / "figures" / "textures.png"))
+    write(args, "gram_textures.jpg", images.load(args.textures / "figures" / "textures.png", 780))
 
 
 KINDS = {"quick-start": quick_start, "trained": trained, "thesis": thesis, "gram": gram}
