@@ -70,8 +70,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=30),
         allow_abbrev=False,
+        add_help=False,
     )
     add = parser.add_argument
+    add("-h", "--help", action="help", help=argparse.SUPPRESS)  # who reads this has found it
     add("inputs", nargs="*", metavar="PICTURE",
         help="files, folders, 'patterns', videos; else a sample")  # fmt: skip
     add("--style-id", nargs="+", action="extend", type=_style_id, metavar="N", help="style by id")

@@ -11,6 +11,8 @@ what comes into view. So here
 """
 
 import copy
+from collections.abc import Collection
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +26,9 @@ from fst.stylize import motion
 from fst.stylize.stylizer import Stylizer
 
 DEFAULT = 0.8
+PARTS = ("statistics", "grid", "photo", "painting")
 MOST_KEPT = 0.95  # of the frame before, at steadiness 1: all of it would never change again
-CUT_BELOW = 0.25  # share of a frame that is where it was, but for motion; less is another scene
+CUT_BELOW = 0.15  # share of a frame that is where it was, but for motion; less is another scene
 FOLLOW_FROM = 0.75  # px that the picture is off its grid before the grid follows
 
 
@@ -44,20 +47,27 @@ class SteadyStylizer(Stylizer):
         True
     """
 
-    def __init__(self, stylizer: Stylizer, steadiness: float = DEFAULT) -> None:
+    def __init__(
+        self,
+        stylizer: Stylizer,
+        steadiness: float = DEFAULT,
+        parts: Collection[str] = PARTS,
+    ) -> None:
         """Take over a model; the stylizer itself stays as it is.
 
         Args:
             stylizer: Loaded.
             steadiness: From 0, each frame for itself, to 1.
+            parts: What is done for it, of `PARTS`; fewer, to see what each one does.
 
         Raises:
             FstError: The steadiness is outside [0, 1].
         """
         check_steadiness(steadiness)
         vars(self).update(vars(stylizer))
-        self.kept = MOST_KEPT * steadiness
-        self.network = _with_steady_norms(stylizer.network, self.kept)
+        self.kept, self.parts = MOST_KEPT * steadiness, parts
+        kept = self.kept if "statistics" in parts else 0.0
+        self.network = _with_steady_norms(stylizer.network, kept)
         self.cuts = 0  # seen so far
         self.begin()
 
@@ -66,6 +76,7 @@ class SteadyStylizer(Stylizer):
         self.frame: Tensor | None = None  # the last one, as the network saw it
         self.painting: Tensor | None = None
         self.seen: Tensor | None = None  # as it was given
+        self.look: tuple[Tensor, float | None] | None = None  # style weights and texture size
         self.grid = _Grid()
         for norm in _steady_norms(self.network):
             norm.forget()
@@ -73,25 +84,25 @@ class SteadyStylizer(Stylizer):
     def _painted(self, content: Tensor, weights: Tensor, texture_size: float | None) -> Tensor:
         if not self.kept:
             return super()._painted(content, weights, texture_size)
-        # TODO style change
-        moved = self._from_before(content)
-        if moved is None:
+        look = (weights, texture_size)
+        if self.seen is not None and _same(look, self.look) and torch.equal(content, self.seen):
+            return self.painting  # clips of few frames a second repeat them to be more
+        before = self._from_before(content) if _same(look, self.look) else None
+        if before is None:
             self.begin()
             calm = content
         else:
-            before, painting_before, share = moved
-            calm = torch.lerp(content, before, share)
+            calm = content
+            if "photo" in self.parts:
+                calm = torch.lerp(content, before.frame, before.share * before.is_still)
         painting = super()._painted(calm, weights, texture_size)
-        if moved is not None:
-            painting = torch.lerp(painting, painting_before, share)
-        self.frame, self.painting, self.seen = calm, painting, content
+        if before is not None and "painting" in self.parts:
+            painting = torch.lerp(painting, before.painting, before.share)
+        self.frame, self.painting, self.seen, self.look = calm, painting, content, look
         return painting
 
-    def _from_before(self, content: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-        """The frame before and its painting, moved, and the share of them to keep, by place.
-
-        None where there is no frame before, or one of another scene or size.
-        """
+    def _from_before(self, content: Tensor) -> "_Before | None":
+        """The frame before as it lies in this one; None where it is of another scene or size."""
         if self.frame is None or self.frame.shape != content.shape:
             return None
         field = motion.motion_between(self.frame, content)
@@ -100,12 +111,12 @@ class SteadyStylizer(Stylizer):
         if sure.mean() < CUT_BELOW:
             self.cuts += 1
             return None
-        self.grid.follow(field, sure)
-        return before, motion.moved(self.painting, field).clamp(0, 1), self.kept * sure
+        if "grid" in self.parts:
+            self.grid.follow(field, sure)
+        painting = motion.moved(self.painting, field).clamp(0, 1)
+        return _Before(before, painting, self.kept * sure, (field == 0).all(0))
 
     def _paint(self, content: Tensor, weights: Tensor) -> Tensor:
-        if self.frame is not None:
-            pass
         for norm in _steady_norms(self.network):
             norm.turn = tuple(content.shape[1:])
         left, top = self.grid.padding(content)
@@ -124,6 +135,21 @@ def check_steadiness(steadiness: float) -> None:
     """
     if not 0 <= steadiness <= 1:
         raise FstError(f"steadiness {steadiness:g}: expected a number from 0 to 1")
+
+
+@dataclass
+class _Before:
+    """The frame before, its painting, both moved, and the share of them to keep, by place."""
+
+    frame: Tensor  # (3, H, W)
+    painting: Tensor  # (3, H, W)
+    share: Tensor  # (H, W)
+    is_still: Tensor  # (H, W), where nothing moves
+
+
+def _same(look: tuple[Tensor, float | None], other: tuple[Tensor, float | None] | None) -> bool:
+    """Whether two frames are to be painted in the same way."""
+    return other is not None and torch.equal(look[0], other[0]) and look[1] == other[1]
 
 
 class _Grid:
