@@ -132,11 +132,14 @@ def _jobs(args: argparse.Namespace, styles: dict[int, str]) -> list[Job]:
     Raises:
         FstError: A clip is not there, or the output cannot be written.
     """
-    from fst.stylize.clips import CLIP_SUFFIXES, frame_files
+    from fst.images import IMAGE_SUFFIXES
+    from fst.stylize.clips import CLIP_SUFFIXES, check_target, frame_files
 
     # os.path.splitext, not Path.suffix: "out.mp4/" is a folder.
     suffix = os.path.splitext(args.output or "")[1].lower()
-    is_file = suffix in CLIP_SUFFIXES and not os.path.isdir(args.output)
+    is_file = suffix in (*CLIP_SUFFIXES, *IMAGE_SUFFIXES) and not os.path.isdir(args.output)
+    if is_file:
+        check_target(Path(args.output))
     sources = [frame_files(args.inputs)] if args.sequence is not None else _found(args.inputs)
     count = len(sources) * len(styles)
     if is_file and count > 1:
@@ -194,7 +197,8 @@ def _check_target(target: Path, source: Path | list[Path], may_exist: bool) -> N
     from fst.images import check_place
 
     frames = source if isinstance(source, list) else [source]
-    targets = [target / frame.name for frame in frames] if not target.suffix else [target]
+    is_folder = isinstance(source, list) and (target.is_dir() or not target.suffix)
+    targets = [target / frame.name for frame in frames] if is_folder else [target]
     check_place(targets[0])
     inputs = {identity(frame) for frame in frames} - {None}
     for path in targets:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from fst.errors import FstError
-from fst.images import IMAGE_SUFFIXES, find, printable
+from fst.images import find, printable
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm")  # that can be written
 READ_SUFFIXES = (*VIDEO_SUFFIXES, ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv",
@@ -84,14 +84,14 @@ def _natural(name: str) -> list[tuple[int, Any]]:
     return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
 
 
-def check_target(path: Path, sequence: bool) -> None:
+def check_target(path: Path) -> None:
     """Refuse the name of a clip to write.
 
     Raises:
         FstError: Its suffix is none of a video or GIF.
     """
     suffix = path.suffix.lower()
-    if suffix in (*VIDEO_SUFFIXES, GIF_SUFFIX) or (sequence and suffix not in IMAGE_SUFFIXES):
+    if suffix in (*VIDEO_SUFFIXES, GIF_SUFFIX):
         return
     known = " ".join((*VIDEO_SUFFIXES, GIF_SUFFIX))
     raise FstError(f"cannot write {printable(path)}: the suffix of a clip must be one of {known}")

@@ -64,8 +64,8 @@ def paint_video(
     Args:
         stylizer: The model; its own state is not touched.
         source: A video, a GIF, or pictures that are the frames: a folder, a pattern, or a list.
-        target: A .mp4, .mov, .m4v, .mkv, .webm or .gif; for pictures any other name is a folder,
-            which gets files of their names. Odd sides of videos lose a pixel.
+        target: A .mp4, .mov, .m4v, .mkv, .webm or .gif; for pictures a name without suffix is a
+            folder, which gets files of their names. Odd sides of videos lose a pixel.
         style: Id, name or shares, as for `Stylizer.stylize`.
         steadiness: From 0, each frame for itself, to 1; see `fst.stylize.steady`.
         shorter_side_px: Shrink frames so that the shorter side has this length.
@@ -93,17 +93,26 @@ def paint_video(
         ('clip.gif', 3, True)
     """
     target = Path(target)
-    sequence = not (isinstance(source, (str, Path)) and os.path.isfile(source))
-    check_target(target, sequence)
-    images.check_free(target, overwrite or numbered or (sequence and target.suffix == ""))
+    is_folder = not _is_file(source) and (target.is_dir() or not target.suffix)
+    if not is_folder:
+        check_target(target)
+    images.check_free(target, overwrite or numbered or is_folder)
     steady = SteadyStylizer(stylizer, steadiness)
     with open_clip(source, shorter_side_px, frame_rate) as clip:
         _check_size(clip, stylizer, controls.get("texture_size"))
         painting = _Painting(steady, clip, style, controls, progress, stopped)
         if numbered:
             target = _free_name(target, clip)
-        path = _write(target, clip, painting, overwrite)
+        path = (
+            _write_pictures(target, painting, overwrite)
+            if is_folder
+            else _write(target, clip, painting, overwrite)
+        )
         return PaintedClip(path, painting.count, steady.cuts, painting.whole, clip.problems)
+
+
+def _is_file(source: str | Path | list[str]) -> bool:
+    return isinstance(source, (str, Path)) and os.path.isfile(source)
 
 
 def open_clip(
@@ -116,7 +125,7 @@ def open_clip(
     Raises:
         FstError: It cannot be read.
     """
-    if not (isinstance(source, (str, Path)) and os.path.isfile(source)):
+    if not _is_file(source):
         return _open_pictures(source, shorter_side_px, frame_rate)
     with images.reading(source) as file:
         is_gif = file.read(4) == b"GIF8"
@@ -202,8 +211,6 @@ def _free_name(target: Path, clip: Clip) -> Path:
 def _write(target: Path, clip: Clip, painting: _Painting, overwrite: bool) -> Path:
     """Write all there is; returns the path."""
     kind = target.suffix.lower()
-    if not kind:
-        return _write_pictures(target, painting, overwrite)
     part = target.with_name(f"{target.stem}.{uuid.uuid4().hex[:8]}.part{target.suffix}")
     try:
         if kind == GIF_SUFFIX:

@@ -92,7 +92,8 @@ class _Reading:
 
     def __init__(self, av: Any, container: Any, path: Path, shorter_side_px: int | None) -> None:
         self.av, self.container, self.path = av, container, path
-        self.shorter_side_px, self.scaled = shorter_side_px, None
+        self.shorter_side_px = shorter_side_px
+        self.scaled: tuple[int, int] | None = None  # (W, H) of frames as they are stored, shrunk
         self.stream = self._picture_stream()
         self.stream.thread_type = "AUTO"
         self.stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
@@ -157,7 +158,8 @@ class _Reading:
             try:
                 packet = next(packets)
                 if packet.stream is not self.stream:
-                    if packet.dts is not None:  # else it marks the end
+                    if packet.size and packet.pts is not None:  # else it marks the end
+                        packet.dts = packet.pts if packet.dts is None else packet.dts
                         yield packet
                     continue
                 frames = packet.decode()
@@ -191,14 +193,15 @@ class _Reading:
         return Frame(self._image(frame), start)
 
     def _image(self, frame: Any) -> torch.Tensor:
-        turn = _turn(frame, self.av)
-        self.transposed = turn is not None and turn[0]
         if self.scaled is None:
-            self.scaled = self._size(frame)
+            # Of the first frame alone: asked for its side data a frame refers to itself, and stays
+            # in memory until Python looks for such.
+            self.turn, self.scaled = _turn(frame), self._size(frame)
+            self.transposed = self.turn is not None and self.turn[0]
         levels = self._levels(frame, *self.scaled)
         image = torch.from_numpy(levels).permute(2, 0, 1)  # (3, H, W)
-        if turn is not None:
-            transposed, across, down = turn
+        if self.turn is not None:
+            transposed, across, down = self.turn
             image = image.transpose(1, 2) if transposed else image
             image = image.flip([axis for axis, flip in ((2, across), (1, down)) if flip])
         return image.contiguous().to(torch.float32).div_(255)
@@ -240,7 +243,7 @@ def _rate(stream: Any) -> Fraction:
     return DEFAULT_RATE
 
 
-def _turn(frame: Any, av: Any) -> tuple[bool, bool, bool] | None:
+def _turn(frame: Any) -> tuple[bool, bool, bool] | None:
     """How the stored picture becomes upright: rows become columns, then flips across and down.
 
     The matrix [a b; c d] of a file sends the place (x, y) to (ax + cy, bx + dy) (ISO/IEC 14496-12,

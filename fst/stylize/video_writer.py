@@ -1,5 +1,6 @@
 """Frames to a video file that can be played however far it came."""
 
+import io
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -44,26 +45,34 @@ def check_streams(clip: Clip, path: Path) -> None:
     wrong = unsupported(clip, path)
     if wrong:
         raise FstError(
-            f"cannot write {images.printable(path)}: {path.suffix} holds no {', '.join(wrong)}, as "
-            f"{images.printable(clip.path)} has; name a .mkv"
+            f"cannot write {images.printable(path)}: {path.suffix} holds no {' or '.join(wrong)}, "
+            f"as {images.printable(clip.path)} has; name a .mkv"
         )
 
 
 def unsupported(clip: Clip, path: Path) -> list[str]:
     """Codecs of a clip's sound and subtitles that a kind of file cannot hold."""
-    codecs = {stream.codec_context.codec.canonical_name for stream in clip.streams}
-    if not codecs:
-        return []
     container = _KINDS[path.suffix.lower()][2]
-    with av_module().open(_Nowhere(), "w", format=container) as output:
-        return sorted(codecs - set(output.supported_codecs))
+    return [
+        stream.codec_context.codec.canonical_name
+        for stream in clip.streams
+        if not _is_held(stream, container)
+    ]
 
 
-class _Nowhere:
-    """A file to ask a container what it can hold."""
-
-    def write(self, data: bytes) -> int:
-        return len(data)
+def _is_held(stream: Any, container: str) -> bool:
+    """Whether a container begins with such a stream; the lists of what it takes are not right."""
+    av = av_module()
+    options = {"movflags": "empty_moov"} if container in ("mp4", "mov") else {}  # or it comes later
+    output = av.open(io.BytesIO(), "w", format=container, options=options)
+    try:
+        output.add_stream_from_template(stream)
+        output.start_encoding()
+    except (av.error.FFmpegError, ValueError):
+        return False
+    finally:
+        output.close()
+    return True
 
 
 def write_video(path: Path, kind: str, clip: Clip, items: Iterable[Any]) -> int:
@@ -93,8 +102,10 @@ def write_video(path: Path, kind: str, clip: Clip, items: Iterable[Any]) -> int:
         finally:
             writing.finish()
     except (av.error.FFmpegError, av.codec.codec.UnknownCodecError) as error:
+        log = getattr(error, "log", None)  # the last line that FFmpeg has written
+        reason = log[2] if log else getattr(error, "strerror", None) or error
         raise FstError(
-            f"cannot write {images.printable(path)}: {images.printable(str(error).splitlines()[0])}"
+            f"cannot write {images.printable(path)}: {images.printable(str(reason).strip())}"
         ) from None
     return writing.count
 
