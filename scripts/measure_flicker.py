@@ -15,8 +15,10 @@ tell of ghosts. The first four frames are left out.
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 import torch
 import torch.nn.functional as F
@@ -58,11 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--steady", type=float, nargs="+", default=[DEFAULT], help="steadiness to measure")
     add("--parts", action="store_true", help="measure each part of the method alone, too")
     add("--cuts", action="store_true", help="measure how scenes are told apart instead")
+    add("--speed", action="store_true", help="measure the time a frame takes instead")
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     try:
         pictures = _pictures(args)
-        if args.cuts:
+        if args.speed:
+            print(_speeds(pictures[0], args))
+        elif args.cuts:
             print(_cut_table(pictures, args))
         else:
             print(_flicker_table(pictures, args))
@@ -259,6 +264,24 @@ def _cut_table(pictures: list[Tensor], args: argparse.Namespace) -> str:
         cells = (values[0], values[len(values) // 2], values[-1])
         lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in cells) + " |")
     return "\n".join(lines)
+
+
+def _speeds(picture: Tensor, args: argparse.Namespace) -> str:
+    """Milliseconds a frame of a pan, the two ways by turns; medians."""
+    stylizer = Stylizer(args.model)
+    clip = make_clip(picture, picture, "pan", args.frames, args.height)
+    painters = {"frame by frame": stylizer, "steady": SteadyStylizer(stylizer, args.steady[0])}
+    times: dict[str, list[float]] = {name: [] for name in painters}
+    for frame in clip.frames:
+        for name, painter in painters.items():
+            start = time.perf_counter()
+            painter.stylize(frame, args.styles[0])
+            times[name].append(time.perf_counter() - start)
+    size = f"{3 * args.height // 2}x{args.height}"
+    medians = {name: 1000 * median(found[1:]) for name, found in times.items()}
+    return "\n".join(
+        f"{name}: {value:.0f} ms a frame of {size} px" for name, value in medians.items()
+    )
 
 
 def _noisy(frame: Tensor) -> Tensor:

@@ -331,11 +331,11 @@ def test_a_signal_leaves_a_file_that_plays(model, monkeypatch, capsys, number):
 
 
 def test_what_a_kill_leaves_plays_too(model):
-    noise = np.random.default_rng(0).integers(0, 255, (4, 128, 192, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (4, 64, 96, 3), np.uint8)
     # Noise, for many bytes a second; nobody waits for its end.
-    make_video("in.mp4", 300, (128, 192), levels=lambda number: noise[number % 4])
+    make_video("in.mp4", 900, (64, 96), levels=lambda number: noise[number % 4])
     process = _started(model, "in.mp4", "-o", "out.mp4", "--style-id", "1")
-    part = _wait_for_part(200_000)
+    part = _wait_for_part(60_000)
     process.kill()
     process.communicate()
     times = times_of(part)
