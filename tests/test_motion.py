@@ -75,7 +75,7 @@ def test_what_comes_into_view_is_unsure_and_the_rest_is_sure():
     field = motion.motion_between(*frames)
     sure = motion.confidence(motion.moved(frames[0], field), frames[1], field)
     assert sure[24:56, 31:36].mean() < 0.2  # uncovered
-    assert sure[:, 95:].min() > 0.9 and sure[:8].mean() > 0.9
+    assert sure[:, 95:].min() > 0.9 and sure[:8].mean() > 0.85
 
 
 def test_another_picture_is_unsure_everywhere():

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 FINEST_PX, COARSEST_PX = 224, 14  # shorter sides of the pyramid's levels
-STEPS = 3  # at each level
+FIRST_STEPS, STEPS = 8, 3  # at the coarsest level, which finds the way, and at each other
 WINDOW_PX = 9
 LEAST_SLOPE = 4e-5  # added to the squared slopes: flat ground keeps the motion of its surroundings
 NOISE = 0.012  # of brightness, below any camera's in dim light: always forgiven
@@ -35,10 +35,12 @@ def motion_between(before: Tensor, now: Tensor) -> Tensor:
     size = now.shape[1:]
     levels = [_levels(frame) for frame in (before, now)]
     motion = torch.zeros(1, 2, *levels[0][-1].shape[2:])
+    steps = FIRST_STEPS
     for old, new in reversed(list(zip(*levels, strict=True))):
         motion = _enlarged(motion, new.shape[2:])
-        for _ in range(STEPS):
+        for _ in range(steps):
             motion = _box(motion + _step(old, new, motion), 3)
+        steps = STEPS
     motion = _enlarged(motion, size)
     return (motion * _is_moving(before, now, motion))[0]
 
