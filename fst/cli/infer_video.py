@@ -69,7 +69,11 @@ def asks_for_clips(args: argparse.Namespace) -> bool:
     """Whether there is a clip among what is to be painted."""
     from fst.stylize.clips import is_clip
 
-    return args.sequence is not None or any(map(is_clip, args.inputs))
+    if args.sequence is not None:
+        return True
+    named = [given for given in args.inputs if is_clip(given)]
+    there = any(os.path.lexists(given) or glob.glob(given) for given in named)
+    return bool(named) and (there or len(named) == len(args.inputs))
 
 
 def check_no_clip_flags(args: argparse.Namespace) -> None:
