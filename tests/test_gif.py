@@ -108,3 +108,12 @@ def test_a_broken_gif_is_refused_in_one_line(stylizer, content):
         paint_video(stylizer, "in.gif", "out.gif")
     assert "\n" not in str(caught.value)
     assert os.listdir() == ["in.gif"]
+
+
+def test_a_gif_made_to_fill_memory_is_refused(stylizer):
+    screen = b"GIF89a" + (30000).to_bytes(2, "little") * 2 + b"\x80\0\0" + b"\0\0\0\xff\xff\xff"
+    block = b"\x2c\0\0\0\0\1\0\1\0\0\x02\x02\x44\x01\0;"
+    with open("in.gif", "wb") as file:
+        file.write(screen + block)
+    with pytest.raises(FstError, match=r"in\.gif"):
+        paint_video(stylizer, "in.gif", "out.gif")

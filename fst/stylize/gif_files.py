@@ -10,7 +10,14 @@ from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
 from fst import images
-from fst.decoding import check_pixels, reading, resize, size_with_shorter_side
+from fst.decoding import (
+    DENSE_FROM_PIXELS,
+    PIXELS_PER_BYTE,
+    check_pixels,
+    reading,
+    resize,
+    size_with_shorter_side,
+)
 from fst.errors import FstError
 from fst.stylize.clips import Clip, Frame
 
@@ -31,7 +38,7 @@ def open_gif(path: str | Path, shorter_side_px: int | None = None) -> Clip:
             raise FstError("it is no GIF")
         file.seek(0)
         picture = GifImageFile(file)
-        check_pixels(*picture.size)
+        _check_size(picture, path)
         size, count = picture.size, picture.n_frames
         loop = picture.info.get("loop")
         length_ms = _length_ms(picture)
@@ -41,6 +48,14 @@ def open_gif(path: str | Path, shorter_side_px: int | None = None) -> Clip:
     clip = Clip(path, (size[1], size[0]), iter(()), count, rate, Fraction(1, 1000), loop=loop)
     clip.items = _frames(path, size, clip.problems)
     return clip
+
+
+def _check_size(picture: GifImageFile, path: Path) -> None:
+    """Refuse what is made to fill memory."""
+    check_pixels(*picture.size)
+    pixels, file_bytes = picture.width * picture.height, path.stat().st_size
+    if pixels > max(DENSE_FROM_PIXELS, PIXELS_PER_BYTE * file_bytes):
+        raise FstError(f"{picture.width}x{picture.height} pixels in {file_bytes} bytes")
 
 
 def _length_ms(picture: GifImageFile) -> int:

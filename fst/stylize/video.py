@@ -183,12 +183,15 @@ class _Painting:
         self.steady, self.clip, self.style, self.controls = steady, clip, style, controls
         self.progress, self.stopped = progress, stopped
         self.count, self.whole = 0, True
+        self.in_one_file = False
 
     def __iter__(self) -> Iterator[Any]:
         for item in self.clip.items:
             if not isinstance(item, Frame):
                 yield item
                 continue
+            if self.in_one_file and item.image.shape[1:] != self.clip.size:
+                raise ImageError(_other_size(item, self.clip))
             if self.stopped():
                 self.whole = False
                 return
@@ -208,9 +211,18 @@ def _free_name(target: Path, clip: Clip) -> Path:
     return images.unused_path(target)
 
 
+def _other_size(frame: Frame, clip: Clip) -> str:
+    (height, width), (first_height, first_width) = frame.image.shape[1:], clip.size
+    return (
+        f"frame {images.printable(frame.name)} has {width}x{height} px, the first one "
+        f"{first_width}x{first_height}: the frames of one file have one size"
+    )
+
+
 def _write(target: Path, clip: Clip, painting: _Painting, overwrite: bool) -> Path:
     """Write all there is; returns the path."""
     kind = target.suffix.lower()
+    painting.in_one_file = True
     part = target.with_name(f"{target.stem}.{uuid.uuid4().hex[:8]}.part{target.suffix}")
     try:
         if kind == GIF_SUFFIX:
