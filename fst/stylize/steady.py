@@ -28,7 +28,7 @@ from fst.stylize.stylizer import Stylizer
 DEFAULT = 0.8
 PARTS = ("statistics", "grid", "photo", "painting")
 MOST_KEPT = 0.95  # of the frame before, at steadiness 1: all of it would never change again
-CUT_BELOW = 0.15  # share of a frame that is where it was, but for motion; less is another scene
+CUT_BELOW = 0.25  # share of a frame that is where it was, but for motion; less is another scene
 FOLLOW_FROM = 0.75  # px that the picture is off its grid before the grid follows
 
 
