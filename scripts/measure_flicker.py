@@ -229,7 +229,8 @@ def _markdown(rows: dict, kinds: Sequence[str]) -> str:
             first = [sum(v[0] for v in rows[style, "frame by frame"][kind]) / len(found[kind])]
             times = f" ({first[0] / values[0]:.1f}x)" if way != "frame by frame" else ""
             cells += [f"{values[0]:.2f}{times}", f"{values[1]:.1f}" if times else ""]
-        cells.append(f"{values[2]:.2f}" if len(values) > 2 else "")
+        told = len(values) > 2 and values[2] == values[2]  # not where both paintings are the same
+        cells.append(f"{values[2]:.2f}" if told else "")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
