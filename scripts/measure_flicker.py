@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import median
 
 import torch
@@ -60,12 +61,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--steady", type=float, nargs="+", default=[DEFAULT], help="steadiness to measure")
     add("--parts", action="store_true", help="measure each part of the method alone, too")
     add("--cuts", action="store_true", help="measure how scenes are told apart instead")
+    add("--jump", action="store_true", help="measure what a sudden light does to the rest instead")
     add("--speed", action="store_true", help="measure the time a frame takes instead")
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     try:
         pictures = _pictures(args)
-        if args.speed:
+        if args.jump:
+            print(_jump_table(pictures[0], args))
+        elif args.speed:
             print(_speeds(pictures[0], args))
         elif args.cuts:
             print(_cut_table(pictures, args))
@@ -264,6 +268,31 @@ def _cut_table(pictures: list[Tensor], args: argparse.Namespace) -> str:
         values = sorted(values)
         cells = (values[0], values[len(values) // 2], values[-1])
         lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in cells) + " |")
+    return "\n".join(lines)
+
+
+def _jump_table(picture: Tensor, args: argparse.Namespace) -> str:
+    """Changes of the still ground, far from a disc of light, when it appears; in 1/255."""
+    stylizer, height, width = Stylizer(args.model), args.height, 3 * args.height // 2
+    x, y = torch.arange(width) - width / 4, torch.arange(height)[:, None] - height / 2
+    disc = (RADIUS * height - (x**2 + y**2).sqrt() + 0.5).clamp(0, 1)
+    far = _far_from(disc)
+    frames = make_clip(picture, picture, "still", 8, height).frames
+    frames[4:] = [torch.lerp(frame, torch.ones(()), disc) for frame in frames[4:]]
+    ways = {
+        "frame by frame": lambda: stylizer,
+        "without statistics": lambda: SteadyStylizer(stylizer, args.steady[0], PARTS[1:]),
+        "steady": lambda: SteadyStylizer(stylizer, args.steady[0]),
+    }
+    lines = ["| style | painted | before | then | 1 | 2 | 3 frames later |", "|" + " --- |" * 7]
+    for style in args.styles:
+        for name, make in ways.items():
+            painter = make()
+            paintings = [painter.stylize(frame, style) for frame in frames]
+            changes = [(b - a).abs().mean(0) for a, b in pairwise(paintings)][2:]
+            values = [255 * (change * far).sum().item() / far.sum().item() for change in changes]
+            cells = [style, name, *(f"{value:.1f}" for value in values)]
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
