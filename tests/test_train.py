@@ -276,9 +276,19 @@ def fails(argv, capsys, code):
     return error.strip().splitlines()
 
 
-def test_a_finished_run_asks_for_more_steps(run, capsys):
-    (line,) = fails(["--resume", run / "last.ckpt"], capsys, 2)
-    assert "--steps" in line and "12" in line
+def test_a_finished_run_put_in_the_queue_again_changes_nothing(run, capsys):
+    before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
+    assert main(["--resume", str(run / "last.ckpt")]) == 0
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "12 steps" in line and "--steps" in line
+    assert {path: path.stat().st_mtime_ns for path in run.iterdir()} == before
+
+
+@pytest.mark.parametrize("flag, value", [("--steps", 11), ("--rows-first", 7)])
+def test_what_a_resumed_run_cannot_take_back_is_refused(run, capsys, flag, value):
+    steps = [] if flag == "--steps" else ["--steps", 20]
+    (line,) = fails(["--resume", run / "last.ckpt", *steps, flag, value], capsys, 2)
+    assert f"{flag} {value}" in line or "--rows-first 0" in line
 
 
 def test_a_resumed_run_learns_at_the_rate_that_it_is_given(run, train_argv, tmp_path):

@@ -23,6 +23,7 @@ from fst.cli.train_start import (
     check_names,
     check_resume,
     check_strategy,
+    finished,
     kept_styles,
 )
 from fst.errors import FstError
@@ -36,7 +37,11 @@ def main(argv: list[str] | None = None) -> int:
     except FstError as error:
         return _told(error, 2)
     try:
-        train(settings, *run)
+        done = finished(settings)
+        if done:  # a job that is put in the queue once more has not failed
+            tell("fst-train", done)
+        else:
+            train(settings, *run)
     except FstError as error:
         return _told(error, 1)
     except OSError as error:

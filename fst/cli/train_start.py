@@ -87,11 +87,26 @@ def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]])
             f"--resume: {settings.resume} began with{'' if tuned else 'out'} --tune-trunk and "
             "goes on so: leave the flag as it was, or start a new run"
         )
-    if stored["global_step"] >= settings.steps:
+    rows_first = stored["hyper_parameters"]["rows_first_steps"]
+    if settings.rows_first not in (None, rows_first):
         raise FstError(
-            f"--resume: {settings.resume} has done its {stored['global_step']} steps: "
-            "give more with --steps"
+            f"--resume: {settings.resume} began with --rows-first {rows_first} and goes on so: "
+            "leave the flag out, or start a new run"
         )
+    if stored["global_step"] > settings.steps:
+        raise FstError(
+            f"--resume: {settings.resume} has done {stored['global_step']} steps, more than "
+            f"--steps {settings.steps}: give more"
+        )
+
+
+def finished(settings: Any) -> str | None:
+    """What to tell of a run to resume that has done all its steps; None where there is work."""
+    from fst.training.checkpoint import read_run
+
+    if settings.resume and read_run(settings.resume)["global_step"] == settings.steps:
+        return f"{settings.resume} has done its {settings.steps} steps; --steps takes it further"
+    return None
 
 
 def check_strategy(strategy: Any) -> None:
