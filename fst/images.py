@@ -301,12 +301,12 @@ def _write(encode: Callable, path: Path, overwrite: bool) -> None:
         if overwrite:
             os.replace(temporary, path)
         else:
-            _publish_new(temporary, path)
+            publish_new(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _publish_new(temporary: Path, path: Path) -> None:
+def publish_new(temporary: Path, path: Path) -> None:
     """Give a finished file its name unless something has taken the name meanwhile."""
     try:
         os.link(temporary, path)  # unlike a rename, fails where the name is taken

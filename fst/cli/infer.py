@@ -29,6 +29,7 @@ from fst.cli.infer_controls import (
 from fst.cli.infer_model import open_model
 from fst.cli.infer_outputs import Plan, check_output, input_clashes, make_plan
 from fst.cli.infer_paint import MIN_SIZE_PX, paint_all, print_line
+from fst.cli.infer_video import add_clip_flags, asks_for_clips, check_no_clip_flags, paint_clips
 from fst.cli.messages import noting, tell
 from fst.errors import FstError
 from fst.shipped import SAMPLE_PHOTO
@@ -40,12 +41,11 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """examples:
   fst-infer photo.jpg --style wave               writes photo_wave.jpg here
-  fst-infer photo.jpg --style-id 2 -o new.png    names the output file
   fst-infer photo.jpg --style wave=0.7 udnie=0.3 --mask the_scream=sky.png --keep-colors
+  fst-infer clip.mp4 --style-id 2 -o new.mp4     names the output file; GIFs too
   fst-infer photo.jpg holiday/ 'raw/*.png' --all-styles -o out/ --devices 4 --resume
 
-Written paths go to stdout, all else to stderr; --version shows the version. Exit code: 0 all
-painted, 1 some picture failed, 2 wrong arguments (nothing was done), 130 interrupted."""
+Paths go to stdout. Exit code: 0 painted, 1 some failed, 2 wrong arguments, 130 interrupted."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,13 +71,17 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=30),
         allow_abbrev=False,
+        add_help=False,
     )
     add = parser.add_argument
-    add("inputs", nargs="*", metavar="PICTURE", help="files, folders, 'patterns'; else a sample")
+    add("-h", "--help", action="help", help=argparse.SUPPRESS)  # who reads this has found it
+    add("inputs", nargs="*", metavar="PICTURE",
+        help="files, folders, 'patterns', videos; else a sample")  # fmt: skip
     add("--style-id", nargs="+", action="extend", type=_style_id, metavar="N", help="style by id")
     add("--style", nargs="+", action="extend", metavar="NAME", help="by name; NAME=SHARE blends")
     add("--all-styles", action="store_true", help="paint in every style of the model")
     add_controls(parser)
+    add_clip_flags(parser)
     add("--list-styles", action="store_true", help="show id, name and number of pictures; stop")
     add("--model", metavar="FILE", help="a style model, a .ckpt, or gallery (newest run)")
     add("-o", "--output", metavar="PATH", help="folder, or file for one picture (this folder)")
@@ -119,12 +123,15 @@ def _size_px(text: str) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if not args.list_styles and asks_for_clips(args):
+        return paint_clips(args, _open)
     problems: list[str] = []
     device = "cpu"  # the model is looked at, and told about, even where the device is wrong
     trainer = None
     with noting(problems):
         device = usable_device(args.device)
         trainer = _trainer(args, device)
+        check_no_clip_flags(args)
     # Of several processes the first says what there is to say, and looks for the pictures.
     first = trainer is None or trainer.is_global_zero
     with nullcontext() if first else redirect_stderr(StringIO()):

@@ -179,10 +179,7 @@ class Stylizer:
         size = tuple(content.shape[1:])
         layers = [(self.style_weights(s), place(m, size)) for s, m in (masks or {}).items()]
         weights = exaggerated(layered(weights, layers), strength)
-        if texture_size is None:
-            painting = self._paint(content, weights)
-        else:
-            painting = painted_at_size(lambda x: self._paint(x, weights), content, texture_size)
+        painting = self._painted(content, weights, texture_size)
         self.check_finite(painting)
         if keep_colors is not None:
             painting = colors.keep_colors(painting, content, keep_colors)
@@ -200,6 +197,12 @@ class Stylizer:
                 f"{images.printable(self.path)}: the painting holds NaN or infinite values; try "
                 "--precision fp32, or take an earlier file"
             )
+
+    def _painted(self, content: Tensor, weights: Tensor, texture_size: float | None) -> Tensor:
+        """The painting alone, before the photo's colours and the photo itself are mixed in."""
+        if texture_size is None:
+            return self._paint(content, weights)
+        return painted_at_size(lambda x: self._paint(x, weights), content, texture_size)
 
     def _paint(self, content: Tensor, weights: Tensor) -> Tensor:
         """The network's painting of (3, H, W), on the CPU."""

@@ -1,0 +1,303 @@
+"""Clips that fst-infer paints: videos, animated GIFs, and pictures that are the frames of one."""
+
+import argparse
+import glob
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fst.cli.devices import usable_device
+from fst.cli.infer_controls import BLEND_ID
+from fst.cli.infer_outputs import clash, clip, identity, safe_name
+from fst.cli.messages import noting, tell
+from fst.errors import FstError
+
+if TYPE_CHECKING:
+    from fst.stylize.stylizer import Stylizer
+
+PROGRAM = "fst-infer"
+MAX_RATE = 1000
+# A source, the style to paint it in, the target, and whether that may get another name.
+Job = tuple[Any, Any, Path, bool]
+# Flags that only pictures have, and what they are when they are not given.
+_OF_PICTURES = {
+    "blend_grid": None,
+    "devices": None,
+    "num_nodes": None,
+    "resume": False,
+    "bits": 8,
+    "max_memory": None,
+    "fast_statistics": False,
+}
+
+
+def add_clip_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add("--steady", type=_steadiness, metavar="S", help="videos: 0 frame by frame, to 1 (0.8)")
+    add("--sequence", nargs="?", const=Fraction(25), type=_rate, metavar="FPS",
+        help="the pictures are frames of one video")  # fmt: skip
+
+
+def _steadiness(text: str) -> float:
+    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or float(text) > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return float(text)
+
+
+def _rate(text: str) -> Fraction:
+    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6}|/[0-9]{1,6})?", text):
+        top, _, below = text.partition("/")
+        if not below or int(below):
+            rate = Fraction(top) / int(below or 1)
+            if 0 < rate <= MAX_RATE:
+                return rate
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a number of frames a second such as 25 or 30000/1001; "
+        "pictures go before --sequence"
+    )
+
+
+def asks_for_clips(args: argparse.Namespace) -> bool:
+    """Whether there is a clip among what is to be painted."""
+    from fst.stylize.clips import is_clip
+
+    if args.sequence is not None:
+        return True
+    named = [given for given in args.inputs if is_clip(given)]
+    there = any(os.path.lexists(given) or glob.glob(given) for given in named)
+    return bool(named) and (there or len(named) == len(args.inputs))
+
+
+def check_no_clip_flags(args: argparse.Namespace) -> None:
+    """Refuse flags of clips where only pictures are given.
+
+    Raises:
+        FstError: There is one.
+    """
+    if args.steady is not None:
+        raise FstError("--steady is for videos: leave it out, or add --sequence if the pictures "
+                       "are frames of one")  # fmt: skip
+
+
+def paint_clips(args: argparse.Namespace, open_model: Callable[..., tuple | None]) -> int:
+    """Paint all clips in their styles; returns the exit code.
+
+    Args:
+        args: The command line.
+        open_model: Gives the stylizer, the styles chosen, and the controls.
+    """
+    problems: list[str] = []
+    device, jobs = "cpu", []
+    with noting(problems):
+        device = usable_device(args.device)
+    with noting(problems):
+        _check_flags(args)
+    chosen = open_model(args, device, problems)
+    if not problems:
+        with noting(problems):
+            jobs = _jobs(args, chosen[1])
+    for problem in dict.fromkeys(problems):
+        tell(PROGRAM, f"error: {problem}")
+    if problems:
+        return 2
+    with _stopping() as stopped:
+        return _paint_all(chosen[0], jobs, args, chosen[2], stopped)
+
+
+def _check_flags(args: argparse.Namespace) -> None:
+    """Refuse what does not go together with clips."""
+    from fst.stylize.clips import is_clip
+
+    given = [name for name, unset in _OF_PICTURES.items() if getattr(args, name) != unset]
+    if given:
+        flags = " ".join("--" + name.replace("_", "-") for name in given)
+        raise FstError(f"{flags}: for pictures only; leave it out to paint clips")
+    others = [name for name in args.inputs if not is_clip(name)]
+    if args.sequence is None and others:
+        raise FstError(
+            f"videos and pictures are painted in runs of their own: leave out {others[0]}, or the "
+            "videos"
+        )
+    if args.sequence is not None and (not args.inputs or len(others) < len(args.inputs)):
+        raise FstError("--sequence: name pictures, or a folder of them, that are the frames")
+
+
+def _jobs(args: argparse.Namespace, styles: dict[int, str]) -> list[Job]:
+    """What to paint into what.
+
+    Raises:
+        FstError: A clip is not there, or the output cannot be written.
+    """
+    from fst.images import IMAGE_SUFFIXES
+    from fst.stylize.clips import CLIP_SUFFIXES, check_target, frame_files
+
+    # os.path.splitext, not Path.suffix: "out.mp4/" is a folder.
+    suffix = os.path.splitext(args.output or "")[1].lower()
+    is_file = suffix in (*CLIP_SUFFIXES, *IMAGE_SUFFIXES) and not os.path.isdir(args.output)
+    if is_file:
+        check_target(Path(args.output))
+    sources = [frame_files(args.inputs)] if args.sequence is not None else _found(args.inputs)
+    count = len(sources) * len(styles)
+    if is_file and count > 1:
+        raise FstError(
+            f"-o {args.output} is one file, but {count} clips are to be written; name a folder"
+        )
+    is_taken = bool(args.output) and os.path.lexists(args.output) and not is_file
+    if is_taken and not os.path.isdir(args.output):
+        raise FstError(f"-o {args.output} is a file; name a folder or a new clip such as a.mp4")
+    jobs: list[Job] = []
+    for source in sources:
+        for style_id, name in styles.items():
+            style = args.blend if style_id == BLEND_ID else style_id
+            style_name = safe_name(name) or f"style{style_id}"
+            if is_file:
+                target, free = Path(args.output), False
+            elif isinstance(source, list):
+                target, free = _folder_for(args.output, source, style_name, len(styles)), False
+            else:
+                target, free = Path(args.output or "", _file_name(source, style_name)), True
+            _check_target(target, source, args.overwrite or free)
+            jobs.append((source, style, target, free and not args.overwrite))
+    return jobs
+
+
+def _found(inputs: list[str]) -> list[Path]:
+    """Files and patterns of videos as files."""
+    files: dict[Path, None] = {}
+    missing = []
+    for given in inputs:
+        matches = [given] if os.path.lexists(given) else sorted(glob.glob(given))
+        missing += [] if matches else [given]
+        files.update({Path(match): None for match in matches})
+    if missing:
+        raise FstError(f"no such file: {' '.join(missing)}")
+    return list(files)
+
+
+def _file_name(source: Path, style_name: str) -> str:
+    from fst.stylize.clips import GIF_SUFFIX, VIDEO_SUFFIXES
+
+    suffix = source.suffix.lower()
+    suffix = suffix if suffix in (*VIDEO_SUFFIXES, GIF_SUFFIX) else ".mp4"
+    return f"{clip(source.stem, 200 - len(style_name.encode()))}_{style_name}{suffix}"
+
+
+def _folder_for(output: str | None, frames: list[Path], style_name: str, styles: int) -> Path:
+    if output:
+        return Path(output, style_name) if styles > 1 else Path(output)
+    return Path(f"{frames[0].absolute().parent.name or 'frames'}_{style_name}")
+
+
+def _check_target(target: Path, source: Path | list[Path], may_exist: bool) -> None:
+    """Refuse a target that is an input, or that there is already."""
+    from fst.images import check_place
+
+    frames = source if isinstance(source, list) else [source]
+    is_folder = isinstance(source, list) and (target.is_dir() or not target.suffix)
+    targets = [target / frame.name for frame in frames] if is_folder else [target]
+    check_place(targets[0])
+    inputs = {identity(frame) for frame in frames} - {None}
+    for path in targets:
+        if identity(path) in inputs:
+            raise FstError(clash(path))
+        if os.path.lexists(path) and not may_exist:
+            raise FstError(f"{path} exists; name another output with -o or add --overwrite")
+
+
+@contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Tells whether Ctrl-C or SIGTERM has asked to stop; a second one is an interrupt."""
+    asked: list[int] = []
+
+    def ask(number: int, _: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _paint_all(
+    stylizer: "Stylizer",
+    jobs: list[Job],
+    args: argparse.Namespace,
+    controls: dict[str, Any],
+    stopped: Callable[[], bool],
+) -> int:
+    failed = False
+    for job in jobs:
+        try:
+            painted = _paint(stylizer, job, args, controls, stopped)
+        except FstError as problem:
+            tell(PROGRAM, str(problem))
+            failed = True
+            continue
+        for problem in painted.problems:
+            tell(PROGRAM, problem)
+            failed = True
+        if painted.frames:
+            print(painted.path, flush=True)
+        if stopped():
+            held = f"; {painted.path} holds them" if painted.frames else ""
+            tell(PROGRAM, f"interrupted after {painted.frames} frames{held}")
+            return 130
+    return int(failed)
+
+
+def _paint(
+    stylizer: "Stylizer",
+    job: Job,
+    args: argparse.Namespace,
+    controls: dict[str, Any],
+    stopped: Callable[[], bool],
+) -> Any:
+    from fst.stylize.steady import DEFAULT
+    from fst.stylize.video import paint_video
+
+    source, style, target, numbered = job
+    with _progress_bar() as bar:
+
+        def progress(done: int, count: int | None) -> None:
+            if bar is not None:
+                bar.total = count if count and count >= done else None
+                bar.update(1)
+
+        return paint_video(
+            stylizer,
+            source,
+            target,
+            style,
+            steadiness=DEFAULT if args.steady is None else args.steady,
+            shorter_side_px=args.size,
+            frame_rate=args.sequence or 25,
+            overwrite=args.overwrite,
+            numbered=numbered,
+            progress=progress,
+            stopped=stopped,
+            **controls,
+        )
+
+
+def _progress_bar() -> Any:
+    """A tqdm bar, or None where nobody would see it move."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from tqdm import tqdm
+
+    return tqdm(unit="frame", leave=False)

@@ -1,0 +1,179 @@
+"""Animated GIFs, read and written a frame at a time."""
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
+
+from fst import images
+from fst.decoding import (
+    DENSE_FROM_PIXELS,
+    PIXELS_PER_BYTE,
+    check_pixels,
+    reading,
+    resize,
+    size_with_shorter_side,
+)
+from fst.errors import FstError
+from fst.stylize.clips import Clip, Frame
+
+COLORS = 255  # and one for what is transparent
+FRESH_PALETTE = 1.3  # times the first error of a palette, at which a frame gets one of its own
+MAX_BYTES = 2**30  # Pillow keeps the frames of a GIF, a byte a pixel, until all are written
+
+
+def open_gif(path: str | Path, shorter_side_px: int | None = None) -> Clip:
+    """Open an animated GIF.
+
+    Raises:
+        ImageError: It cannot be read.
+    """
+    path = Path(path)
+    with reading(path) as file:
+        if file.read(6) not in (b"GIF87a", b"GIF89a"):
+            raise FstError("it is no GIF")
+        file.seek(0)
+        picture = GifImageFile(file)
+        _check_size(picture, path)
+        size, count = picture.size, picture.n_frames
+        loop = picture.info.get("loop")
+        length_ms = _length_ms(picture)
+    if shorter_side_px and shorter_side_px < min(size):
+        size = size_with_shorter_side(size, shorter_side_px)
+    rate = Fraction(1000 * count, length_ms) if length_ms else Fraction(10)
+    clip = Clip(path, (size[1], size[0]), iter(()), count, rate, Fraction(1, 1000), loop=loop)
+    clip.items = _frames(path, size, clip.problems)
+    return clip
+
+
+def _check_size(picture: GifImageFile, path: Path) -> None:
+    """Refuse what is made to fill memory."""
+    check_pixels(*picture.size)
+    pixels, file_bytes = picture.width * picture.height, path.stat().st_size
+    if pixels > max(DENSE_FROM_PIXELS, PIXELS_PER_BYTE * file_bytes):
+        raise FstError(f"{picture.width}x{picture.height} pixels in {file_bytes} bytes")
+
+
+def _length_ms(picture: GifImageFile) -> int:
+    length = 0
+    for number in range(picture.n_frames):
+        picture.seek(number)
+        length += _shown_ms(picture)
+    return length
+
+
+def _shown_ms(picture: GifImageFile) -> int:
+    return int(picture.info.get("duration", 0)) or 100  # as all browsers take 0
+
+
+def _frames(path: Path, size: tuple[int, int], problems: list[str]) -> Iterator[Frame]:
+    start = Fraction(0)
+    with open(path, "rb") as file:
+        picture = GifImageFile(file)
+        for number in range(picture.n_frames):
+            try:
+                picture.seek(number)
+                shown = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+            except (OSError, EOFError, ValueError, SyntaxError) as error:
+                problems.append(
+                    f"{images.printable(path)}: frame {number + 1} is damaged "
+                    f"({images.printable(error)}); those before it are painted"
+                )
+                return
+            duration = Fraction(_shown_ms(picture), 1000)
+            shown = resize(shown, size) if shown.size != size else shown
+            levels = torch.from_numpy(np.array(shown)).permute(2, 0, 1).contiguous()
+            yield Frame(levels.float().div_(255), start, duration)
+            start += duration
+
+
+def write_gif(path: Path, clip: Clip, items: Iterable) -> int:
+    """Write frames as a GIF that repeats as the clip does; sound is left out.
+
+    Returns:
+        Frames written.
+
+    Raises:
+        FstError: It cannot be written, or is too long for memory.
+    """
+    count = 0
+    palettes = _Palettes()
+
+    def pictures() -> Iterator[Image.Image]:
+        nonlocal count
+        for frame in _with_durations(items, clip.rate):
+            count += 1
+            if count * clip.size[0] * clip.size[1] > MAX_BYTES:
+                raise FstError(
+                    f"cannot write {images.printable(path)}: more than a gigabyte of frames; "
+                    "name a .mp4, or add --size 320"
+                )
+            picture = palettes.reduced(frame.image)
+            picture.info["duration"] = round(1000 * frame.duration)
+            yield picture
+
+    frames = pictures()
+    first = next(frames, None)
+    if first is None:
+        return 0
+    options = {} if clip.loop is None else {"loop": clip.loop}
+    try:
+        first.save(path, "GIF", save_all=True, append_images=frames, **options)
+    except OSError as error:
+        raise FstError(f"cannot write {images.printable(path)}: {error.strerror}") from None
+    return count
+
+
+def _with_durations(items: Iterable, rate: Fraction) -> Iterator[Frame]:
+    """Frames that know how long they are shown: until the next one."""
+    waiting: Frame | None = None
+    for frame in items:
+        if not isinstance(frame, Frame):
+            continue  # sound
+        if waiting is not None:
+            waiting.duration = waiting.duration or frame.start - waiting.start
+            yield waiting
+        waiting = frame
+    if waiting is not None:
+        waiting.duration = waiting.duration or 1 / rate
+        yield waiting
+
+
+class _Palettes:
+    """Reduces frames to 256 colours: the same ones as long as they will do.
+
+    A palette and a dither of its own for each frame would flicker more than the painting.
+    """
+
+    def __init__(self) -> None:
+        self.palette: Image.Image | None = None
+        self.error = 0.0
+
+    def reduced(self, image: torch.Tensor) -> Image.Image:
+        """(3, H, W), or (4, H, W) whose alpha becomes all or nothing."""
+        rgb = images.to_picture(image[:3])
+        if self.palette is not None:
+            picture = rgb.quantize(palette=self.palette, dither=Image.Dither.NONE)
+            if _error(picture, rgb) > FRESH_PALETTE * self.error + 0.5:
+                self.palette = None
+        if self.palette is None:
+            self.palette = rgb.quantize(COLORS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            picture = rgb.quantize(palette=self.palette, dither=Image.Dither.NONE)
+            self.error = _error(picture, rgb)
+        if len(image) == 4:
+            indices = np.where(image[3].numpy() < 0.5, COLORS, np.array(picture)).astype(np.uint8)
+            transparent = Image.fromarray(indices, "L")
+            transparent.putpalette(picture.getpalette() or [])
+            transparent.info = {"transparency": COLORS, "disposal": 2}
+            picture = transparent
+        return picture
+
+
+def _error(picture: Image.Image, rgb: Image.Image) -> float:
+    """Mean difference of levels."""
+    levels = [np.asarray(p.convert("RGB"), np.int16) for p in (picture, rgb)]
+    return float(np.abs(levels[0] - levels[1]).mean())
