@@ -1,0 +1,301 @@
+"""The model card: what a style model is, in Markdown, with a picture beside it.
+
+Its head is YAML as huggingface_hub's cards have it, so that the file can be a repository's README.
+All of it comes from the model's own metadata, which anyone may have written: names are escaped, and
+what is missing or of another kind is told as such.
+"""
+
+import io
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fst.picture_files import printable
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from fst.stylize.stylizer import Stylizer
+
+LIBRARY, PIPELINE = "fst", "image-to-image"
+TAGS = ("style-transfer", "neural-style-transfer", "image-to-image", "pytorch")
+UNKNOWN_LICENSE = "unknown"
+MAX_STYLES, MAX_CHARS = 200, 80  # rows of the table; characters of a value
+JPEG_QUALITY = 88
+NOT_MEASURED = "not measured"
+
+
+def card_text(
+    metadata: Mapping[str, Any],
+    model_name: str,
+    picture_name: str | None = None,
+    picture_text: str = "",
+    license_name: str = UNKNOWN_LICENSE,
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        metadata: Of a style model, see `fst.stylize.style_model`.
+        model_name: Its file name, for the examples.
+        picture_name: File name of the picture beside the card; None shows none.
+        picture_text: What is on it, a sentence.
+        license_name: As the hub names it, such as "cc-by-4.0".
+    """
+    names = [style["name"] for style in metadata["styles"]]
+    training = _mapping(metadata.get("training"))
+    count = f"{len(names)} style{'s' * (len(names) != 1)}"
+    parts = [
+        _head(license_name),
+        f"# Paints photos in {count}\n\n"
+        f"A feed-forward network ({_architecture(metadata)}) that paints a photo in any of the "
+        f"styles below, or in a blend of several, in one pass. Made with fst "
+        f"{escaped(metadata.get('fst_version'))}.",
+    ]
+    if picture_name:
+        parts.append(f"![photos, and below them each in every style]({_url(picture_name)})\n\n"
+                     f"{escaped(picture_text, 400)}")  # fmt: skip
+    parts += [
+        "## Styles\n\n" + _styles(metadata["styles"], training),
+        "## Use\n\n" + _use(names, model_name),
+        "## Training\n\n" + _settings(training),
+        "## Limits\n\n" + _limits(training, license_name),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(license_name: str) -> str:
+    import yaml
+
+    head = {
+        "license": license_name,
+        "library_name": LIBRARY,
+        "pipeline_tag": PIPELINE,
+        "tags": list(TAGS),
+    }
+    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---"
+
+
+def _architecture(metadata: Mapping[str, Any]) -> str:
+    architecture = _mapping(metadata.get("architecture"))
+    return (
+        f"width {escaped(architecture.get('width'))}, "
+        f"{escaped(architecture.get('num_blocks'))} residual blocks"
+    )
+
+
+def _styles(styles: Sequence[Mapping[str, Any]], training: Mapping[str, Any]) -> str:
+    metrics = _mapping(training.get("metrics"))
+    lines = ["| id | name | shown by | style distance | content distance |",
+             "| ---: | --- | --- | ---: | ---: |"]  # fmt: skip
+    for style_id, style in enumerate(styles[:MAX_STYLES]):
+        name = style["name"]
+        distances = [
+            _number(metrics.get(f"held_out_{kind}/{name}")) for kind in ("style", "content")
+        ]
+        cells = [str(style_id), escaped(name), _pictures(style.get("images")), *distances]
+        lines.append(f"| {' | '.join(cells)} |")
+    if len(styles) > MAX_STYLES:
+        lines.append(f"\nand {len(styles) - MAX_STYLES} more.")
+    return "\n".join(lines) + "\n\n" + _measured(training, metrics)
+
+
+def _pictures(names: Any) -> str:
+    names = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    if not names:
+        return "not recorded"
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return escaped(Path(names[0]).name) + more
+
+
+def _number(value: Any) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:.3f}" if is_number and value == value else NOT_MEASURED
+
+
+def _measured(training: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """How the distances came about."""
+    run, settings = _mapping(training.get("run")), _mapping(training.get("settings"))
+    if not any(str(key).startswith("held_out_style/") for key in metrics):
+        return "Distances from held-out photos and style pictures were not measured in this run."
+    held_out = run.get("held_out")
+    photos = escaped(held_out) if held_out else "held-out photos"
+    size = f" of {escaped(run['size_px'])} px" if "size_px" in run else ""
+    step = run.get("measured_step")
+    when = f"after step {step}" if isinstance(step, int) and step >= 0 else "of the last review"
+    text = (
+        f"Distances {when}, on {photos}{size}, by features of the loss network "
+        f"{escaped(settings.get('loss_network'))}; lower is nearer. Style: relative distance of "
+        "Gram matrices (relu1_1, relu2_1, relu3_1). Content: relative squared distance of relu3_1. "
+        "Comparable only with figures by the same network and photos."
+    )
+    drift = metrics.get("held_out/drift")
+    if _number(drift) != NOT_MEASURED:
+        text += f" The styles from before drifted by {drift:.2f}/255 in the mean."
+    return text
+
+
+def _use(names: Sequence[str], model_name: str) -> str:
+    name, model = printable(names[0]), printable(model_name)
+    blend = ""
+    if len(names) > 1:
+        both = ", ".join(
+            f"{style!r}: {share}" for style, share in zip(names, (0.7, 0.3), strict=False)
+        )
+        blend = f'blend = stylizer.stylize("photo.jpg", style={{{both}}})\n'
+    return (
+        f"```sh\nfst-infer photo.jpg --model {shlex.quote(model)} --style {shlex.quote(name)}\n"
+        f"fst-infer --model {shlex.quote(model)} --list-styles\n```\n\n"
+        "```python\nfrom fst import Stylizer\n\n"
+        f"stylizer = Stylizer({model!r})\n"
+        f'painting = stylizer.stylize("photo.jpg", style={names[0]!r})  # (3, H, W) in [0, 1]\n'
+        f'{blend}stylizer.save(painting, "painting.png")\n```'
+    )
+
+
+def _settings(training: Mapping[str, Any]) -> str:
+    run, settings = _mapping(training.get("run")), _mapping(training.get("settings"))
+    if not settings:
+        return "The file does not tell how it was trained."
+    known = "began_from" in settings  # not in files of before
+    steps = _known(training.get("step"))
+    if run.get("max_steps") and run["max_steps"] != training.get("step"):
+        steps += f" of {run['max_steps']}: interrupted"
+    weights = _mapping(run.get("weights"))
+    rows = {
+        "began from": (settings["began_from"] or "random weights") if known else None,
+        "steps": steps,
+        "images a step": run.get("batch_size"),
+        "size of the images": _with_unit(run.get("size_px")),
+        "trained on": run.get("content"),
+        "held out": run.get("held_out"),
+        "loss network": settings.get("loss_network"),
+        "statistic of style": settings.get("style_loss"),
+        "size of the style pictures": _with_unit(settings.get("style_size_px")),
+        "weights": ", ".join(f"{key} {_known(value)}" for key, value in weights.items()),
+        "learning rate": settings.get("learning_rate"),
+        "seed": settings.get("seed"),
+        "precision": run.get("precision"),
+        "processes": run.get("processes"),
+        "versions": run.get("versions"),
+    }
+    lines = [f"| {key} | {escaped(_known(value))} |" for key, value in rows.items()
+             if value not in (None, "", [])]  # fmt: skip
+    return "| setting | value |\n| --- | --- |\n" + "\n".join(lines)
+
+
+def _with_unit(value: Any) -> str | None:
+    return None if value is None else f"{_known(value)} px"
+
+
+def _known(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(dict.fromkeys(map(_known, value)))  # one number a style, often the same
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+def _limits(training: Mapping[str, Any], license_name: str) -> str:
+    run, settings = _mapping(training.get("run")), _mapping(training.get("settings"))
+    lines = [
+        "Strokes have a fixed size in pixels: small in large photos. `--texture-size` scales them.",
+        "What lies within a few pixels is painted over: small faces, lettering, fine texture.",
+        "The network paints what it is given: it knows no objects, and no two frames of a film "
+        "alike.",
+    ]
+    if str(run.get("content", "")).endswith("drawn scenes"):
+        lines.append("It was trained on scenes drawn by a program, not on photos.")
+    if settings.get("loss_network") == "vgg19-lite":
+        lines.append("It was judged in training by vgg19-lite, a small distilled loss network.")
+    lines.append(
+        "No licence was stated for this model."
+        if license_name == UNKNOWN_LICENSE
+        else f"Licence of the weights: {escaped(license_name)}."
+    )
+    lines[-1] += " Whoever holds rights in the style pictures may have a say in its paintings."
+    return "\n".join(f"- {line}" for line in lines)
+
+
+# ---- text --------------------------------------------------------------------------------------
+
+
+def escaped(value: Any, most: int = MAX_CHARS) -> str:
+    r"""Any text as plain text of Markdown: no markup, no HTML, no link, one line, not too long.
+
+    Example:
+        >>> print(escaped("wave | <b>*"))
+        wave \| \<b\>\*
+    """
+    text = printable(value)
+    text = text if len(text) <= most else f"{text[: most - 3]}..."
+    text = re.sub(r"([\\`*\[\]<>#|!~&$@:])", r"\\\1", text)
+    # Between letters an underscore is a letter; elsewhere it may open emphasis.
+    text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
+    return re.sub(r"(?i)\bwww\.", r"www\\.", text)
+
+
+def _url(file_name: str) -> str:
+    from urllib.parse import quote
+
+    return quote(file_name)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+# ---- files -------------------------------------------------------------------------------------
+
+
+def paint_card(
+    stylizer: "Stylizer",
+    path: str | Path,
+    photos: Sequence[str | Path] | None = None,
+    license_name: str = UNKNOWN_LICENSE,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write the card of a model and, beside it, a picture that the model paints for it.
+
+    Args:
+        stylizer: The model.
+        path: Of the card, ending in .md; the picture has the same name and .jpg.
+        photos: To paint, at most four; the sample photo where None.
+        license_name: See `card_text`.
+        overwrite: Replace both files.
+
+    Returns:
+        The files written.
+
+    Raises:
+        FstError: One is there already, a photo cannot be read, or the folder cannot be written.
+    """
+    from fst import images
+    from fst.card_picture import MAX_PHOTOS, card_picture
+    from fst.shipped import GALLERY, SAMPLE_PHOTO
+
+    path = Path(path)
+    picture_path = path.with_suffix(".jpg")
+    for target in (path, picture_path):
+        images.check_free(target, overwrite)
+    shown = [images.load(photo, 384) for photo in (photos or [SAMPLE_PHOTO])[:MAX_PHOTOS]]
+    picture = card_picture(stylizer.stylize, shown, stylizer.style_names)
+    told = "Top, the photo" if len(shown) == 1 else "Top, photos"
+    text = card_text(
+        stylizer.metadata,
+        "gallery" if stylizer.path == GALLERY else stylizer.path.name,
+        picture_path.name,
+        f"{told}; below, painted in each style.",
+        license_name,
+    )
+    images.publish(picture_path, lambda file: file.write(jpeg_bytes(picture)), overwrite)
+    images.publish(path, lambda file: file.write(text.encode()), overwrite)
+    return [path, picture_path]
+
+
+def jpeg_bytes(picture: "Image.Image") -> bytes:
+    """A picture as the file beside the card."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
