@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fst.picture_files import printable
+from fst.shipped import GALLERY, SAMPLE_PHOTO
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,6 +25,7 @@ TAGS = ("style-transfer", "neural-style-transfer", "image-to-image", "pytorch")
 UNKNOWN_LICENSE = "unknown"
 MAX_STYLES, MAX_CHARS = 200, 80  # rows of the table; characters of a value
 JPEG_QUALITY = 88
+PAINTED_PX = 384  # shorter side of the photos that are painted, and shown smaller
 NOT_MEASURED = "not measured"
 
 
@@ -246,52 +248,53 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-# ---- files -------------------------------------------------------------------------------------
+# ---- of a model that is there -------------------------------------------------------------------
 
 
-def paint_card(
+def default_license(path: Path) -> str:
+    """What is known of the licence of a model file."""
+    return "mit" if path == GALLERY else UNKNOWN_LICENSE
+
+
+def text_of(
     stylizer: "Stylizer",
-    path: str | Path,
-    photos: Sequence[str | Path] | None = None,
-    license_name: str = UNKNOWN_LICENSE,
-    overwrite: bool = False,
-) -> list[Path]:
-    """Write the card of a model and, beside it, a picture that the model paints for it.
+    picture_name: str,
+    license_name: str | None = None,
+    model_name: str | None = None,
+) -> str:
+    """The card of a model.
 
     Args:
         stylizer: The model.
-        path: Of the card, ending in .md; the picture has the same name and .jpg.
-        photos: To paint, at most four; the sample photo where None.
-        license_name: See `card_text`.
-        overwrite: Replace both files.
+        picture_name: The file name of `picture_of` it.
+        license_name: See `card_text`; what is known of it where None.
+        model_name: The file name that the model will have; that it has where None.
+    """
+    shipped = "gallery" if stylizer.path == GALLERY else stylizer.path.name
+    return card_text(
+        stylizer.metadata,
+        model_name or shipped,
+        picture_name,
+        "On top, unpainted; below, in each style.",
+        license_name or default_license(stylizer.path),
+    )
 
-    Returns:
-        The files written.
+
+def picture_of(stylizer: "Stylizer", photos: Sequence[str | Path] | None = None) -> "Image.Image":
+    """The picture of a card, painted by the model.
+
+    Args:
+        stylizer: The model.
+        photos: To paint, at most four; the sample photo where None.
 
     Raises:
-        FstError: One is there already, a photo cannot be read, or the folder cannot be written.
+        FstError: A photo cannot be read.
     """
     from fst import images
     from fst.card_picture import MAX_PHOTOS, card_picture
-    from fst.shipped import GALLERY, SAMPLE_PHOTO
 
-    path = Path(path)
-    picture_path = path.with_suffix(".jpg")
-    for target in (path, picture_path):
-        images.check_free(target, overwrite)
-    shown = [images.load(photo, 384) for photo in (photos or [SAMPLE_PHOTO])[:MAX_PHOTOS]]
-    picture = card_picture(stylizer.stylize, shown, stylizer.style_names)
-    told = "Top, the photo" if len(shown) == 1 else "Top, photos"
-    text = card_text(
-        stylizer.metadata,
-        "gallery" if stylizer.path == GALLERY else stylizer.path.name,
-        picture_path.name,
-        f"{told}; below, painted in each style.",
-        license_name,
-    )
-    images.publish(picture_path, lambda file: file.write(jpeg_bytes(picture)), overwrite)
-    images.publish(path, lambda file: file.write(text.encode()), overwrite)
-    return [path, picture_path]
+    shown = [images.load(photo, PAINTED_PX) for photo in (photos or [SAMPLE_PHOTO])[:MAX_PHOTOS]]
+    return card_picture(stylizer.stylize, shown, stylizer.style_names)
 
 
 def jpeg_bytes(picture: "Image.Image") -> bytes:

@@ -149,23 +149,18 @@ def _open(model: str | None) -> "Stylizer":
 def _properties(stylizer: "Stylizer", args: argparse.Namespace) -> dict[str, str]:
     """What an exported file says of itself; all of it text."""
     from fst import __version__
+    from fst.model_card import default_license
     from fst.networks.transformer import MIN_SIZE_PX
 
     return {
         "styles": json.dumps(stylizer.style_names),  # in order of id
-        "license": _license_of(stylizer, args),
+        "license": args.license or default_license(stylizer.path),
         "fst_version": __version__,
         "model": stylizer.path.name,
         "architecture": json.dumps(stylizer.metadata["architecture"]),
         "convolutions": "fp16" if args.fp16 else "fp32",
         "min_size_px": str(MIN_SIZE_PX),
     }
-
-
-def _license_of(stylizer: "Stylizer", args: argparse.Namespace) -> str:
-    from fst.shipped import GALLERY
-
-    return args.license or ("mit" if stylizer.path == GALLERY else "unknown")
 
 
 def _onnx(stylizer: "Stylizer", args: argparse.Namespace) -> tuple[bytes, "Painter | None"]:
@@ -218,14 +213,15 @@ def _told(found: list["Difference"], worst: "Difference") -> str:
 
 def _write_card(stylizer: "Stylizer", target: Path, args: argparse.Namespace) -> None:
     from fst.images import find
-    from fst.model_card import paint_card
+    from fst.model_card import jpeg_bytes, picture_of, text_of
 
+    picture_path = target.with_suffix(".jpg")
+    _check_target(picture_path, args.overwrite)
     photos = find(args.photos) if args.photos else None
-    written = paint_card(
-        stylizer, target, photos, _license_of(stylizer, args), overwrite=args.overwrite
-    )
-    for path in written:
-        print(path)
+    text = text_of(stylizer, picture_path.name, args.license)
+    _write(picture_path, jpeg_bytes(picture_of(stylizer, photos)), args.overwrite)
+    _write(target, text.encode(), args.overwrite)
+    print(target, picture_path, sep="\n")
 
 
 def _write(path: Path, content: bytes, overwrite: bool) -> None:

@@ -7,8 +7,8 @@ is that of the tensor in the style model, nothing of the machine gets in, the sa
 same bytes in a tenth of a second, and onnx is all that has to be installed.
 That the graph paints what the network paints is measured by `fst.export.check` after each export.
 
-Opset 17 (onnx 1.12, 2022) is the last in which the means take their axes as an attribute; nothing
-here needs a newer operator, and programs from onnxruntime 1.12 on read it.
+Opset 17 is of 2022 (onnx 1.12) and read by onnxruntime 1.12 and all that came after. Nothing here
+needs a newer operator; the newest one in use is Pad as of opset 13.
 """
 
 from collections.abc import Mapping, Sequence
@@ -167,19 +167,9 @@ def _norm(graph: _Graph, x: str, name: str, norm) -> str:
         table = graph.constant(f"{name}.{kind}", getattr(norm, kind).detach().numpy())
         row = graph.add("MatMul", ["style_weights", table], f"{name}.{kind}.row")  # (B, C)
         rows[kind] = graph.add("Unsqueeze", [row, axes], f"{name}.{kind}.map")  # (B, C, 1, 1)
-    mean = _mean(graph, x, f"{name}.mean")
-    deviation = graph.add("Sub", [x, mean], f"{name}.deviation")
-    square = graph.add("Mul", [deviation, deviation], f"{name}.square")
-    variance = _mean(graph, square, f"{name}.variance")
-    eps = graph.constant("eps", np.array(norm.eps, np.float32))
-    scale = graph.add("Add", [variance, eps], f"{name}.variance_and_eps")
-    scale = graph.add("Sqrt", [scale], f"{name}.spread")
-    scale = graph.add("Div", [rows["gamma"], scale], f"{name}.scale")
-    x = graph.add("Mul", [deviation, scale], f"{name}.scaled")
+    channels = norm.gamma.shape[1]
+    ones = graph.constant(f"ones.{channels}", np.ones(channels, np.float32))
+    zeros = graph.constant(f"zeros.{channels}", np.zeros(channels, np.float32))
+    x = graph.add("InstanceNormalization", [x, ones, zeros], f"{name}.normal", epsilon=norm.eps)
+    x = graph.add("Mul", [x, rows["gamma"]], f"{name}.scaled")
     return graph.add("Add", [x, rows["beta"]], name)
-
-
-def _mean(graph: _Graph, x: str, name: str) -> str:
-    # Over columns, then over rows: one sum in fp32 over millions of pixels loses places.
-    x = graph.add("ReduceMean", [x], f"{name}.of_rows", axes=[3], keepdims=1)
-    return graph.add("ReduceMean", [x], name, axes=[2], keepdims=1)

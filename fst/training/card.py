@@ -77,8 +77,6 @@ def _painted(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[Image.Ima
         batch = photo[None].to(module.device).contiguous(memory_format=torch.channels_last)
         return module.network(batch, module.network.one_hot(index))[0].float().cpu()
 
-    told = (
-        "Top, held-out photos, or scenes, that training did not see; below, painted in each style"
-    )
-    told += "; left, pictures of the styles." if count else "."
+    told = "On top, pictures of the review, unpainted; below, in each style."
+    told += " Left, what shows the style." if count else ""
     return card_picture(paint, photos, names, pictures), told

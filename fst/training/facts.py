@@ -42,8 +42,14 @@ def _data_facts(data: Any) -> dict[str, Any]:
         "size_px": data.size_px,
         "batch_size": data.batch_size,
         "content": _counted(data.photos) + where,
-        "held_out": _counted(data.held_out),
+        "held_out": _counted(data.held_out) + (" of those trained on" if _are_shared(data) else ""),
     }
+
+
+def _are_shared(data: Any) -> bool:
+    """Of fewer than ten photos none is held out: the review shows them all the same."""
+    held_out, photos = (set(getattr(p, "files", ())) for p in (data.held_out, data.photos))
+    return bool(held_out & photos)
 
 
 def _counted(pictures: Any) -> str:
