@@ -36,7 +36,7 @@ def card_picture(
     shown = any(picture is not None for picture in pictures)
     column_px = (shown + len(photos)) * (cell_px + GAP_PX)
     row_px = CAPTION_PX + cell_px
-    size = GAP_PX + across * (column_px + GAP_PX), (rows + 1) * row_px + 2 * GAP_PX
+    size = across * (column_px + GAP_PX), (rows + 1) * row_px + 2 * GAP_PX
     sheet = Image.new("RGB", size, "white")
     for column in range(across):
         left = GAP_PX + column * (column_px + GAP_PX)

@@ -143,15 +143,15 @@ def _use(names: Sequence[str], model_name: str) -> str:
     blend = ""
     if len(names) > 1:
         both = ", ".join(
-            f"{style!r}: {share}" for style, share in zip(names, (0.7, 0.3), strict=False)
+            f"{_quoted(style)}: {share}" for style, share in zip(names, (0.7, 0.3), strict=False)
         )
         blend = f'blend = stylizer.stylize("photo.jpg", style={{{both}}})\n'
     return (
         f"```sh\nfst-infer photo.jpg --model {shlex.quote(model)} --style {shlex.quote(name)}\n"
         f"fst-infer --model {shlex.quote(model)} --list-styles\n```\n\n"
         "```python\nfrom fst import Stylizer\n\n"
-        f"stylizer = Stylizer({model!r})\n"
-        f'painting = stylizer.stylize("photo.jpg", style={names[0]!r})  # (3, H, W) in [0, 1]\n'
+        f"stylizer = Stylizer({_quoted(model)})\n"
+        f'painting = stylizer.stylize("photo.jpg", {_quoted(names[0])})  # (3, H, W), [0, 1]\n'
         f'{blend}stylizer.save(painting, "painting.png")\n```'
     )
 
@@ -163,7 +163,7 @@ def _settings(training: Mapping[str, Any]) -> str:
     known = "began_from" in settings  # not in files of before
     steps = _known(training.get("step"))
     if run.get("max_steps") and run["max_steps"] != training.get("step"):
-        steps += f" of {run['max_steps']}: interrupted"
+        steps += f" of {run['max_steps']}, interrupted"
     weights = _mapping(run.get("weights"))
     rows = {
         "began from": (settings["began_from"] or "random weights") if known else None,
@@ -236,6 +236,12 @@ def escaped(value: Any, most: int = MAX_CHARS) -> str:
     # Between letters an underscore is a letter; elsewhere it may open emphasis.
     text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
     return re.sub(r"(?i)\bwww\.", r"www\\.", text)
+
+
+def _quoted(text: str) -> str:
+    """A string of Python."""
+    plain = text.isprintable() and not set(text) & set('"\\')
+    return f'"{text}"' if plain else repr(text)
 
 
 def _url(file_name: str) -> str:

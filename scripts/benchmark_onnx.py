@@ -3,17 +3,21 @@
 import argparse
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import torch
 from benchmark_timing import Rows, interleaved
 
 from fst.allocator import keep_freed_memory
+from fst.errors import FstError
 from fst.networks.transformer import TransformerNet
 
 
 def run_onnx(args: argparse.Namespace) -> Rows:
     """Paintings by onnxruntime from files of fst-export, against torch, threads alike."""
+    if not (find_spec("onnx") and find_spec("onnxruntime")):
+        raise FstError("onnx needs its packages: pip install 'fst[export]'")
     rows: Rows = []
     for size_px in args.sizes:
         cases = onnx_cases(args.width, size_px)

@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face Hub on the loopback address, with one repository in memory.
+"""A stand-in for the Hugging Face Hub on the loopback address, with its repositories in memory.
 
 Speaks as much of the Hub's HTTP interface as creating a repository, one commit of files, and
 fetching a file take.
@@ -49,14 +49,13 @@ class HubStub(BaseHTTPRequestHandler):
 
     def do_GET(self):
         self._note()
-        found = re.fullmatch(r"/me/my-styles/resolve/[^/]+/(.+)", self.path)
-        if self.path.startswith("/api/models/me/my-styles"):
-            self._answer({"id": "me/my-styles", "sha": COMMIT, "siblings": []})
-        elif not found or found[1] not in self.server.files:
-            kind = "EntryNotFound" if self.path.startswith("/me/my-styles/") else "RepoNotFound"
+        repositories = {"me/my-styles": self.server.files, **self.server.others}
+        found = re.fullmatch(r"/(\w+/[\w-]+)/resolve/[^/]+/(.+)", self.path)
+        if not found or found[2] not in repositories.get(found[1], {}):
+            kind = "EntryNotFound" if found and found[1] in repositories else "RepoNotFound"
             self._answer({"error": kind}, 404, {"X-Error-Code": kind, "X-Repo-Commit": COMMIT})
         else:
-            content = self.server.files[found[1]]
+            content = repositories[found[1]][found[2]]
             tag = hashlib.sha256(content).hexdigest()
             self._send(200, content, {"ETag": f'"{tag}"', "X-Repo-Commit": COMMIT})
 
@@ -83,10 +82,11 @@ class HubStub(BaseHTTPRequestHandler):
 
 @contextmanager
 def hub_stub():
-    """Serve on a free port; yields the server, with `url`, `files`, `created` and `requests`."""
+    """Serve on a free port; yields the server, with `url`, `files` (of me/my-styles),
+    `others` (of other repositories), `created` and `requests`."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), HubStub)
     server.url = f"http://127.0.0.1:{server.server_address[1]}"
-    server.files, server.created, server.requests = {}, [], []
+    server.files, server.others, server.created, server.requests = {}, {}, [], []
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

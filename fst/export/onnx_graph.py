@@ -154,7 +154,7 @@ def _conditioned(graph: _Graph, x: str, name: str, layer) -> str:
 
 def _as_half(weight: np.ndarray) -> np.ndarray:
     largest = float(np.abs(weight).max())
-    if largest > np.finfo(np.float16).max:
+    if largest > float(np.finfo(np.float16).max):
         raise FstError(f"a weight of {largest:.3g} is beyond the numbers of fp16: leave --fp16 out")
     return weight.astype(np.float16)
 
