@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LIBRARY, PIPELINE = "fst", "image-to-image"
 TAGS = ("style-transfer", "neural-style-transfer", "image-to-image", "pytorch")
 UNKNOWN_LICENSE = "unknown"
+SHIPPED = "gallery"  # what the commands call the model that comes with the package
 MAX_STYLES, MAX_CHARS = 200, 80  # rows of the table; characters of a value
 JPEG_QUALITY = 88
 PAINTED_PX = 384  # shorter side of the photos that are painted, and shown smaller
@@ -40,7 +41,7 @@ def card_text(
 
     Args:
         metadata: Of a style model, see `fst.stylize.style_model`.
-        model_name: Its file name, for the examples.
+        model_name: Its file name, for the examples, or "gallery".
         picture_name: File name of the picture beside the card; None shows none.
         picture_text: What is on it, a sentence.
         license_name: As the hub names it, such as "cc-by-4.0".
@@ -140,6 +141,9 @@ def _measured(training: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 
 def _use(names: Sequence[str], model_name: str) -> str:
     name, model = printable(names[0]), printable(model_name)
+    more, given = "", _quoted(model)
+    if model == SHIPPED:  # a name that the commands know
+        more, given = "from fst.shipped import GALLERY\n", "GALLERY"
     blend = ""
     if len(names) > 1:
         both = ", ".join(
@@ -149,8 +153,7 @@ def _use(names: Sequence[str], model_name: str) -> str:
     return (
         f"```sh\nfst-infer photo.jpg --model {shlex.quote(model)} --style {shlex.quote(name)}\n"
         f"fst-infer --model {shlex.quote(model)} --list-styles\n```\n\n"
-        "```python\nfrom fst import Stylizer\n\n"
-        f"stylizer = Stylizer({_quoted(model)})\n"
+        f"```python\nfrom fst import Stylizer\n{more}\nstylizer = Stylizer({given})\n"
         f'painting = stylizer.stylize("photo.jpg", {_quoted(names[0])})  # (3, H, W), [0, 1]\n'
         f'{blend}stylizer.save(painting, "painting.png")\n```'
     )
@@ -204,8 +207,7 @@ def _limits(training: Mapping[str, Any], license_name: str) -> str:
     lines = [
         "Strokes have a fixed size in pixels: small in large photos. `--texture-size` scales them.",
         "What lies within a few pixels is painted over: small faces, lettering, fine texture.",
-        "The network paints what it is given: it knows no objects, and no two frames of a film "
-        "alike.",
+        "It knows no objects: a face is painted like a wall.",
     ]
     if str(run.get("content", "")).endswith("drawn scenes"):
         lines.append("It was trained on scenes drawn by a program, not on photos.")
@@ -276,10 +278,10 @@ def text_of(
         license_name: See `card_text`; what is known of it where None.
         model_name: The file name that the model will have; that it has where None.
     """
-    shipped = "gallery" if stylizer.path == GALLERY else stylizer.path.name
+    its_name = SHIPPED if stylizer.path == GALLERY else stylizer.path.name
     return card_text(
         stylizer.metadata,
-        model_name or shipped,
+        model_name or its_name,
         picture_name,
         "On top, unpainted; below, in each style.",
         license_name or default_license(stylizer.path),

@@ -1,6 +1,7 @@
 """The model card: what it says, that names stay plain text, and that no run fails by it."""
 
 import json
+import shlex
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import SCRIPTS
+from conftest import SCRIPTS, smooth_field
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -131,7 +132,7 @@ def test_the_examples_of_a_card_name_the_file_and_quote_names():
     assert "--model 'my model.safetensors' --style 'it'\"'\"'s'" in body
     code = body.split("```python\n")[1].split("```")[0]
     compile(code, "card", "exec")
-    assert '''style="it's"''' in code
+    assert '''stylize("photo.jpg", "it's")''' in code
 
 
 def test_the_galleries_card_in_the_documentation_is_of_the_gallery():
@@ -139,6 +140,21 @@ def test_the_galleries_card_in_the_documentation_is_of_the_gallery():
     assert text == text_of(Stylizer(GALLERY), "gallery.jpg")
     with Image.open(ROOT / "docs" / "gallery.jpg") as picture:
         assert picture.format == "JPEG" and min(picture.size) > 500
+
+
+@pytest.mark.parametrize("shipped", [True, False])
+def test_the_examples_of_a_card_run(run, tmp_path, monkeypatch, shipped):
+    from fst.cli.infer import main as infer
+
+    monkeypatch.chdir(tmp_path)
+    smooth_field(1, 40, 33).save("photo.jpg")
+    text = (ROOT / "docs" / "gallery.md" if shipped else run / "model.md").read_text()
+    if not shipped:
+        Path("model.safetensors").symlink_to(run / "model.safetensors")
+    for line in text.split("```sh\n")[1].split("```")[0].splitlines():
+        assert infer(shlex.split(line)[1:]) == 0
+    exec(text.split("```python\n")[1].split("```")[0], {})
+    assert Path("painting.png").is_file() and len(list(Path().glob("photo_*"))) == 1
 
 
 # ---- picture ------------------------------------------------------------------------------------
@@ -216,6 +232,20 @@ def test_a_card_that_cannot_be_written_fails_no_run(train_argv, tmp_path, monkey
     assert main(train_argv(tmp_path / "run")) == 0
     assert "no model card: model.jpg: cannot write it (No space" in capsys.readouterr().err
     assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+def test_only_the_first_process_writes_a_card(tmp_path, capsys):
+    from types import SimpleNamespace
+
+    from fst.training.card import RunCard
+
+    (tmp_path / "model.safetensors").touch()
+    trainer = SimpleNamespace(is_global_zero=False, global_step=3)
+    card = RunCard(tmp_path / "model.safetensors")
+    card.on_fit_end(trainer, None)
+    card.on_exception(trainer, None, KeyboardInterrupt())
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+    assert capsys.readouterr() == ("", "")
 
 
 def test_an_interrupted_run_leaves_a_card_that_says_so(
