@@ -132,7 +132,7 @@ def test_the_examples_of_a_card_name_the_file_and_quote_names():
     assert "--model 'my model.safetensors' --style 'it'\"'\"'s'" in body
     code = body.split("```python\n")[1].split("```")[0]
     compile(code, "card", "exec")
-    assert '''stylize("photo.jpg", "it's")''' in code
+    assert """stylize("photo.jpg", "it's")""" in code
 
 
 def test_the_galleries_card_in_the_documentation_is_of_the_gallery():
