@@ -6,12 +6,12 @@ what is missing or of another kind is told as such.
 """
 
 import io
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fst.markdown import escaped, quoted, url
 from fst.picture_files import printable
 from fst.shipped import GALLERY, SAMPLE_PHOTO
 
@@ -24,7 +24,7 @@ LIBRARY, PIPELINE = "fst", "image-to-image"
 TAGS = ("style-transfer", "neural-style-transfer", "image-to-image", "pytorch")
 UNKNOWN_LICENSE = "unknown"
 SHIPPED = "gallery"  # what the commands call the model that comes with the package
-MAX_STYLES, MAX_CHARS = 200, 80  # rows of the table; characters of a value
+MAX_STYLES = 200  # rows of the table
 JPEG_QUALITY = 88
 PAINTED_PX = 384  # shorter side of the photos that are painted, and shown smaller
 NOT_MEASURED = "not measured"
@@ -57,7 +57,7 @@ def card_text(
         f"{escaped(metadata.get('fst_version'))}.",
     ]
     if picture_name:
-        parts.append(f"![photos, and below them each in every style]({_url(picture_name)})\n\n"
+        parts.append(f"![photos, and below them each in every style]({url(picture_name)})\n\n"
                      f"{escaped(picture_text, 400)}")  # fmt: skip
     parts += [
         "## Styles\n\n" + _styles(metadata["styles"], training),
@@ -113,8 +113,8 @@ def _pictures(names: Any) -> str:
 
 
 def _number(value: Any) -> str:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{value:.3f}" if is_number and value == value else NOT_MEASURED
+    is_number = type(value) in (int, float) and abs(value) < 1e9  # also no NaN
+    return f"{value:.3f}" if is_number else NOT_MEASURED
 
 
 def _measured(training: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
@@ -141,20 +141,20 @@ def _measured(training: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 
 def _use(names: Sequence[str], model_name: str) -> str:
     name, model = printable(names[0]), printable(model_name)
-    more, given = "", _quoted(model)
+    more, given = "", quoted(model)
     if model == SHIPPED:  # a name that the commands know
         more, given = "from fst.shipped import GALLERY\n", "GALLERY"
     blend = ""
     if len(names) > 1:
         both = ", ".join(
-            f"{_quoted(style)}: {share}" for style, share in zip(names, (0.7, 0.3), strict=False)
+            f"{quoted(style)}: {share}" for style, share in zip(names, (0.7, 0.3), strict=False)
         )
         blend = f'blend = stylizer.stylize("photo.jpg", style={{{both}}})\n'
     return (
         f"```sh\nfst-infer photo.jpg --model {shlex.quote(model)} --style {shlex.quote(name)}\n"
         f"fst-infer --model {shlex.quote(model)} --list-styles\n```\n\n"
         f"```python\nfrom fst import Stylizer\n{more}\nstylizer = Stylizer({given})\n"
-        f'painting = stylizer.stylize("photo.jpg", {_quoted(names[0])})  # (3, H, W), [0, 1]\n'
+        f'painting = stylizer.stylize("photo.jpg", {quoted(names[0])})  # (3, H, W), [0, 1]\n'
         f'{blend}stylizer.save(painting, "painting.png")\n```'
     )
 
@@ -220,36 +220,6 @@ def _limits(training: Mapping[str, Any], license_name: str) -> str:
     )
     lines[-1] += " Whoever holds rights in the style pictures may have a say in its paintings."
     return "\n".join(f"- {line}" for line in lines)
-
-
-# ---- text --------------------------------------------------------------------------------------
-
-
-def escaped(value: Any, most: int = MAX_CHARS) -> str:
-    r"""Any text as plain text of Markdown: no markup, no HTML, no link, one line, not too long.
-
-    Example:
-        >>> print(escaped("wave | <b>*"))
-        wave \| \<b\>\*
-    """
-    text = printable(value)
-    text = text if len(text) <= most else f"{text[: most - 3]}..."
-    text = re.sub(r"([\\`*\[\]<>#|!~&$@:])", r"\\\1", text)
-    # Between letters an underscore is a letter; elsewhere it may open emphasis.
-    text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
-    return re.sub(r"(?i)\bwww\.", r"www\\.", text)
-
-
-def _quoted(text: str) -> str:
-    """A string of Python."""
-    plain = text.isprintable() and not set(text) & set('"\\')
-    return f'"{text}"' if plain else repr(text)
-
-
-def _url(file_name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(file_name)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

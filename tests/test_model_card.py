@@ -18,7 +18,8 @@ from fst import Stylizer
 from fst.card_picture import card_picture
 from fst.cli.train import main
 from fst.errors import FstError
-from fst.model_card import card_text, escaped, text_of
+from fst.markdown import escaped
+from fst.model_card import card_text, text_of
 from fst.picture_files import printable
 from fst.shipped import GALLERY
 
@@ -121,6 +122,7 @@ def test_the_head_is_what_huggingface_hub_reads():
 
 def test_what_was_not_measured_is_told_so():
     metrics = {"held_out_style/a": 0.25, "held_out_content/a": float("nan")}
+    metrics |= {"held_out_style/b": 10**400, "held_out_content/b": True}
     body = split(card_text(metadata_of(["a", "b"], {"metrics": metrics}), "m.safetensors"))[1]
     assert "| 0 | a | 0.jpg | 0.250 | not measured |" in body
     assert "| 1 | b | 1.jpg | not measured | not measured |" in body

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fst import images
@@ -50,10 +51,10 @@ def differences(network: TransformerNet, paint: Painter) -> list[Difference]:
 
 
 def _weights(num_styles: int, place: int) -> Tensor:
-    """(B, S) for a size: one style, but at the second as many as there are, and at the last two."""
+    """(B, S) for a size: a style; at the second as many as there are; at the last a blend, too."""
     if place == 1:
-        return torch.eye(num_styles)[:MAX_BATCH]
-    one = torch.eye(num_styles)[[place % num_styles]]
+        return F.one_hot(torch.arange(min(MAX_BATCH, num_styles)), num_styles).float()
+    one = F.one_hot(torch.tensor([place % num_styles]), num_styles).float()
     blend = torch.full((1, num_styles), 1 / num_styles)
     return torch.cat([one, blend]) if place == len(SIZES) - 1 else one
 
