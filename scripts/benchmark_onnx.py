@@ -11,6 +11,7 @@ from benchmark_timing import Rows, interleaved
 
 from fst.allocator import keep_freed_memory
 from fst.errors import FstError
+from fst.export.plain import PlainNetwork
 from fst.networks.transformer import TransformerNet
 
 
@@ -45,7 +46,10 @@ def onnx_cases(width: float, size_px: int) -> dict[str, Callable[[], np.ndarray]
     image = np.random.default_rng(0).random((1, 3, size_px, size_px), np.float32)
     weights = np.ones((1, 1), np.float32)
     painters = {"": onnx_bytes(network, {}), " fp16": onnx_bytes(network, {}, half=True)}
-    cases = {"torch, as fst paints": partial(in_torch, network, image, weights)}
+    cases = {
+        "torch, as fst paints": partial(in_torch, network, image, weights, torch.channels_last),
+        "torch, the plain graph": partial(in_torch, PlainNetwork(network), image, weights),
+    }
     for name, content in painters.items():
         session = onnx_session(content)
         feed = {"image": image, "style_weights": weights}
@@ -64,9 +68,14 @@ def trained_like(width: float) -> TransformerNet:
 
 
 @torch.inference_mode()
-def in_torch(network: TransformerNet, image: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """As `Stylizer` does it."""
-    batch = torch.from_numpy(image).contiguous(memory_format=torch.channels_last)
+def in_torch(
+    network: torch.nn.Module,
+    image: np.ndarray,
+    weights: np.ndarray,
+    layout: torch.memory_format = torch.contiguous_format,
+) -> np.ndarray:
+    """A painting by torch; in channels_last as `Stylizer` makes it, else as a .pt2 file's."""
+    batch = torch.from_numpy(image).contiguous(memory_format=layout)
     return network(batch, torch.from_numpy(weights)).contiguous().numpy()
 
 
