@@ -281,3 +281,18 @@ def test_metadata_of_a_run_is_plain(run):
     metadata = Stylizer(run / "last.ckpt").metadata
     assert json.loads(json.dumps(metadata)) == metadata
     assert metadata["training"]["run"]["held_out"] == "1 photo"
+
+
+def test_photos_that_were_trained_on_are_not_called_held_out(tmp_path, photo_folder):
+    from fst.content.datamodule import ContentDataModule
+    from fst.training.facts import _data_facts
+
+    for name in ("photo00.png", "photo01.png"):
+        (tmp_path / name).write_bytes((photo_folder / name).read_bytes())
+    few = _data_facts(ContentDataModule([tmp_path], size_px=32))
+    assert few["held_out"] == "2 photos of those trained on"
+    assert few["content"] == f"2 photos ({tmp_path.name})"
+    enough = _data_facts(ContentDataModule([photo_folder], size_px=32))
+    assert enough["held_out"] == "1 photo"
+    drawn = _data_facts(ContentDataModule(None, size_px=32))
+    assert drawn["content"] == "300 drawn scenes" and drawn["held_out"] == "4 drawn scenes"
