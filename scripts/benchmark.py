@@ -5,6 +5,7 @@
     python scripts/benchmark.py startup
     python scripts/benchmark.py memory
     python scripts/benchmark.py gatys --judge vgg19
+    python scripts/benchmark.py onnx --threads 1
     python scripts/benchmark.py layers
     python scripts/benchmark.py profile
     python scripts/benchmark.py streaming --megapixels 100 --limit 2
@@ -28,6 +29,7 @@ from functools import partial
 from pathlib import Path
 
 import benchmark_gatys
+import benchmark_onnx
 import benchmark_streaming
 import torch
 from benchmark_growth import run_growth
@@ -125,6 +127,7 @@ COMMANDS = {
     "streaming": benchmark_streaming.run_streaming,
     "growth": run_growth,
     "gatys": benchmark_gatys.run_gatys,
+    "onnx": benchmark_onnx.run_onnx,
     "startup": run_startup,
     "memory": run_memory,
 }
@@ -187,8 +190,8 @@ def side(text: str) -> int:
 
 # Without --repeats and --sizes. 512 and 1024 px for memory: below, the weights weigh most.
 REPEATS = {"train": 10, "loss": 10, "layers": 10, "infer": 10, "streaming": 3, "growth": 10}
-REPEATS |= {"profile": 3, "gatys": 0, "startup": 5, "memory": 3}
-SIZES = {"infer": [256, 512, 1024], "memory": [512, 1024]}
+REPEATS |= {"profile": 3, "gatys": 0, "onnx": 10, "startup": 5, "memory": 3}
+SIZES = {"infer": [256, 512, 1024], "onnx": [256, 512, 1024], "memory": [512, 1024]}
 
 
 def run_commands(args: argparse.Namespace) -> None:

@@ -231,3 +231,14 @@ def test_wrong_shapes_are_a_usage_error(benchmark, shape, capsys):
     with pytest.raises(SystemExit) as stop:
         benchmark.main(["gatys", "--shapes", shape])
     assert stop.value.code == 2 and "256x384" in capsys.readouterr().err
+
+
+def test_exported_networks_paint_as_torch_does(benchmark, capsys):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    assert benchmark.main(["onnx", "--sizes", "32", "--width", "0.25", "--repeats", "1"]) == 0
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if "px |" in line]
+    names = ["as fst paints", "the plain graph", "onnxruntime", "onnxruntime fp16"]
+    assert [row[1].split(", width")[0].split(", ")[-1].strip() for row in rows] == names
+    apart = [float(row[-2]) for row in rows]
+    assert apart[0] == 0 and max(apart[1:3]) < 1e-4 < apart[3] < 0.02

@@ -66,9 +66,10 @@ def photo(tmp_path):
 # What a run leaves behind
 
 
-def test_a_run_writes_checkpoint_model_and_settings(run):
+def test_a_run_writes_checkpoint_model_card_and_settings(run):
     names = {path.name for path in run.iterdir()}
-    assert names == {"last.ckpt", "model.safetensors", "config.yaml", "tensorboard"}
+    card = {"model.md", "model.jpg"}
+    assert names == {"last.ckpt", "model.safetensors", "config.yaml", "tensorboard"} | card
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "last.ckpt"])

@@ -204,7 +204,8 @@ def _trainer(settings: Any, trainer_settings: dict[str, Any], folder: Path) -> t
 
     from fst.cli.train_report import RunEnds
     from fst.precision import best_precision
-    from fst.training.checkpoint import AtomicCheckpointIO, RunSaver
+    from fst.training.card import RunCard
+    from fst.training.checkpoint import MODEL_NAME, AtomicCheckpointIO, RunSaver
     from fst.training.review import ReviewGrid, RunLog, RunProgress
     from fst.training.stopping import Stopping
 
@@ -215,6 +216,7 @@ def _trainer(settings: Any, trainer_settings: dict[str, Any], folder: Path) -> t
     review_every = settings.review_every or max(1, settings.steps // 10)
     # In this order: the last review before the last save, a save that is due before a stop.
     callbacks = [RunLog(), ReviewGrid(), RunEnds(folder), saver, Stopping()]
+    callbacks.append(RunCard(folder / MODEL_NAME))
     if given.get("logger", True):
         callbacks.append(LearningRateMonitor())
     if given.get("enable_progress_bar", True):

@@ -64,6 +64,7 @@ class ContentDataModule(pl.LightningDataModule):
             files, reserved = _split(images.find(content), held_out, seed)
             self.photos = PhotoFolder(files, read_px)
             self.held_out = PhotoFolder(reserved, size_px)
+        self.content = content
         self.size_px, self.batch_size, self.num_styles = size_px, batch_size, num_styles
         self.seed, self.num_workers = seed, num_workers
         self._batches_done = 0

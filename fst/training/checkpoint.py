@@ -22,7 +22,8 @@ from fst.training.stopping import Terminated
 
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam, for each parameter
 CHECKPOINT_NAME, MODEL_NAME = "last.ckpt", "model.safetensors"
-FILE_NAMES = (CHECKPOINT_NAME, MODEL_NAME, "config.yaml")  # of a run, written in one step
+CARD_NAMES = ("model.md", "model.jpg")  # MODEL_NAME's
+FILE_NAMES = (CHECKPOINT_NAME, MODEL_NAME, "config.yaml", *CARD_NAMES)  # each written in one step
 
 
 class CheckpointError(FstError):

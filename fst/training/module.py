@@ -23,6 +23,7 @@ from fst.networks.transformer import TransformerNet
 from fst.styles import Style
 from fst.stylize.style_model import describe
 from fst.training.checkpoint import check_moments
+from fst.training.facts import run_facts
 from fst.training.finite import FiniteGuard
 from fst.training.keeping import Keeper
 from fst.training.rates import rate_factors, scaled_rate, set_rates
@@ -159,7 +160,7 @@ class StyleTransferModule(pl.LightningModule):
             loss_network,
             content_layer=settings.content_layer,
             style_layers=settings.style_layers,
-            weights=self._weights(),
+            weights=self.loss_weights(),
             style_loss=[style.statistic or settings.style_loss for style in self.styles],
             classic=settings.classic_weights,
         )
@@ -280,6 +281,7 @@ class StyleTransferModule(pl.LightningModule):
         """Metadata of the style model as it stands: styles, settings, figures."""
         settings = {k: v for k, v in self.hparams.items() if "styles" not in k}
         training = {"step": self.global_step, "settings": settings, "metrics": self.final_metrics}
+        training["run"] = run_facts(self)
         # File names only: where they lay on this machine is nobody else's business.
         styles = [
             {**style.as_dict(), "images": [Path(image).name for image in style.images], **mark}
@@ -321,7 +323,8 @@ class StyleTransferModule(pl.LightningModule):
     def _seed_of_step(self) -> int:
         return self.hparams.seed * 1_000_003 + self.global_step
 
-    def _weights(self) -> tuple[float, float | list[float], float]:
+    def loss_weights(self) -> tuple[float, float | list[float], float]:
+        """Weights of content, style (one, or one a style) and total variation, as they are used."""
         defaults = CLASSIC_WEIGHTS if self.hparams.classic_weights else DEFAULT_WEIGHTS
         names = ("content_weight", "style_weight", "tv_weight")
         given = (self.hparams[name] for name in names)

@@ -1,0 +1,234 @@
+"""`fst-export`: a style model for programs without fst, and its card.
+
+Only the standard library is imported up here, so that `--help` and a mistyped flag are answered at
+once.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fst.cli.messages import tell
+from fst.errors import FstError
+
+if TYPE_CHECKING:
+    from fst.export.check import Difference, Painter
+    from fst.stylize.stylizer import Stylizer
+
+PROGRAM = "fst-export"
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "card": ".md"}
+_EXAMPLES = """examples:
+  fst-export                                     the newest run as model.onnx
+  fst-export gallery -o painter.onnx             all styles in one file, any size of picture
+  fst-export MODEL -o painter.onnx --fp16        half the size
+  fst-export MODEL -o painter.pt2                for torch.export.load
+  fst-export MODEL -o model.md --photos *.jpg    the model's card and its picture model.jpg
+
+MODEL is a .safetensors style model or a .ckpt, or "gallery", the shipped one. Nothing is written
+that does not paint as MODEL does. Paths written go to stdout, all else to stderr. Exit code:
+0 done, 2 refused (nothing was written)."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = make_parser().parse_args(argv)
+    try:
+        run(args)
+    except FstError as error:
+        tell(PROGRAM, f"error: {error}")
+        return 2
+    except KeyboardInterrupt:
+        tell(PROGRAM, "interrupted; nothing was written")
+        return 130
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Command line of fst-export."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Export a style model as ONNX, as a program of torch.export, or as a card.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("model", nargs="?", metavar="MODEL", help="(the newest run below checkpoints, or gallery)")
+    add("-o", "--output", metavar="FILE", help=".onnx, .pt2 or .md (MODEL's name, in this folder)")
+    add("--format", choices=tuple(SUFFIXES), help="where FILE does not tell (onnx)")
+    add("--fp16", action="store_true", help="ONNX with convolutions in half precision")
+    add("--license", type=_license, metavar="ID", help="SPDX name to put into the file (unknown)")
+    add("--photos", nargs="+", metavar="FILE", help="to show in a card, at most 4 (a sample)")
+    add("--overwrite", action="store_true", help="replace FILE")
+    return parser
+
+
+def _license(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,60}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a licence, such as cc-by-4.0")
+    return text.lower()
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check, export, compare, write.
+
+    Raises:
+        FstError: The first thing that is wrong.
+    """
+    kind = _format(args)
+    if args.fp16 and kind != "onnx":
+        raise FstError("--fp16 is for ONNX: name a file .onnx with -o, or leave it out")
+    if args.photos and kind != "card":
+        raise FstError("--photos is for a card: name a file .md with -o, or leave it out")
+    if args.output:
+        _check_target(Path(args.output), args.overwrite)
+    _require_onnx(kind)
+    stylizer = _open(args.model)
+    stem = stylizer.path.name.removesuffix(stylizer.path.suffix)
+    target = Path(args.output or f"{stem}{SUFFIXES[kind]}")
+    _check_target(target, args.overwrite)
+    if kind == "card":
+        _write_card(stylizer, target, args)
+        return
+    content, paint = (_onnx if kind == "onnx" else _program)(stylizer, args)
+    if paint is None:
+        tell(PROGRAM, "not compared with fst: pip install 'fst[export]' brings onnxruntime")
+    else:
+        _compare(stylizer, paint, args.fp16)
+    _write(target, content, args.overwrite)
+    print(target)
+
+
+def _format(args: argparse.Namespace) -> str:
+    """Which format is wanted, of the flag or the file's suffix."""
+    suffix = os.path.splitext(args.output or "")[1].lower()
+    of_suffix = {suffix: kind for kind, suffix in SUFFIXES.items()}.get(suffix)
+    if args.output and of_suffix is None and args.format is None:
+        raise FstError(f"-o {args.output}: its suffix must be one of .onnx .pt2 .md")
+    if args.format and args.output and suffix != SUFFIXES[args.format]:
+        raise FstError(
+            f"-o {args.output}: a file of --format {args.format} ends in {SUFFIXES[args.format]}"
+        )
+    return args.format or of_suffix or "onnx"
+
+
+def _check_target(path: Path, overwrite: bool) -> None:
+    from fst.images import check_place
+
+    check_place(path)
+    if os.path.isdir(path):
+        raise FstError(f"-o {path} is a folder; name a file")
+    if os.path.lexists(path) and not overwrite:
+        raise FstError(f"{path} exists; name another file with -o, or add --overwrite")
+
+
+def _require_onnx(kind: str) -> None:
+    if kind != "onnx":
+        return
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        raise FstError(
+            "ONNX needs the package onnx: pip install 'fst[export]', or --format torch"
+        ) from None
+
+
+def _open(model: str | None) -> "Stylizer":
+    from fst.cli.infer_model import open_model
+
+    return open_model(model, "cpu", "fp32", [], PROGRAM)
+
+
+# ---- formats -----------------------------------------------------------------------------------
+
+
+def _properties(stylizer: "Stylizer", args: argparse.Namespace) -> dict[str, str]:
+    """What an exported file says of itself; all of it text."""
+    from fst import __version__
+    from fst.model_card import default_license
+    from fst.networks.transformer import MIN_SIZE_PX
+
+    return {
+        "styles": json.dumps(stylizer.style_names),  # in order of id
+        "license": args.license or default_license(stylizer.path),
+        "fst_version": __version__,
+        "model": stylizer.path.name,
+        "architecture": json.dumps(stylizer.metadata["architecture"]),
+        "convolutions": "fp16" if args.fp16 else "fp32",
+        "min_size_px": str(MIN_SIZE_PX),
+    }
+
+
+def _onnx(stylizer: "Stylizer", args: argparse.Namespace) -> tuple[bytes, "Painter | None"]:
+    from fst.export.check import onnx_painter
+    from fst.export.onnx_graph import onnx_bytes
+
+    content = onnx_bytes(stylizer.network, _properties(stylizer, args), args.fp16)
+    try:
+        return content, onnx_painter(content)
+    except ImportError:
+        return content, None
+
+
+def _program(stylizer: "Stylizer", args: argparse.Namespace) -> tuple[bytes, "Painter | None"]:
+    from fst.export.check import program_painter
+    from fst.export.program import program_bytes
+
+    content = program_bytes(stylizer.network, _properties(stylizer, args))
+    return content, program_painter(content)
+
+
+def _compare(stylizer: "Stylizer", paint: "Painter", fp16: bool) -> None:
+    """Tell by how much the file's paintings differ.
+
+    Raises:
+        FstError: By more than rounding.
+    """
+    from fst.export.check import MAX_FP16, TOLERANCE, differences
+
+    found = differences(stylizer.network, paint)
+    worst = max(found, key=lambda d: (d.largest != d.largest, d.largest))
+    most = MAX_FP16 if fp16 else TOLERANCE
+    if not worst.largest <= most:
+        raise FstError(
+            f"{stylizer.path}: exported, it paints otherwise by {worst.largest:.2g} of 1 at "
+            f"{worst.width_px}x{worst.height_px} px, more than {most:g}"
+            + ("; leave --fp16 out" if fp16 else "; please report it with the model")
+        )
+    tell(PROGRAM, _told(found, worst))
+
+
+def _told(found: list["Difference"], worst: "Difference") -> str:
+    sizes = ", ".join(f"{d.batch} of {d.width_px}x{d.height_px}" for d in found)
+    mean = sum(d.mean for d in found) / len(found)
+    return (
+        f"differs from fst by at most {worst.largest:.1e}, in the mean {mean:.1e}; a level of "
+        f"8 bits is 3.9e-03 ({sizes} px)"
+    )
+
+
+def _write_card(stylizer: "Stylizer", target: Path, args: argparse.Namespace) -> None:
+    from fst.images import find
+    from fst.model_card import jpeg_bytes, picture_of, text_of
+
+    picture_path = target.with_suffix(".jpg")
+    _check_target(picture_path, args.overwrite)
+    photos = find(args.photos) if args.photos else None
+    text = text_of(stylizer, picture_path.name, args.license)
+    _write(picture_path, jpeg_bytes(picture_of(stylizer, photos)), args.overwrite)
+    _write(target, text.encode(), args.overwrite)
+    print(target, picture_path, sep="\n")
+
+
+def _write(path: Path, content: bytes, overwrite: bool) -> None:
+    from fst.images import publish
+
+    publish(path, lambda file: file.write(content), overwrite)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""What scripts/benchmark.py measures of exported networks: onnxruntime against torch."""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from benchmark_timing import Rows, interleaved
+
+from fst.allocator import keep_freed_memory
+from fst.errors import FstError
+from fst.export.plain import PlainNetwork
+from fst.networks.transformer import TransformerNet
+
+
+def run_onnx(args: argparse.Namespace) -> Rows:
+    """Paintings by onnxruntime from files of fst-export, against torch, threads alike."""
+    if not (find_spec("onnx") and find_spec("onnxruntime")):
+        raise FstError("onnx needs its packages: pip install 'fst[export]'")
+    rows: Rows = []
+    for size_px in args.sizes:
+        cases = onnx_cases(args.width, size_px)
+        keep_freed_memory()
+        medians = interleaved(cases, args.repeats)
+        keep_freed_memory(False)
+        expected, first = cases["torch, as fst paints"](), next(iter(medians.values()))
+        rows += [
+            {
+                "case": f"{name}, width {args.width:g}, {size_px} px",
+                "ms": 1e3 * medians[name],
+                "ratio": first / medians[name],
+                "max difference": float(np.abs(run() - expected).max()),
+            }
+            for name, run in cases.items()
+        ]
+    return rows
+
+
+def onnx_cases(width: float, size_px: int) -> dict[str, Callable[[], np.ndarray]]:
+    """Paintings of one photo (1, 3, s, s) by one network."""
+    from fst.export.onnx_graph import onnx_bytes  # with the extra `export`
+
+    network = trained_like(width)
+    image = np.random.default_rng(0).random((1, 3, size_px, size_px), np.float32)
+    weights = np.ones((1, 1), np.float32)
+    painters = {"": onnx_bytes(network, {}), " fp16": onnx_bytes(network, {}, half=True)}
+    cases = {
+        "torch, as fst paints": partial(in_torch, network, image, weights, torch.channels_last),
+        "torch, the plain graph": partial(in_torch, PlainNetwork(network), image, weights),
+    }
+    for name, content in painters.items():
+        session = onnx_session(content)
+        feed = {"image": image, "style_weights": weights}
+        cases[f"onnxruntime{name}"] = lambda s=session, f=feed: s.run(None, f)[0]
+    return cases
+
+
+def trained_like(width: float) -> TransformerNet:
+    """A network of random weights, its tables other than the identity."""
+    torch.manual_seed(0)
+    network = TransformerNet(1, width).eval().requires_grad_(False)
+    for name, parameter in network.named_parameters():
+        if name.endswith(("gamma", "beta")):
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return network.to(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def in_torch(
+    network: torch.nn.Module,
+    image: np.ndarray,
+    weights: np.ndarray,
+    layout: torch.memory_format = torch.contiguous_format,
+) -> np.ndarray:
+    """A painting by torch; in channels_last as `Stylizer` makes it, else as a .pt2 file's."""
+    batch = torch.from_numpy(image).contiguous(memory_format=layout)
+    return network(batch, torch.from_numpy(weights)).contiguous().numpy()
+
+
+def onnx_session(content: bytes):
+    """On the CPU, with as many threads as torch has."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
