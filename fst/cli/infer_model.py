@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 PROGRAM = "fst-infer"
 
 
-def open_model(model: str | None, device: str, precision: str, wanted: list) -> "Stylizer":
+def open_model(
+    model: str | None, device: str, precision: str, wanted: list, program: str = PROGRAM
+) -> "Stylizer":
     """The model named, the shipped one as "gallery"; else the newest that has all styles wanted."""
     from fst.allocator import keep_freed_memory
     from fst.stylize.stylizer import Stylizer
@@ -28,16 +30,16 @@ def open_model(model: str | None, device: str, precision: str, wanted: list) -> 
         try:
             stylizer = Stylizer(path, device, precision)
         except FstError as problem:
-            tell(PROGRAM, f"skipped {problem}")
+            tell(program, f"skipped {problem}")
             continue
         newest = newest or (path, stylizer)
         if _has_styles(stylizer, wanted):
             if newest[0] != path:
-                tell(PROGRAM, f"{newest[0]} has no style {' '.join(map(str, wanted))}")
-            return _chosen(path, stylizer)
+                tell(program, f"{newest[0]} has no style {' '.join(map(str, wanted))}")
+            return _chosen(path, stylizer, program)
     if newest is None:
         raise FstError("no style model below checkpoints; train one with fst-train or give --model")
-    return _chosen(*newest)  # whose lack of the style is told with what it has
+    return _chosen(*newest, program)  # whose lack of the style is told with what it has
 
 
 def _has_styles(stylizer: "Stylizer", wanted: list) -> bool:
@@ -47,8 +49,8 @@ def _has_styles(stylizer: "Stylizer", wanted: list) -> bool:
         return False
 
 
-def _chosen(path: Path, stylizer: "Stylizer") -> "Stylizer":
-    tell(PROGRAM, f"model {path}")
+def _chosen(path: Path, stylizer: "Stylizer", program: str) -> "Stylizer":
+    tell(program, f"model {path}")
     return stylizer
 
 
