@@ -13,6 +13,7 @@ MAX_BYTES = 300_000  # of a mask: strokes of one colour take some KB
 _PNG_URL = "data:image/png;base64,"
 
 TEMPLATE = """
+<p>Drag over the photo: with the first brush for the other style, with the second for paint.</p>
 <div class="tools" role="toolbar" aria-label="brush">
   <button type="button" data-tool="other" aria-pressed="true"><i></i>Other style here</button>
   <button type="button" data-tool="where" aria-pressed="false"><i></i>Paint only here</button>
@@ -28,18 +29,20 @@ TEMPLATE = """
 """  # noqa: E501
 
 STYLE = """
-.tools { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; margin-bottom: 8px; }
-.tools button { min-height: 40px; padding: 0 12px; border-radius: 8px; cursor: pointer;
+p { margin: 0 0 8px; color: var(--body-text-color-subdued); font-size: 0.85rem; }
+.tools { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; margin-bottom: 8px;
+  font-size: 0.85rem; }
+.tools button { min-height: 40px; padding: 0 10px; border-radius: 8px; cursor: pointer;
   border: 1px solid var(--border-color-primary); background: var(--background-fill-primary);
   color: var(--body-text-color); font: inherit; }
 .tools button[aria-pressed=true] { border-color: var(--color-accent); color: var(--color-accent);
   box-shadow: inset 0 0 0 1px var(--color-accent); }
 .tools button:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; }
 .tools i { display: inline-block; width: 12px; height: 12px; border-radius: 50%;
-  margin-right: 8px; }
+  margin-right: 6px; }
 .tools [data-tool=other] i { background: #d6336c; }
 .tools [data-tool=where] i { background: #f5c400; }
-.tools label { display: flex; gap: 8px; align-items: center; flex: 1 1 150px; }
+.tools label { display: flex; gap: 8px; align-items: center; flex: 1 1 110px; }
 .tools input { flex: 1; min-width: 60px; accent-color: var(--color-accent); }
 .sheet { position: relative; line-height: 0; border-radius: 8px; overflow: hidden; }
 .sheet img { width: 100%; height: auto; user-select: none; }

@@ -28,6 +28,8 @@ THEME = gr.themes.Base(
 
 CSS = """
 .gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.gradio-container main { width: 100%; }
+#mask-files button[aria-label="Remove this file"] { display: none; }
 #head, #head .prose { padding: 0; }
 #head h1 { font-size: 1.6rem; margin: 0; letter-spacing: -0.01em; }
 #head p { margin: 0; color: var(--body-text-color-subdued); }

@@ -19,6 +19,28 @@ from fst.errors import FstError
 
 DELETE_EVERY_S, DELETE_AFTER_S = 600, 3600
 QUEUE_SIZE = 40
+# Said before anything is sent; the server has the same limit. gradio's own word for it is "Error".
+TOO_LARGE = """
+function refuse(event, files) {
+  const file = [...(files || [])].find((file) => file.size > LIMIT);
+  if (!file) return;
+  event.stopImmediatePropagation();
+  event.preventDefault();
+  const line = document.createElement('p');
+  line.className = 'problem';
+  line.setAttribute('role', 'alert');
+  line.textContent = `${file.name}: ${(file.size / 2**20).toPrecision(3)} MiB are more than this `
+    + 'page takes (TAKEN): send a smaller file. The photo before it stays.';
+  props.value = line.outerHTML;
+}
+const within = (event) => event.target instanceof Element && event.target.closest('#upload');
+document.addEventListener('change', (event) => {
+  if (within(event) && event.target.files) refuse(event, event.target.files);
+}, true);
+document.addEventListener('drop', (event) => {
+  if (within(event)) refuse(event, event.dataTransfer.files);
+}, true);
+"""
 _UNEXPECTED = "something went wrong on this machine; its terminal has the details"
 
 
@@ -76,7 +98,14 @@ def _photo_part(limits: Any, suffixes: list[str]) -> dict[str, Any]:
 
     # On the instance: for a class that inherits from a component gradio writes a .pyi beside it.
     upload.preprocess = with_name
-    problem = gr.HTML("", elem_id="photo-problem", elem_classes="say")
+    problem = gr.HTML(
+        "",
+        js_on_load=TOO_LARGE.replace("LIMIT", str(limits.upload_bytes)).replace(
+            "TAKEN", str(limits)
+        ),
+        elem_id="photo-problem",
+        elem_classes="say",
+    )
     sample = gr.Button("Take the sample photo", size="sm", visible=False, elem_id="sample")
     return {"upload": upload, "photo_problem": problem, "sample": sample}
 
@@ -151,7 +180,7 @@ def _result_part(photo: Photo) -> dict[str, Any]:
     paint = gr.Button("Paint at full size", variant="primary", elem_id="paint")
     status = gr.HTML("", elem_id="status", elem_classes="say")
     download = gr.DownloadButton("Download", visible=False, elem_id="download")
-    command = gr.Textbox(label="The same in a terminal", lines=2, max_lines=6, buttons=["copy"],
+    command = gr.Textbox(label="The same in a terminal", lines=2, max_lines=12, buttons=["copy"],
                          interactive=False, elem_id="command")  # fmt: skip
     masks = gr.File(label="The masks that it reads", visible=False, elem_id="mask-files",
                     file_count="multiple", interactive=False)  # fmt: skip

@@ -38,7 +38,7 @@ class Limits:
     memory_bytes: int = 2 * 2**30  # of the process while it paints at full size
 
     def __str__(self) -> str:
-        return f"{readable_bytes(self.upload_bytes)} and {self.pixels / _MEGA:g} megapixels"
+        return f"{self.upload_bytes / 2**20:.3g} MiB and {self.pixels / _MEGA:g} megapixels"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from fst.errors import FstError
-from fst.memory import readable_bytes
 
 JSON_BYTES = 4_000_000  # what a browser may send at once beside files: masks are the largest
 MULTIPART_BYTES = 100_000  # names and boundaries around a file
@@ -48,7 +47,7 @@ class Guard:
             if not length.isdigit():
                 return await _answer(send, 411, "say how long it is")
             if int(length) > most:
-                limit = readable_bytes(self.upload_bytes)
+                limit = f"{self.upload_bytes / 2**20:.3g} MiB"
                 return await _answer(send, 413, f"files of more than {limit} are not taken")
 
         async def with_headers(message: dict) -> None:
