@@ -221,13 +221,14 @@ def test_brushed_masks_and_a_blend_give_what_the_command_gives(visit, tmp_path):
     visitor.wait_for_command("rain=0.55")
     visitor.page.locator("#part button").first.click()
     canvas = visitor.page.locator("#brush canvas")
-    canvas.scroll_into_view_if_needed()
+    canvas.evaluate("canvas => canvas.scrollIntoView({block: 'end'})")  # the painting is on top
     for tool, row in (("other", 0.3), ("where", 0.4)):
         visitor.page.click(f"#brush [data-tool={tool}]")
         box = canvas.bounding_box()
-        visitor.page.mouse.move(box["x"] + 20, box["y"] + row * box["height"])
+        visitor.page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + row * box["height"])
         visitor.page.mouse.down()
-        visitor.page.mouse.move(box["x"] + 200, box["y"] + 0.6 * box["height"], steps=4)
+        end = box["x"] + 0.8 * box["width"], box["y"] + 0.6 * box["height"]
+        visitor.page.mouse.move(*end, steps=4)
         visitor.page.mouse.up()
     visitor.wait_for_command("_paint_mask.png")
     links = visitor.page.locator("#mask-files a[download]")

@@ -13,16 +13,14 @@ MAX_BYTES = 300_000  # of a mask: strokes of one colour take some KB
 _PNG_URL = "data:image/png;base64,"
 
 TEMPLATE = """
-<p>Drag over the photo: with the first brush for the other style, with the second for paint.</p>
+<p>Brush where the other style goes, or where alone there is to be paint.</p>
 <div class="tools" role="toolbar" aria-label="brush">
-  <button type="button" data-tool="other" aria-pressed="true"><i></i>Other style here</button>
-  <button type="button" data-tool="where" aria-pressed="false"><i></i>Paint only here</button>
+  <button type="button" data-tool="other" aria-pressed="true"><i></i>Other style</button>
+  <button type="button" data-tool="where" aria-pressed="false"><i></i>Paint only</button>
   <button type="button" data-tool="erase" aria-pressed="false">Eraser</button>
-</div>
-<div class="tools">
-  <label>Brush <input type="range" min="2" max="40" value="14" aria-label="size of the brush"></label>
   <button type="button" data-do="undo">Undo</button>
   <button type="button" data-do="clear">Clear</button>
+  <label>Size <input type="range" min="2" max="40" value="14" aria-label="size of the brush"></label>
 </div>
 <div class="sheet"><img src="${value}" alt="the photo, to brush on" draggable="false">
 <canvas></canvas></div>
@@ -35,8 +33,8 @@ p { margin: 0 0 8px; color: var(--body-text-color-subdued); font-size: 0.85rem; 
 .tools button { min-height: 40px; padding: 0 10px; border-radius: 8px; cursor: pointer;
   border: 1px solid var(--border-color-primary); background: var(--background-fill-primary);
   color: var(--body-text-color); font: inherit; }
-.tools button[aria-pressed=true] { border-color: var(--color-accent); color: var(--color-accent);
-  box-shadow: inset 0 0 0 1px var(--color-accent); }
+.tools button[aria-pressed=true] { border-color: var(--color-accent);
+  box-shadow: inset 0 0 0 2px var(--color-accent); }
 .tools button:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; }
 .tools i { display: inline-block; width: 12px; height: 12px; border-radius: 50%;
   margin-right: 6px; }
@@ -44,7 +42,7 @@ p { margin: 0 0 8px; color: var(--body-text-color-subdued); font-size: 0.85rem; 
 .tools [data-tool=where] i { background: #f5c400; }
 .tools label { display: flex; gap: 8px; align-items: center; flex: 1 1 110px; }
 .tools input { flex: 1; min-width: 60px; accent-color: var(--color-accent); }
-.sheet { position: relative; line-height: 0; border-radius: 8px; overflow: hidden; }
+.sheet { position: relative; line-height: 0; margin: 0 auto; border-radius: 8px; overflow: hidden; }
 .sheet img { width: 100%; height: auto; user-select: none; }
 .sheet canvas { position: absolute; inset: 0; width: 100%; height: 100%; touch-action: none;
   cursor: crosshair; opacity: 0.6; }
@@ -98,6 +96,8 @@ function fit() {
   if (!image || !image.naturalWidth) return;
   if (canvas.width !== image.naturalWidth || canvas.height !== image.naturalHeight)
     Object.assign(canvas, {width: image.naturalWidth, height: image.naturalHeight});
+  // Beside the painting, which stays in view, a tall photo would not fit on a phone.
+  find('.sheet').style.maxWidth = `calc(52vh * ${canvas.width / canvas.height})`;
   show();
 }
 function place(event) {

@@ -27,19 +27,23 @@ THEME = gr.themes.Base(
 )
 
 CSS = """
-.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.gradio-container { max-width: 1240px !important; margin: 0 auto !important;
+  overflow: visible !important; }  /* else nothing within is sticky */
 .gradio-container main { width: 100%; }
 #mask-files button[aria-label="Remove this file"] { display: none; }
-#head, #head .prose { padding: 0; }
+#head, #head .html-container { padding: 0 !important; }
 #head h1 { font-size: 1.6rem; margin: 0; letter-spacing: -0.01em; }
 #head p { margin: 0; color: var(--body-text-color-subdued); }
 #thumbnails, .say:not(:has(p)) { display: none; }
 .say p { margin: 0; padding: 8px 12px; border-radius: 8px; overflow-wrap: anywhere; }
 .say .problem { border-left: 4px solid #c92a2a; background: #fff0f0; color: #7d1a1a; }
 .dark .say .problem { background: #3b1616; color: #ffd0d0; }
-#upload { border-width: 1px; }
+.say .busy { background: var(--background-fill-secondary); min-height: 64px; }
+#upload { border-width: 1px; border-color: var(--border-color-primary); }
+#download { white-space: normal; overflow-wrap: anywhere; }
 #upload .icon-wrap { display: none; }
 #slider .icon.left, #slider .icon.right { color: white; }
+#brush { padding: 0 !important; }
 #result { position: sticky; top: 12px; align-self: flex-start; }
 #styles .wrap, #styles [data-testid=checkbox-group] { display: grid; gap: 8px;
   grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); }
@@ -59,7 +63,8 @@ footer { display: none !important; }
   #part button { text-align: left; }
   #work { flex-direction: column; }
   #result { display: contents; }
-  #slider { order: -1; position: sticky; top: 0; z-index: 20; }
+  #slider { order: -1; position: sticky; top: 0; z-index: 100; }
+  #slider img { max-height: 38vh !important; }
 }
 """
 
