@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -117,7 +117,12 @@ def paints_the_same(studio, folder, asked):
 # ---- the command -------------------------------------------------------------------------------
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink would take minutes
+)
 @given(
     chosen=st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True),
     shares=st.lists(st.floats(0.05, 1), min_size=4, max_size=4),
