@@ -1,0 +1,152 @@
+"""`fst-demo`: a web page to paint photos with.
+
+Only the standard library is imported up here, so that `--help` and a mistyped flag are answered at
+once.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import re
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from fst.cli.devices import amount, device_name, usable_device
+from fst.cli.messages import tell
+from fst.errors import FstError
+
+PROGRAM = "fst-demo"
+LOCAL = ("127.0.0.1", "localhost", "::1")
+_EXAMPLES = """examples:
+  fst-demo                                    http://127.0.0.1:7860, with the newest model
+  fst-demo --model gallery --port 8000
+  fst-demo --host 0.0.0.0 --max-upload 10M    for others in a network that you trust
+
+The address goes to stdout, all else to stderr. Ctrl-C ends it. Exit code: 0 ended, 1 it could not
+listen, 2 wrong arguments."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = make_parser().parse_args(argv)
+    stop = threading.Event()
+    try:
+        with _ended_by_sigterm(stop):
+            return serve(args, stop)
+    except FstError as problem:
+        tell(PROGRAM, f"error: {problem}")
+        return 2
+    except KeyboardInterrupt:
+        return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Command line of fst-demo."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Serve a web page to paint photos with.",
+        epilog=_EXAMPLES,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+            prog, max_help_position=30, width=96
+        ),
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--model", metavar="FILE", help="a style model, a .ckpt, or gallery (newest run)")
+    add("--host", default=LOCAL[0], help="address to listen on (127.0.0.1: this machine alone)")
+    add("--port", type=_port, metavar="N", help="(7860, or the next that is free)")
+    add("--size", type=_whole(64, 2048), default=512, metavar="PX",
+        help="shorter side of previews at most (512)")  # fmt: skip
+    add("--max-upload", type=amount, default="50M", metavar="N", help="of a photo's file (50M)")
+    add("--max-megapixels", type=_whole(1, 300), default=50, metavar="N", help="of a photo (50)")
+    add("--max-memory", type=amount, default="2G", metavar="N",
+        help="what needs more is painted in bands (2G)")  # fmt: skip
+    add("--device", type=device_name, metavar="NAME", help="cpu, cuda, ... (a GPU or cpu)")
+    add("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: faster, within 2/255")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
+    return int(text)
+
+
+def _whole(least: int, most: int):
+    def whole(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {least} to {most}")
+        return int(text)
+
+    return whole
+
+
+def serve(args: argparse.Namespace, stop: threading.Event) -> int:
+    """Serve the page until `stop` is set.
+
+    Raises:
+        FstError: gradio is missing, the model cannot be read, or the port is taken.
+    """
+    if importlib.util.find_spec("gradio") is None:
+        raise FstError("the page needs gradio: pip install 'fst[demo]'")
+    from fst.demo.folder import temporary_folder
+    from fst.demo.server import launch, settle_environment
+
+    with temporary_folder() as folder:
+        settle_environment(folder)
+        page = make_page(args, folder)
+        if args.host not in LOCAL:
+            tell(PROGRAM, f"warning: {args.host} lets everyone who reaches this machine use the "
+                 "page; it has no password")  # fmt: skip
+        url = launch(page, args.host, args.port, args.max_upload)
+        try:
+            print(url, flush=True)
+            stop.wait()
+        finally:
+            page.close(verbose=False)
+    return 0
+
+
+def make_page(args: argparse.Namespace, folder: Path):
+    """The page that the arguments ask for.
+
+    Raises:
+        FstError: The device or the model cannot be used.
+    """
+    from fst.cli.infer_model import open_model
+    from fst.demo.page import build
+    from fst.demo.painting import Limits
+    from fst.demo.visit import Studio
+    from fst.images import IMAGE_SUFFIXES
+    from fst.shipped import GALLERY
+
+    stylizer = open_model(args.model, usable_device(args.device), args.precision, [], PROGRAM)
+    limits = Limits(
+        upload_bytes=args.max_upload,
+        pixels=args.max_megapixels * 1_000_000,
+        preview_px=args.size,
+        memory_bytes=args.max_memory,
+    )
+    flags = ["--model", "gallery" if stylizer.path == GALLERY else str(stylizer.path)]
+    flags += ["--device", args.device] if args.device else []
+    flags += ["--precision", args.precision] if args.precision != "fp32" else []
+    return build(Studio(stylizer, limits, folder, flags), list(IMAGE_SUFFIXES))
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm(stop: threading.Event):
+    """SIGTERM ends the page as Ctrl-C does: its folder goes too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The web page of `fst-demo`: everything but `page` and `server` runs without gradio."""

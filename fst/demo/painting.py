@@ -1,0 +1,191 @@
+"""Photos of visitors to paintings: what may come in, the preview, the file at full size."""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from fst import images
+from fst.cli.infer_controls import BLEND_ID, blend_name
+from fst.cli.infer_outputs import make_plan
+from fst.demo.controls import Controls, Mask, options_of, style_of
+from fst.errors import FstError
+from fst.memory import readable_bytes
+from fst.networks.transformer import MIN_SIZE_PX
+from fst.shipped import SAMPLE_PHOTO
+from fst.stylize.large import check_size, stylize_file
+from fst.stylize.memory_plan import whole_bytes
+
+if TYPE_CHECKING:
+    from fst.stylize.stylizer import Stylizer
+
+MASK_PIXELS = 1_000_000
+PREVIEW_STRETCH = 3  # a preview has at most so many times the pixels of a square one
+PROCESS_BYTES = 600 * 2**20  # what the page's process has before it paints, about
+_MEGA = 1_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the page takes."""
+
+    upload_bytes: int = 50 * 2**20
+    pixels: int = 50 * _MEGA
+    preview_px: int = 512  # shorter side
+    memory_bytes: int = 2 * 2**30  # of the process while it paints at full size
+
+    def __str__(self) -> str:
+        return f"{self.upload_bytes / 2**20:.3g} MiB and {self.pixels / _MEGA:g} megapixels"
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A visitor's photo: its file, and what previews are painted from."""
+
+    path: Path
+    name: str | None  # as the visitor has it; None for the sample
+    size: tuple[int, int]  # (H, W)
+    small: Tensor  # (3 or 4, h, w) in [0, 1]
+    small_px: int  # the shorter side that `small` was shrunk to
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return self.name or self.path.name
+
+
+def open_photo(path: str | Path, name: str | None, limits: Limits) -> Photo:
+    """Read a photo that somebody has sent.
+
+    Args:
+        path: Where it lies.
+        name: What its owner calls it, which messages say instead of the path; None for the sample.
+        limits: How large it may be.
+
+    Raises:
+        FstError: It is too large, too small, or no whole picture; one line that says which.
+    """
+    path = Path(path)
+    with called(path, name or path.name):
+        if path.is_file() and path.stat().st_size > limits.upload_bytes:
+            size = readable_bytes(path.stat().st_size)
+            raise FstError(f"{path}: {size} are more than this page takes ({limits}): send a "
+                           "smaller file")  # fmt: skip
+        height, width = size = images.shape_of(path)
+        if height * width > limits.pixels:
+            size = f"{width}x{height} px, {height * width / _MEGA:.1f} megapixels,"
+            raise FstError(f"{path}: {size} are more than this page takes ({limits}): shrink it")
+        check_size(path, size)
+        small_px = preview_px(size, limits.preview_px)
+        small = images.load_full(path, small_px)
+        check_size(path, tuple(small.shape[1:]))
+    return Photo(path, name, size, small, small_px)
+
+
+def sample_photo(limits: Limits) -> Photo:
+    """The photo that ships, as fst-infer takes it when none is named."""
+    return open_photo(SAMPLE_PHOTO, None, limits)
+
+
+def preview_px(size: tuple[int, int], most_px: int) -> int:
+    """The shorter side of a preview: less of long strips."""
+    stretch = max(size) / min(size)
+    return max(MIN_SIZE_PX, min(most_px, int(most_px * (PREVIEW_STRETCH / stretch) ** 0.5)))
+
+
+@contextmanager
+def called(path: Path, name: str):
+    """Says the visitor's name of a file in errors: the path is ours, and of no use to them."""
+    try:
+        yield
+    except FstError as problem:
+        text = str(problem).replace(images.printable(path), images.printable(name))
+        raise FstError(text) from None
+
+
+def read_mask(data: bytes, path: Path) -> Mask | None:
+    """A mask that the page's brush has drawn; None where it is black.
+
+    Args:
+        data: A PNG.
+        path: Where to write it, as the grey picture that fst-infer reads; the command says its
+            name.
+
+    Raises:
+        FstError: It is none, or too large.
+    """
+    from fst.stylize import masks
+
+    path.write_bytes(data)
+    with called(path, "the mask"):
+        height, width = images.shape_of(path)
+        if height * width > MASK_PIXELS:
+            raise FstError(f"{path}: {width}x{height} pixels; expected at most {MASK_PIXELS}")
+        grey = images.decode(path).convert("L")
+    if not grey.getbbox():
+        path.unlink()
+        return None
+    grey.save(path, "PNG")
+    return Mask(path, masks.read_mask(path))
+
+
+def preview(stylizer: "Stylizer", photo: Photo, controls: Controls) -> Tensor:
+    """The painting of the small photo, (3 or 4, h, w): that of fst-infer --size `small_px`."""
+    return stylizer.stylize(photo.small, style_of(controls), **options_of(controls)).clamp(0, 1)
+
+
+def in_bands(stylizer: "Stylizer", photo: Photo, limits: Limits) -> bool:
+    """Whether the whole painting would take more memory than there is for it."""
+    return whole_bytes(stylizer.network, *photo.size) > limits.memory_bytes - PROCESS_BYTES
+
+
+def memory_flags(stylizer: "Stylizer", photo: Photo, limits: Limits) -> list[str]:
+    """The arguments with which fst-infer paints in bands what the page paints so."""
+    memory = f"{limits.memory_bytes // 2**20}M"
+    return ["--max-memory", memory] if in_bands(stylizer, photo, limits) else []
+
+
+def paint_file(
+    stylizer: "Stylizer",
+    photo: Photo,
+    controls: Controls,
+    folder: Path,
+    limits: Limits,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Path:
+    """Paint at full size, into the file that fst-infer would write in the current folder.
+
+    Args:
+        stylizer: What paints.
+        photo: What it paints.
+        controls: How.
+        folder: Where the file goes.
+        limits: Say how much memory it may take; what needs more is painted in bands.
+        progress: Told which share of the work is done; what it raises ends the work.
+
+    Raises:
+        FstError: The photo is gone, cannot be painted in this memory, or the disk is full.
+    """
+    path = folder / output_name(stylizer, photo, controls)
+    style, options = style_of(controls), options_of(controls)
+    with called(photo.path, photo.title):
+        if in_bands(stylizer, photo, limits):
+            return stylize_file(stylizer, photo.path, path, style, **options, progress=progress,
+                                max_memory_bytes=limits.memory_bytes)  # fmt: skip
+        progress(0)
+        painting = stylizer.stylize(images.load_full(photo.path), style, **options)
+        return images.save(painting, path)
+
+
+def output_name(stylizer: "Stylizer", photo: Photo, controls: Controls) -> str:
+    """What fst-infer calls the painting."""
+    if len(controls.styles) == 1:
+        name = next(iter(controls.styles))
+        styles = {stylizer.style_id(name): name}
+    else:
+        styles = {BLEND_ID: blend_name(controls.styles)}
+    (_, [(_, path)]) = make_plan({Path(photo.title): Path()}, styles, None, bits=8)[0]
+    return path.name

@@ -1,0 +1,152 @@
+"""The parts of the page: gradio's components by name."""
+
+from typing import Any
+
+import gradio as gr
+
+from fst import images
+from fst.cli.infer_controls import MAX_STRENGTH, TEXTURE_SIZES
+from fst.demo import brush
+from fst.demo.controls import MAX_STYLES, file_name
+from fst.demo.painting import Limits, Photo
+from fst.demo.thumbnails import jpeg_url
+from fst.demo.visit import KEEP_COLORS, Studio
+
+# Said before anything is sent; the server has the same limit. gradio's own word for it is "Error".
+TOO_LARGE = """
+function refuse(event, files) {
+  const file = [...(files || [])].find((file) => file.size > LIMIT);
+  if (!file) return;
+  event.stopImmediatePropagation();
+  event.preventDefault();
+  const line = document.createElement('p');
+  line.className = 'problem';
+  line.setAttribute('role', 'alert');
+  line.textContent = `${file.name}: ${(file.size / 2**20).toPrecision(3)} MiB are more than this `
+    + 'page takes (TAKEN): send a smaller file. The photo before it stays.';
+  props.value = line.outerHTML;
+}
+const within = (event) => event.target instanceof Element && event.target.closest('#upload');
+document.addEventListener('change', (event) => {
+  if (within(event) && event.target.files) refuse(event, event.target.files);
+}, true);
+document.addEventListener('drop', (event) => {
+  if (within(event)) refuse(event, event.dataTransfer.files);
+}, true);
+"""
+
+
+def photo_part(limits: Limits, suffixes: list[str]) -> dict[str, Any]:
+    """The file chooser, and what is wrong with the file."""
+    with gr.Group(elem_id="photo"):
+        upload = gr.File(
+            label=f"Your photo, up to {limits}",
+            file_types=suffixes,
+            height=132,
+            elem_id="upload",
+        )
+    as_path = upload.preprocess
+
+    def with_name(payload: Any) -> tuple[str, str] | None:
+        path = as_path(payload)
+        return None if path is None else (str(path), file_name(payload.orig_name))
+
+    # On the instance: for a class that inherits from a component gradio writes a .pyi beside it.
+    upload.preprocess = with_name
+    problem = gr.HTML(
+        "",
+        js_on_load=TOO_LARGE.replace("LIMIT", str(limits.upload_bytes)).replace(
+            "TAKEN", str(limits)
+        ),
+        elem_id="photo-problem",
+        elem_classes="say",
+    )
+    sample = gr.Button("Take the sample photo", size="sm", visible=False, elem_id="sample")
+    return {"upload": upload, "photo_problem": problem, "sample": sample}
+
+
+def style_part(studio: Studio) -> dict[str, Any]:
+    """Thumbnails, and sliders for what depends on the styles chosen."""
+    first = studio.names[0]
+    styles = gr.CheckboxGroup(
+        [(spoken(name), name) for name in studio.names],
+        value=[first],
+        label="Styles, one to four",
+        elem_id="styles",
+    )
+    problem = gr.HTML("", elem_id="style-problem", elem_classes="say")
+    shares = [
+        gr.Slider(0, 1, 0.5, step=0.05, label=f"Share {i + 1}", visible=False,
+                  elem_id=f"share{i + 1}")
+        for i in range(MAX_STYLES)
+    ]  # fmt: skip
+    place = studio.texture_place([first])
+    texture = gr.Slider(0, 1, place or 0, step=0.01, label="Texture", elem_id="texture",
+                        info="from the style's least to its most",
+                        visible=place is not None)  # fmt: skip
+    strength = gr.Slider(0, MAX_STRENGTH, 1, step=0.05, label="Strength", elem_id="strength",
+                         info="0 the photo, 1 the painting, beyond it more than that")  # fmt: skip
+    return {"styles": styles, "style_problem": problem, "shares": shares, "texture": texture,
+            "strength": strength}  # fmt: skip
+
+
+def stroke_part() -> dict[str, Any]:
+    """Strokes and colours."""
+    texture_size = gr.Slider(*TEXTURE_SIZES, 1, step=0.05, label="Size of the strokes",
+                             elem_id="texture-size")  # fmt: skip
+    follows = gr.Checkbox(True, label="Strokes grow with the photo", elem_id="follows",
+                          info="off: of a fixed size, so finer in a large photo")  # fmt: skip
+    colors = gr.Radio(list(KEEP_COLORS), value=next(iter(KEEP_COLORS)), label="Colours",
+                      elem_id="colors")  # fmt: skip
+    return {"follows": follows, "texture_size": texture_size, "colors": colors}
+
+
+def brush_part(studio: Studio) -> dict[str, Any]:
+    """Masks."""
+    with gr.Accordion("Paint only a part, or a part in another style", open=False, elem_id="part"):
+        other = gr.Dropdown(
+            [(spoken(name), name) for name in studio.maskable],
+            value=(studio.maskable or [None])[-1],
+            label="The other style",
+            elem_id="other-style",
+        )
+        sheet = gr.HTML(
+            jpeg_url(images.to_picture(images.on_white(studio.sample.small))),
+            html_template=brush.TEMPLATE,
+            css_template=brush.STYLE,
+            js_on_load=brush.SCRIPT,
+            elem_id="brush",
+        )
+        problem = gr.HTML("", elem_id="mask-problem", elem_classes="say")
+    return {"other_style": other, "brush": sheet, "mask_problem": problem}
+
+
+def result_part(photo: Photo) -> dict[str, Any]:
+    """The painting, the file, the command."""
+    problem = gr.HTML("", elem_id="problem", elem_classes="say")
+    picture = images.to_picture(images.on_white(photo.small))
+    slider = gr.ImageSlider(
+        (picture, picture),
+        label="Photo and painting",
+        show_label=False,
+        format="png",
+        type="pil",
+        max_height=620,
+        interactive=False,
+        buttons=["fullscreen"],
+        elem_id="slider",
+    )
+    paint = gr.Button("Paint at full size", variant="primary", elem_id="paint")
+    status = gr.HTML("", elem_id="status", elem_classes="say")
+    download = gr.DownloadButton("Download", visible=False, elem_id="download")
+    command = gr.Textbox(label="The same in a terminal", lines=2, max_lines=12, buttons=["copy"],
+                         interactive=False, elem_id="command")  # fmt: skip
+    masks = gr.File(label="The masks that it reads", visible=False, elem_id="mask-files",
+                    file_count="multiple", interactive=False)  # fmt: skip
+    return {"problem": problem, "slider": slider, "paint": paint, "status": status,
+            "download": download, "command": command, "mask_files": masks}  # fmt: skip
+
+
+def spoken(name: str) -> str:
+    """A style's name as text that can be broken."""
+    return name.replace("_", " ")

@@ -1,0 +1,182 @@
+"""What the page answers: values of its controls in, pictures, text and files out.
+
+No gradio here: `page` turns the answers into components.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from PIL import Image
+
+from fst import images
+from fst.demo.brush import mask_bytes
+from fst.demo.controls import MAX_STYLES, Controls, Mask, arguments, choose, command, rounded
+from fst.demo.folder import new_folder
+from fst.demo.painting import (
+    Limits,
+    Photo,
+    memory_flags,
+    open_photo,
+    output_name,
+    paint_file,
+    preview,
+    read_mask,
+    sample_photo,
+)
+from fst.errors import FstError
+
+if TYPE_CHECKING:
+    from fst.stylize.stylizer import Stylizer
+
+KEEP_COLORS = {
+    "The style's": None,
+    "The photo's, place by place": "luminance",
+    "The photo's, as a whole": "histogram",
+}
+
+
+class Values(NamedTuple):
+    """What the page's controls hold, in their order there."""
+
+    photo: Photo
+    chosen: list[str]
+    share1: float
+    share2: float
+    share3: float
+    share4: float
+    strength: float
+    texture: float
+    follows: bool  # strokes follow the picture's size
+    texture_size: float
+    colors: str
+    other_style: str
+    masks: dict[str, Mask]
+
+
+class Preview(NamedTuple):
+    """What is shown when a control has moved."""
+
+    before: Image.Image
+    after: Image.Image
+    command: str
+    output: str  # name of the file that the command writes
+    mask_files: list[Path]
+
+
+@dataclass
+class Studio:
+    """One running page: the model, the limits, and where files go."""
+
+    stylizer: "Stylizer"
+    limits: Limits
+    folder: Path
+    flags: list[str]  # of fst-infer, the model's and the device's
+
+    def __post_init__(self) -> None:
+        self.sample = sample_photo(self.limits)
+        self._painting: dict[str, threading.Event] = {}  # visitors whose painting is under way
+
+    @property
+    def names(self) -> list[str]:
+        """The styles that can be asked for by name."""
+        return list(dict.fromkeys(self.stylizer.style_names))
+
+    @property
+    def maskable(self) -> list[str]:
+        """Those that --mask NAME=FILE can name."""
+        return [name for name in self.names if "=" not in name]
+
+    def open(self, path: str, name: str) -> Photo:
+        """A photo that was uploaded."""
+        return open_photo(path, name, self.limits)
+
+    def texture_place(self, chosen: list[str]) -> float | None:
+        """Where a single style is on its texture line; None where there is no line."""
+        if len(chosen) != 1:
+            return None
+        line = self.stylizer.texture_line(chosen[0])
+        place = line.index(self.stylizer.style_id(chosen[0]))
+        return place / (len(line) - 1) if len(line) > 1 else None
+
+    def masks(self, photo: Photo, drawn: dict[str, Any]) -> dict[str, Mask]:
+        """The masks that the brush hands over, by "other" and "where", each written as a file."""
+        folder, found = new_folder(self.folder), {}
+        for kind, word in (("other", "style"), ("where", "paint")):
+            data = mask_bytes(drawn.get(kind))
+            name = f"{Path(photo.title).stem[:80]}_{word}_mask.png"
+            mask = read_mask(data, folder / name) if data else None
+            found |= {kind: mask} if mask else {}
+        return found
+
+    def controls(self, values: Values) -> Controls:
+        """Raises FstError where the values paint nothing."""
+        masks, other = values.masks, values.other_style
+        use_other = "other" in masks and other in self.maskable
+        return choose(
+            values.chosen,
+            list(values[2:6])[: len(values.chosen)],
+            place=None if self.texture_place(values.chosen) is None else rounded(values.texture),
+            strength=rounded(values.strength),
+            texture_size=rounded(values.texture_size) if values.follows else None,
+            keep_colors=KEEP_COLORS.get(values.colors),
+            other=(other, masks["other"]) if use_other else None,
+            where=masks.get("where"),
+        )
+
+    def preview(self, values: Values) -> Preview:
+        """The small painting beside the photo, and how to make the large one."""
+        controls, photo = self.controls(values), values.photo
+        painting = preview(self.stylizer, photo, controls)
+        flags = [*self.flags, *memory_flags(self.stylizer, photo, self.limits)]
+        return Preview(
+            _picture(photo.small),
+            _picture(painting),
+            command(arguments(controls, photo.name, flags)),
+            output_name(self.stylizer, photo, controls),
+            [mask.path for mask in controls.masks],
+        )
+
+    def paint(self, values: Values, visitor: str, progress: Callable[[float], None]) -> Path:
+        """The painting at full size, in a file; ends with an FstError when the visitor has left."""
+        controls = self.controls(values)
+        left = self._painting[visitor] = threading.Event()
+
+        def tell(share: float) -> None:
+            if left.is_set():
+                raise FstError("stopped: the visitor has left")
+            progress(share)
+
+        try:
+            folder = new_folder(self.folder)
+            return paint_file(self.stylizer, values.photo, controls, folder, self.limits, tell)
+        finally:
+            self._painting.pop(visitor, None)
+
+    def leave(self, visitor: str) -> None:
+        """Stop painting for somebody who has left."""
+        if event := self._painting.get(visitor):
+            event.set()
+
+
+def reordered(
+    before: list[str], shares: list[float], clicked: list[str]
+) -> tuple[list[str], list[float]]:
+    """Styles and shares after a click: in the order chosen, those that stay keep their shares.
+
+    Raises:
+        FstError: There are more than a blend may have.
+    """
+    if len(clicked) > MAX_STYLES:
+        raise FstError(f"a blend has at most {MAX_STYLES} styles: click one away first")
+    known = dict(zip(before, shares, strict=False))
+    names = [name for name in before if name in clicked]
+    names += [name for name in clicked if name not in names]
+    found = [known.get(name, 0.5) for name in names]
+    return names, found + [0.5] * (MAX_STYLES - len(found))
+
+
+def _picture(image) -> Image.Image:
+    return images.to_picture(images.on_white(image))
