@@ -18,6 +18,8 @@ COMMANDS = {
     "styles": "list, take out, put in, remove and rename the styles of a model",
     "gatys": "optimise the pixels of one picture",
     "gram": "report what the Gram matrices of style pictures say",
+    "export": "write a style model as ONNX, for torch.export, or its card",
+    "demo": "paint on a page in the browser",
 }
 # argcomplete sets it in the program whose arguments it is asked to complete.
 COMPLETING = "_ARGCOMPLETE"

@@ -13,6 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
+from fst.cli.commands import finish
 from fst.cli.devices import amount, device_name, usable_device
 from fst.cli.messages import tell
 from fst.errors import FstError
@@ -30,7 +31,7 @@ listen, 2 wrong arguments."""
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    args = make_parser().parse_args(argv)
+    args = finish(make_parser()).parse_args(argv)
     stop = threading.Event()
     try:
         with _ended_by_sigterm(stop):

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fst.cli.commands import finish
 from fst.cli.messages import tell
 from fst.errors import FstError
 
@@ -35,7 +36,7 @@ that does not paint as MODEL does. Paths written go to stdout, all else to stder
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    args = make_parser().parse_args(argv)
+    args = finish(make_parser()).parse_args(argv)
     try:
         run(args)
     except FstError as error:
