@@ -23,14 +23,16 @@ _KINDS = {
     ".mkv": (*_H264, "matroska"),
     ".webm": (*_VP9, "webm"),
 }
-# Written in fragments of a second, so that a file whose writer was killed plays up to there, and
-# made a plain one at the end. With the head delayed, times that begin below 0 stay what they are.
+# Written in fragments of a second, so that a file whose writer was killed plays up to there; with
+# the head delayed, times that begin below 0 stay what they are.
 _FRAGMENTS = {
-    "movflags": "hybrid_fragmented+delay_moov",
+    "movflags": "frag_keyframe+delay_moov",
     "frag_duration": "1000000",
     "flush_packets": "1",
     "max_interleave_delta": "1000000",  # us; else pictures wait longer for sound that has ended
 }
+# From FFmpeg 8.1 on made a plain file at the end; those before wrote one that cannot be read.
+_PLAIN_FROM, _PLAIN_AT_END = (62, 12), {"movflags": "hybrid_fragmented+delay_moov"}
 _CLUSTERS = {"cluster_time_limit": "1000", "flush_packets": "1"}  # a second, too
 _LIMITED, _BT709 = 1, 1  # range and colours, as files number them (ITU-T H.273)
 MOST_TICKS = 2**31 - 1
@@ -93,8 +95,8 @@ def write_video(path: Path, kind: str, clip: Clip, items: Iterable[Any]) -> int:
     av = av_module()
     codec, options, container = _KINDS[kind]
     try:
-        safe = _FRAGMENTS if container in ("mp4", "mov") else _CLUSTERS
-        output = av.open(f"file:{path.absolute()}", "w", format=container, options=safe)
+        options_of_file = _safe(av, container)
+        output = av.open(f"file:{path.absolute()}", "w", format=container, options=options_of_file)
         writing = _Writing(av, output, clip, codec, options)
         try:
             for item in items:
@@ -108,6 +110,14 @@ def write_video(path: Path, kind: str, clip: Clip, items: Iterable[Any]) -> int:
             f"cannot write {images.printable(path)}: {images.printable(str(reason).strip())}"
         ) from None
     return writing.count
+
+
+def _safe(av: Any, container: str) -> dict[str, str]:
+    """Options with which what is written plays at any moment."""
+    if container not in ("mp4", "mov"):
+        return _CLUSTERS
+    is_new = av.library_versions["libavformat"][:2] >= _PLAIN_FROM
+    return _FRAGMENTS | (_PLAIN_AT_END if is_new else {})
 
 
 class _Writing:
