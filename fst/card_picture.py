@@ -41,7 +41,7 @@ def card_picture(
     for column in range(across):
         left = GAP_PX + column * (column_px + GAP_PX)
         cells = [None] * shown + photos
-        _lay(sheet, (left, GAP_PX), "photos", cells, cell_px)
+        _lay(sheet, (left, GAP_PX), "unpainted", cells, cell_px)
         for row, style_id in enumerate(range(len(names))[column * rows : (column + 1) * rows]):
             picture = pictures[style_id] if style_id < len(pictures) else None
             cells = [picture] * shown + [paint(photo, style_id) for photo in photos]
@@ -57,10 +57,11 @@ def _lay(
     cells: Sequence[Tensor | None],
     cell_px: int,
 ) -> None:
-    """A caption, and below it squares beside each other."""
+    """A caption, and below it squares beside each other; None leaves one out."""
     left, top = place
     font = ImageFont.load_default(size=14)
-    text = left, top + CAPTION_PX - 5
+    first = next(number for number, cell in enumerate(cells) if cell is not None)
+    text = left + first * (cell_px + GAP_PX), top + CAPTION_PX - 5
     ImageDraw.Draw(sheet).text(text, caption, fill=(40, 40, 40), font=font, anchor="ls")
     for number, cell in enumerate(cells):
         if cell is None:

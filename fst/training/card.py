@@ -9,12 +9,17 @@ from PIL import Image
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from fst.card_picture import MAX_PHOTOS, MAX_STYLES, card_picture
+from fst import images
+from fst.card_picture import CELL_PX, MAX_PHOTOS, MAX_STYLES, card_picture
+from fst.content.scenes import Scenes
 from fst.model_card import card_text, jpeg_bytes
 from fst.picture_files import printable
+from fst.shipped import SAMPLE_PHOTO
 from fst.styles import load_pictures
 from fst.stylize.style_model import write_atomically
 from fst.training.stopping import Terminated
+
+SAMPLE_PX = 256  # shorter side of the sample photo
 
 
 class RunCard(Callback):
@@ -62,13 +67,22 @@ class RunCard(Callback):
             print(f"card:    {card}", flush=True)
 
 
+def _unpainted(trainer: pl.Trainer) -> tuple[list[Tensor], str]:
+    """What to paint: the photos of the review; of drawn scenes two, after the sample photo."""
+    crops = trainer.datamodule.val_dataloader().dataset
+    shown = [crops[i].float() / 255 for i in range(min(MAX_PHOTOS, len(crops)))]
+    if not isinstance(trainer.datamodule.held_out, Scenes):
+        return shown, "On top, photos of the review"
+    sample = images.load(SAMPLE_PHOTO, SAMPLE_PX)
+    return [sample, *shown[:2]], "On top, a sample photo and scenes drawn by the program"
+
+
 def _painted(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[Image.Image, str]:
     """The picture, and what is on it."""
-    crops = trainer.datamodule.val_dataloader().dataset
-    photos = [crops[i].float() / 255 for i in range(min(MAX_PHOTOS, len(crops)))]
+    photos, told = _unpainted(trainer)
     names = [style["name"] for style in module.style_model_metadata()["styles"]]
     count = max(0, min(len(module.styles), MAX_STYLES - module.first_id))
-    new = load_pictures(module.styles[:count], photos[0].shape[-1])
+    new = load_pictures(module.styles[:count], CELL_PX)
     pictures = [None] * module.first_id + [shown[0] for shown in new]
 
     @torch.no_grad()
@@ -77,6 +91,6 @@ def _painted(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[Image.Ima
         batch = photo[None].to(module.device).contiguous(memory_format=torch.channels_last)
         return module.network(batch, module.network.one_hot(index))[0].float().cpu()
 
-    told = "On top, pictures of the review, unpainted; below, in each style."
+    told += "; below, in each style."
     told += " Left, what shows the style." if count else ""
     return card_picture(paint, photos, names, pictures), told
