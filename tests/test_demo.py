@@ -5,6 +5,7 @@ import base64
 import io
 import os
 import shlex
+import socket
 import subprocess
 import sys
 import threading
@@ -430,6 +431,15 @@ def test_other_hosts_are_warned_of_and_a_stop_ends_it(model, monkeypatch, capsys
     assert told.out == "http://there/\n" and "warning: 0.0.0.0 lets everyone" in told.err
     assert asked == {"host": "0.0.0.0", "port": None, "upload_bytes": 50 * 2**20}
     assert not list(tmp_path.glob(f"{PREFIX}*"))
+
+
+def test_a_taken_port_is_told_in_one_line(model, capsys):
+    pytest.importorskip("gradio")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert demo.main(["--model", str(model), "--port", port]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and f"cannot listen on 127.0.0.1:{port}: the port is taken" in told.err
 
 
 def test_help_is_quick_and_imports_nothing_heavy():

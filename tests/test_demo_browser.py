@@ -104,8 +104,7 @@ class Visitor:
         return pixels(self.context.request.get(source).body())
 
     def painted(self):
-        """The file at full size: its name and bytes."""
-        self.page.click("#paint")
+        """The file at full size, once it has been asked for: its name and bytes."""
         link = self.page.locator("#download")
         link.wait_for(state="visible")
         with self.page.expect_download() as waiting:
@@ -167,6 +166,7 @@ def test_a_moved_slider_paints_what_the_command_paints(visit, tmp_path):
     _, small = by_command(visitor.command, tmp_path, "--size", "96", "-o", "small.png")
     visitor.page.wait_for_function("document.querySelectorAll('#slider img').length > 1")
     assert np.array_equal(visitor.preview(), pixels(small))
+    visitor.page.click("#paint")
     name, painting = visitor.painted()
     assert (name, painting) == by_command(visitor.command, tmp_path)
     assert pixels(painting).shape == pixels(SAMPLE_PHOTO.read_bytes()).shape
@@ -236,6 +236,7 @@ def test_brushed_masks_and_a_blend_give_what_the_command_gives(visit, tmp_path):
     for link in links.all():
         data = visitor.context.request.get(link.get_attribute("href")).body()
         (tmp_path / link.get_attribute("download")).write_bytes(data)
+    visitor.page.click("#paint")
     assert visitor.painted() == by_command(visitor.command, tmp_path)
 
 
@@ -249,5 +250,5 @@ def test_two_visitors_get_their_own_pictures(visit, tmp_path):
         visitor.wait_for_command(f"photo{number}.png")
         visitor.wait_for_command("=")
         visitor.page.click("#paint")  # of both, before either is waited for
-    for visitor in both:
-        assert visitor.painted() == by_command(visitor.command, tmp_path)
+    paintings = [visitor.painted() for visitor in both]
+    assert paintings == [by_command(visitor.command, tmp_path) for visitor in both]

@@ -25,8 +25,8 @@ _EXAMPLES = """examples:
   fst-demo --model gallery --port 8000
   fst-demo --host 0.0.0.0 --max-upload 10M    for others in a network that you trust
 
-The address goes to stdout, all else to stderr. Ctrl-C ends it. Exit code: 0 ended, 1 it could not
-listen, 2 wrong arguments."""
+The address goes to stdout, all else to stderr. Ctrl-C ends it. Exit code: 0 ended, 2 wrong
+arguments or it cannot listen there."""
 
 
 def main(argv: list[str] | None = None) -> int:

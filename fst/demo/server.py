@@ -112,7 +112,10 @@ def launch(page: Any, host: str, port: int | None, upload_bytes: int) -> str:
             theme=THEME,
             css=CSS,
         )
-    except OSError as error:
+    except OSError:  # gradio's message tells of its own environment variables
         where = f"{host}:{port}" if port else host
-        raise FstError(f"cannot listen on {where}: {error}; try another --port") from None
+        raise FstError(
+            f"cannot listen on {where}: the port is taken, or the address is not this machine's; "
+            "name another --port or --host"
+        ) from None
     return url
