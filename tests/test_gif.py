@@ -4,10 +4,11 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from infer_inputs import save_model
 from PIL import Image
 
-from fst import Stylizer
+from fst import Stylizer, images
 from fst.errors import FstError
 from fst.stylize.video import paint_video
 
@@ -117,3 +118,42 @@ def test_a_gif_made_to_fill_memory_is_refused(stylizer):
         file.write(screen + block)
     with pytest.raises(FstError, match=r"in\.gif"):
         paint_video(stylizer, "in.gif", "out.gif")
+
+
+@pytest.mark.parametrize("rate, frames", [(25, 60), (30, 60), (60, 40), (100, 30)])
+def test_a_gif_keeps_the_pace_of_frames_that_its_ticks_do_not_fit(stylizer, rate, frames):
+    """Times are multiples of 10 ms, and browsers take 10 ms for 100."""
+    for number in range(60):
+        images.save(torch.rand(3, 16, 16), f"frames/{number}.png")
+    painted = paint_video(stylizer, "frames", "out.gif", frame_rate=rate, steadiness=0.0)
+    durations = [duration for duration, _ in _read("out.gif")[0]]
+    assert painted.frames == 60 and len(durations) == frames
+    assert min(durations) >= 20
+    assert abs(sum(durations) - 60_000 / rate) <= 20
+
+
+def test_a_frame_shown_for_longer_than_a_gif_can_say_is_shown_as_long_as_it_can(stylizer):
+    for number in range(2):
+        images.save(torch.rand(3, 16, 16), f"frames/{number}.png")
+    paint_video(stylizer, "frames", "out.gif", frame_rate=1 / 900)
+    assert [duration for duration, _ in _read("out.gif")[0]] == [655_350] * 2
+
+
+def test_an_interrupted_gif_holds_what_was_painted(stylizer):
+    _save()
+
+    def progress(number, _):
+        if number == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        paint_video(stylizer, "in.gif", "out.gif", progress=progress)
+    assert len(_read("out.gif")[0]) == 3
+    assert sorted(os.listdir()) == ["in.gif", "out.gif"]
+
+
+@pytest.mark.parametrize("rate", [0, -5, 1 / 5000, float("nan"), 10**6])
+def test_a_rate_that_is_none_is_refused(stylizer, rate):
+    images.save(torch.rand(3, 16, 16), "frames/0.png")
+    with pytest.raises(FstError, match="frames a second"):
+        paint_video(stylizer, "frames", "out.mp4", frame_rate=rate)

@@ -121,7 +121,10 @@ def test_pictures_and_clips_are_painted_in_runs_of_their_own(run):
     assert code == 2 and "no such file: nowhere.mp4" in err[-1]
 
 
-@pytest.mark.parametrize("flags", [["--steady", "1.5"], ["--sequence", "0"], ["--sequence", "x"]])
+@pytest.mark.parametrize(
+    "flags",
+    [["--steady", "1.5"], ["--sequence", "0"], ["--sequence", "x"], ["--sequence", "0.0001"]],
+)
 def test_numbers_out_of_range_are_usage_errors(run, flags, capsys):
     with pytest.raises(SystemExit) as caught:
         run("p.png", *flags)
@@ -152,3 +155,36 @@ def test_without_the_extra_its_name_is_told(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     code, _, err = run("clip.mp4", "--style", "rain")
     assert code != 0 and "pip install 'fst[video]'" in err[-1]
+
+
+def test_of_two_clips_of_one_name_none_replaces_the_other(run):
+    os.mkdir("a"), os.mkdir("b")
+    make_video("a/clip.mp4", 2, sound=None)
+    make_video("b/clip.mp4", 3, sound=None)
+    for flags in ([], ["--overwrite"]):
+        code, out, err = run("a/clip.mp4", "b/clip.mp4", "--style", "rain", "-o", "out", *flags)
+        assert (code, err) == (0, []) and len(set(out)) == 2
+        assert [len(times_of(path)) for path in out] == [2, 3]
+
+
+def test_the_output_of_one_clip_does_not_replace_another_that_is_to_be_read(run):
+    make_video("clip.mp4", 2, sound=None)
+    before = make_video("clip_rain.mp4", 3, sound=None).read_bytes()
+    code, out, err = run("clip.mp4", "clip_rain.mp4", "--style", "rain", "--overwrite")
+    assert (code, out) == (2, []) and "clip_rain.mp4 is an input" in err[0]
+    assert run("clip.mp4", "clip_rain.mp4", "--style", "rain")[0] == 0
+    assert Path("clip_rain.mp4").read_bytes() == before
+
+
+@pytest.mark.parametrize("flags, folder", [([], "shot.2_rain"), (["-o", "new.d"], "new.d")])
+def test_folders_of_frames_may_have_a_dot_in_their_names(run, flags, folder):
+    save_photo("shot.2/f0.png")
+    assert run("shot.2", "--sequence", "--style", "rain", *flags) == (0, [folder], [])
+    assert os.listdir(folder) == ["f0.png"]
+
+
+def test_of_a_folder_pictures_are_painted_and_clips_are_not(run):
+    save_photo("mixed/p.png")
+    Path("mixed/clip.gif").write_bytes(b"GIF89a")
+    Path("mixed/clip.mp4").write_bytes(b"")
+    assert run("mixed", "--style", "rain", "-o", "out") == (0, ["out/p_rain.png"], [])

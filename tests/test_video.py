@@ -18,6 +18,7 @@ from infer_inputs import save_model
 from fst import Stylizer, images
 from fst.cli import infer
 from fst.errors import FstError
+from fst.stylize.clips import frame_files
 from fst.stylize.steady import SteadyStylizer
 from fst.stylize.video import open_clip, paint_video
 
@@ -380,3 +381,9 @@ def test_frames_of_two_sizes_do_not_make_a_video(stylizer):
         paint_video(stylizer, "frames", "out.mp4")
     assert os.listdir() == ["frames"]
     assert paint_video(stylizer, "frames", "out").frames == 2
+
+
+def test_numbers_in_names_are_those_of_ascii(tmp_path):
+    for name in ("f1\u00b22.png", "f1\u00b210.png"):  # a superscript is a digit that int() refuses
+        images.save(torch.rand(3, 16, 16), f"frames/{name}")
+    assert [file.name[3:] for file in frame_files("frames")] == ["2.png", "10.png"]

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
 
 PROGRAM = "fst-infer"
-MAX_RATE = 1000
 # A source, the style to paint it in, the target, and whether that may get another name.
 Job = tuple[Any, Any, Path, bool]
 # Flags that only pictures have, and what they are when they are not given.
@@ -53,11 +52,13 @@ def _steadiness(text: str) -> float:
 
 
 def _rate(text: str) -> Fraction:
+    from fst.stylize.clips import MAX_RATE, MIN_RATE
+
     if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6}|/[0-9]{1,6})?", text):
         top, _, below = text.partition("/")
         if not below or int(below):
             rate = Fraction(top) / int(below or 1)
-            if 0 < rate <= MAX_RATE:
+            if MIN_RATE <= rate <= MAX_RATE:
                 return rate
     raise argparse.ArgumentTypeError(
         f"{text!r} is not a number of frames a second such as 25 or 30000/1001; "
@@ -136,7 +137,7 @@ def _jobs(args: argparse.Namespace, styles: dict[int, str]) -> list[Job]:
     Raises:
         FstError: A clip is not there, or the output cannot be written.
     """
-    from fst.images import IMAGE_SUFFIXES
+    from fst.images import IMAGE_SUFFIXES, check_place
     from fst.stylize.clips import CLIP_SUFFIXES, check_target, frame_files
 
     # os.path.splitext, not Path.suffix: "out.mp4/" is a folder.
@@ -153,19 +154,25 @@ def _jobs(args: argparse.Namespace, styles: dict[int, str]) -> list[Job]:
     is_taken = bool(args.output) and os.path.lexists(args.output) and not is_file
     if is_taken and not os.path.isdir(args.output):
         raise FstError(f"-o {args.output} is a file; name a folder or a new clip such as a.mp4")
+    inputs = {identity(file) for file in (sources[0] if args.sequence else sources)}
     jobs: list[Job] = []
     for source in sources:
         for style_id, name in styles.items():
             style = args.blend if style_id == BLEND_ID else style_id
             style_name = safe_name(name) or f"style{style_id}"
             if is_file:
-                target, free = Path(args.output), False
+                target, named = Path(args.output), True
             elif isinstance(source, list):
-                target, free = _folder_for(args.output, source, style_name, len(styles)), False
+                target, named = _folder_for(args.output, source, style_name, len(styles)), True
             else:
-                target, free = Path(args.output or "", _file_name(source, style_name)), True
-            _check_target(target, source, args.overwrite or free)
-            jobs.append((source, style, target, free and not args.overwrite))
+                target, named = Path(args.output or "", _file_name(source, style_name)), False
+            # Of two clips that would get one name the second gets a number.
+            numbered = not named and (not args.overwrite or target in {job[2] for job in jobs})
+            targets = _files(target, source)
+            check_place(targets[0])
+            if not numbered:
+                _check_free(targets, inputs, args.overwrite)
+            jobs.append((source, style, target, numbered))
     return jobs
 
 
@@ -196,17 +203,18 @@ def _folder_for(output: str | None, frames: list[Path], style_name: str, styles:
     return Path(f"{frames[0].absolute().parent.name or 'frames'}_{style_name}")
 
 
-def _check_target(target: Path, source: Path | list[Path], may_exist: bool) -> None:
-    """Refuse a target that is an input, or that there is already."""
-    from fst.images import check_place
+def _files(target: Path, source: Path | list[Path]) -> list[Path]:
+    """What is written: a file, or one for each frame."""
+    from fst.stylize.clips import is_folder_name
 
-    frames = source if isinstance(source, list) else [source]
-    is_folder = isinstance(source, list) and (target.is_dir() or not target.suffix)
-    targets = [target / frame.name for frame in frames] if is_folder else [target]
-    check_place(targets[0])
-    inputs = {identity(frame) for frame in frames} - {None}
+    is_folder = isinstance(source, list) and is_folder_name(target)
+    return [target / frame.name for frame in source] if is_folder else [target]
+
+
+def _check_free(targets: list[Path], inputs: set, may_exist: bool) -> None:
+    """Refuse targets that are an input, of whichever clip, or that there are already."""
     for path in targets:
-        if identity(path) in inputs:
+        if identity(path) in inputs - {None}:
             raise FstError(clash(path))
         if os.path.lexists(path) and not may_exist:
             raise FstError(f"{path} exists; name another output with -o or add --overwrite")

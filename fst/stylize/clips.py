@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -11,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from fst.errors import FstError
-from fst.images import find, printable
+from fst.images import IMAGE_SUFFIXES, find, printable
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm")  # that can be written
 READ_SUFFIXES = (*VIDEO_SUFFIXES, ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv",
@@ -19,6 +20,7 @@ READ_SUFFIXES = (*VIDEO_SUFFIXES, ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts
 GIF_SUFFIX = ".gif"
 CLIP_SUFFIXES = (*READ_SUFFIXES, GIF_SUFFIX)
 DEFAULT_RATE = Fraction(25)  # frames a second, where nothing says how many
+MIN_RATE, MAX_RATE = Fraction(1, 1000), 1000  # anything else is a mistake
 
 
 @dataclass
@@ -73,15 +75,20 @@ def frame_files(given: str | list[str]) -> list[Path]:
     """
     files = sorted(find(given), key=lambda path: (str(path.parent), _natural(path.name)))
     names = [path.name for path in files]
-    twice = next((name for name in names if names.count(name) > 1), None) if files else None
-    if twice:
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
         raise FstError(f"frames of one clip: two are named {printable(twice)}; give one folder")
     return files
 
 
 def _natural(name: str) -> list[tuple[int, Any]]:
-    parts = re.split(r"([0-9]+)", name)
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
+    parts = re.split(r"([0-9]+)", name)  # text, number, text, number, ...
+    return [(0, int(part)) if place % 2 else (1, part) for place, part in enumerate(parts)]
+
+
+def is_folder_name(path: Path) -> bool:
+    """Whether pictures that are to become a clip stay pictures, in a folder of that name."""
+    return path.is_dir() or path.suffix.lower() not in (*CLIP_SUFFIXES, *IMAGE_SUFFIXES)
 
 
 def check_target(path: Path) -> None:

@@ -23,6 +23,8 @@ from fst.stylize.clips import Clip, Frame
 
 COLORS = 255  # and one for what is transparent
 FRESH_PALETTE = 1.3  # times the first error of a palette, at which a frame gets one of its own
+TICK = Fraction(1, 100)  # seconds, of the times in a GIF
+MIN_TICKS, MAX_TICKS = 2, 2**16 - 1  # browsers take one for ten; a file has 16 bits
 MAX_BYTES = 2**30  # Pillow keeps the frames of a GIF, a byte a pixel, until all are written
 
 
@@ -94,18 +96,21 @@ def _frames(path: Path, size: tuple[int, int], problems: list[str]) -> Iterator[
 def write_gif(path: Path, clip: Clip, items: Iterable) -> int:
     """Write frames as a GIF that repeats as the clip does; sound is left out.
 
+    A GIF has 50 frames a second at most: of a faster clip some are left out.
+
     Returns:
         Frames written.
 
     Raises:
         FstError: It cannot be written, or is too long for memory.
+        KeyboardInterrupt: By the items; what was there before it is written.
     """
     count = 0
-    palettes = _Palettes()
+    palettes, interrupts = _Palettes(), []
 
     def pictures() -> Iterator[Image.Image]:
         nonlocal count
-        for frame in _with_durations(items, clip.rate):
+        for frame in _with_durations(_until_interrupted(items, interrupts), clip.rate):
             count += 1
             if count * clip.size[0] * clip.size[1] > MAX_BYTES:
                 raise FstError(
@@ -113,33 +118,47 @@ def write_gif(path: Path, clip: Clip, items: Iterable) -> int:
                     "name a .mp4, or add --size 320"
                 )
             picture = palettes.reduced(frame.image)
-            picture.info["duration"] = round(1000 * frame.duration)
+            picture.info["duration"] = 10 * min(round(frame.duration / TICK), MAX_TICKS)  # ms
             yield picture
 
     frames = pictures()
     first = next(frames, None)
-    if first is None:
-        return 0
     options = {} if clip.loop is None else {"loop": clip.loop}
     try:
-        first.save(path, "GIF", save_all=True, append_images=frames, **options)
+        if first is not None:
+            first.save(path, "GIF", save_all=True, append_images=frames, **options)
     except OSError as error:
         raise FstError(f"cannot write {images.printable(path)}: {error.strerror}") from None
+    if interrupts:
+        raise interrupts[0]
     return count
 
 
+def _until_interrupted(items: Iterable, interrupts: list[KeyboardInterrupt]) -> Iterator:
+    """The items up to an interrupt, kept for later: Pillow writes all frames at the end."""
+    try:
+        yield from items
+    except KeyboardInterrupt as error:
+        interrupts.append(error)
+
+
 def _with_durations(items: Iterable, rate: Fraction) -> Iterator[Frame]:
-    """Frames that know how long they are shown: until the next one."""
+    """Frames that know how long they are shown: until the next one, in ticks that keep pace."""
     waiting: Frame | None = None
+    begun = 0  # the waiting one, in ticks
     for frame in items:
         if not isinstance(frame, Frame):
             continue  # sound
+        begins = round(frame.start / TICK)
         if waiting is not None:
-            waiting.duration = waiting.duration or frame.start - waiting.start
+            if waiting.duration is None:
+                if begins - begun < MIN_TICKS:
+                    continue  # left out; the one before stays for longer
+                waiting.duration = (begins - begun) * TICK
             yield waiting
-        waiting = frame
+        waiting, begun = frame, begins
     if waiting is not None:
-        waiting.duration = waiting.duration or 1 / rate
+        waiting.duration = waiting.duration or max(1 / rate, MIN_TICKS * TICK)
         yield waiting
 
 

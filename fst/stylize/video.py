@@ -18,7 +18,17 @@ from fst import images
 from fst.decoding import ImageError
 from fst.errors import FstError
 from fst.networks.transformer import MIN_SIZE_PX
-from fst.stylize.clips import DEFAULT_RATE, GIF_SUFFIX, Clip, Frame, check_target, frame_files
+from fst.stylize.clips import (
+    DEFAULT_RATE,
+    GIF_SUFFIX,
+    MAX_RATE,
+    MIN_RATE,
+    Clip,
+    Frame,
+    check_target,
+    frame_files,
+    is_folder_name,
+)
 from fst.stylize.gif_files import open_gif, write_gif
 from fst.stylize.memory_plan import memory_left, whole_bytes
 from fst.stylize.steady import DEFAULT, SteadyStylizer
@@ -64,8 +74,9 @@ def paint_video(
     Args:
         stylizer: The model; its own state is not touched.
         source: A video, a GIF, or pictures that are the frames: a folder, a pattern, or a list.
-        target: A .mp4, .mov, .m4v, .mkv, .webm or .gif; for pictures a name without suffix is a
-            folder, which gets files of their names. Odd sides of videos lose a pixel.
+        target: A .mp4, .mov, .m4v, .mkv, .webm or .gif; for pictures a name with none of
+            these suffixes is a folder, which gets files of their names. Odd sides of videos lose a
+            pixel.
         style: Id, name or shares, as for `Stylizer.stylize`.
         steadiness: From 0, each frame for itself, to 1; see `fst.stylize.steady`.
         shorter_side_px: Shrink frames so that the shorter side has this length.
@@ -93,7 +104,7 @@ def paint_video(
         ('clip.gif', 3, True)
     """
     target = Path(target)
-    is_folder = not _is_file(source) and (target.is_dir() or not target.suffix)
+    is_folder = not _is_file(source) and is_folder_name(target)
     if not is_folder:
         check_target(target)
     images.check_free(target, overwrite or numbered or is_folder)
@@ -139,6 +150,8 @@ def open_clip(
 def _open_pictures(
     source: str | Path | list[str], shorter_side_px: int | None, frame_rate: Fraction | float
 ) -> Clip:
+    if not MIN_RATE <= frame_rate <= MAX_RATE:
+        raise FstError(f"{frame_rate} frames a second: expected a number such as 25, to {MAX_RATE}")
     files = frame_files(source if isinstance(source, list) else str(source))
     rate = Fraction(frame_rate).limit_denominator(1001)
     first = images.load_full(files[0], shorter_side_px)
@@ -146,7 +159,7 @@ def _open_pictures(
     def frames() -> Iterator[Frame]:
         for number, file in enumerate(files):
             image = images.load_full(file, shorter_side_px)
-            yield Frame(image, number / rate, 1 / rate, file.name)
+            yield Frame(image, number / rate, name=file.name)
 
     base = Fraction(rate.denominator, rate.numerator)
     return Clip(files[0], tuple(first.shape[1:]), frames(), len(files), rate, base, loop=0)
@@ -244,7 +257,7 @@ def _write(target: Path, clip: Clip, painting: _Painting, overwrite: bool) -> Pa
 
 def _publish(part: Path, target: Path, painting: _Painting, overwrite: bool) -> Path:
     """Give a file its name; half a clip replaces nothing."""
-    if not painting.count:
+    if not part.is_file() or not painting.count or not part.stat().st_size:
         part.unlink(missing_ok=True)
         return target
     if overwrite and painting.whole:

@@ -15,12 +15,11 @@ from fst import images
 from fst.decoding import MAX_SIDE_PX, size_with_shorter_side
 from fst.errors import FstError
 from fst.stylize import hdr
-from fst.stylize.clips import DEFAULT_RATE, Clip, Frame
+from fst.stylize.clips import DEFAULT_RATE, MAX_RATE, Clip, Frame
 
 # Only these containers: others, such as playlists, name files and addresses to be read instead.
 _FORMATS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg,gif,h264,hevc,m4v"
 MAX_FRAME_PIXELS = 2**26  # 8K is half of it; the decoder refuses more before it takes memory
-MAX_RATE = 1000  # frames a second; more is a mistake of the file
 MAX_BROKEN = 100  # packets one after the other; then the rest is taken for broken too
 _ITU601, _ITU709, _BT2020 = 5, 1, 9  # swscale's numbers of matrices
 _UNKNOWN = 2  # ITU-T H.273: unspecified
