@@ -304,6 +304,16 @@ def test_without_a_name_the_newest_run_is_exported_here(network, tmp_path, monke
     assert properties["license"] == "cc-by-4.0"
 
 
+def test_the_cards_picture_does_not_replace_a_photo(model, tmp_path, capsys):
+    photo = tmp_path / "portrait.jpg"
+    smooth_field(3, 61, 50).save(photo)
+    before = photo.read_bytes()
+    argv = argv_of(model, "-o", tmp_path / "portrait.md", "--photos", photo, "--overwrite")
+    assert main(argv) == 2
+    assert "portrait.jpg is one of the photos and stays" in capsys.readouterr().err
+    assert photo.read_bytes() == before and not (tmp_path / "portrait.md").exists()
+
+
 def test_help_is_answered_without_torch():
     code = "import sys; from fst.cli.export import main\ntry: main(['--help'])\nexcept SystemExit: "
     code += "print({'torch', 'onnx', 'numpy'} & set(sys.modules))"

@@ -219,6 +219,8 @@ def _write_card(stylizer: "Stylizer", target: Path, args: argparse.Namespace) ->
     picture_path = target.with_suffix(".jpg")
     _check_target(picture_path, args.overwrite)
     photos = find(args.photos) if args.photos else None
+    if any(picture_path.exists() and picture_path.samefile(photo) for photo in photos or ()):
+        raise FstError(f"{picture_path} is one of the photos and stays: name another file with -o")
     text = text_of(stylizer, picture_path.name, args.license)
     _write(picture_path, jpeg_bytes(picture_of(stylizer, photos)), args.overwrite)
     _write(target, text.encode(), args.overwrite)
