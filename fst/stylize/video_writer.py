@@ -46,9 +46,11 @@ def check_streams(clip: Clip, path: Path) -> None:
     """
     wrong = unsupported(clip, path)
     if wrong:
+        stuck = unsupported(clip, path.with_suffix(".mkv"))
         raise FstError(
             f"cannot write {images.printable(path)}: {path.suffix} holds no {' or '.join(wrong)}, "
-            f"as {images.printable(clip.path)} has; name a .mkv"
+            f"as {images.printable(clip.path)} has; "
+            + ("convert that stream first, to AAC or text" if stuck else "name a .mkv")
         )
 
 
