@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fst.cli.devices import usable_device
 from fst.cli.infer_controls import BLEND_ID
 from fst.cli.infer_outputs import clash, clip, identity, safe_name
+from fst.cli.infer_paint import print_line
 from fst.cli.messages import noting, tell
 from fst.errors import FstError
 
@@ -260,7 +261,7 @@ def _paint_all(
             tell(PROGRAM, problem)
             failed = True
         if painted.frames:
-            print(painted.path, flush=True)
+            print_line(str(painted.path))
         if stopped():
             held = f"; {painted.path} holds them" if painted.frames else ""
             tell(PROGRAM, f"interrupted after {painted.frames} frames{held}")
