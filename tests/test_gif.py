@@ -139,6 +139,14 @@ def test_a_frame_shown_for_longer_than_a_gif_can_say_is_shown_as_long_as_it_can(
     assert [duration for duration, _ in _read("out.gif")[0]] == [655_350] * 2
 
 
+def test_frames_alike_for_longer_than_a_gif_can_say_are_refused(stylizer):
+    for number in range(3):
+        images.save(torch.full((3, 16, 16), 0.5), f"frames/{number}.png")
+    with pytest.raises(FstError, match=r"more than 655 s; name a \.mp4"):
+        paint_video(stylizer, "frames", "out.gif", frame_rate=1 / 300)
+    assert os.listdir() == ["frames"]
+
+
 def test_an_interrupted_gif_holds_what_was_painted(stylizer):
     _save()
 

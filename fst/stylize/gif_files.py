@@ -1,5 +1,6 @@
 """Animated GIFs, read and written a frame at a time."""
 
+import struct
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -121,17 +122,27 @@ def write_gif(path: Path, clip: Clip, items: Iterable) -> int:
             picture.info["duration"] = 10 * min(round(frame.duration / TICK), MAX_TICKS)  # ms
             yield picture
 
-    frames = pictures()
-    first = next(frames, None)
-    options = {} if clip.loop is None else {"loop": clip.loop}
-    try:
-        if first is not None:
-            first.save(path, "GIF", save_all=True, append_images=frames, **options)
-    except OSError as error:
-        raise FstError(f"cannot write {images.printable(path)}: {error.strerror}") from None
+    _save(pictures(), path, clip.loop)
     if interrupts:
         raise interrupts[0]
     return count
+
+
+def _save(pictures: Iterator[Image.Image], path: Path, loop: int | None) -> None:
+    first = next(pictures, None)
+    if first is None:
+        return
+    options = {} if loop is None else {"loop": loop}
+    name = images.printable(path)
+    try:
+        first.save(path, "GIF", save_all=True, append_images=pictures, **options)
+    except OSError as error:
+        raise FstError(f"cannot write {name}: {error.strerror}") from None
+    except struct.error:  # Pillow makes one of frames that are alike
+        most = f"{float(MAX_TICKS * TICK):.0f} s"
+        raise FstError(
+            f"cannot write {name}: in a GIF no picture stands for more than {most}; name a .mp4"
+        ) from None
 
 
 def _until_interrupted(items: Iterable, interrupts: list[KeyboardInterrupt]) -> Iterator:
