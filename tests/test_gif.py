@@ -139,6 +139,17 @@ def test_a_frame_shown_for_longer_than_a_gif_can_say_is_shown_as_long_as_it_can(
     assert [duration for duration, _ in _read("out.gif")[0]] == [655_350] * 2
 
 
+def test_a_clip_too_long_for_a_gif_is_refused_before_the_work(stylizer, monkeypatch):
+    for number in range(3):
+        images.save(torch.rand(3, 16, 16), f"frames/{number}.png")
+    monkeypatch.setattr("fst.stylize.gif_files.MAX_BYTES", 2.5 * 16 * 16)
+    seen = []
+    with pytest.raises(FstError, match=r"more than a gigabyte of frames; name a \.mp4"):
+        paint_video(stylizer, "frames", "out.gif", progress=lambda n, _: seen.append(n))
+    assert seen == [] and os.listdir() == ["frames"]
+    paint_video(stylizer, "frames", "out.gif", frame_rate=100)  # of which half are left out
+
+
 def test_frames_alike_for_longer_than_a_gif_can_say_are_refused(stylizer):
     for number in range(3):
         images.save(torch.full((3, 16, 16), 0.5), f"frames/{number}.png")

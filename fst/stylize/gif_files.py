@@ -106,6 +106,8 @@ def write_gif(path: Path, clip: Clip, items: Iterable) -> int:
         FstError: It cannot be written, or is too long for memory.
         KeyboardInterrupt: By the items; what was there before it is written.
     """
+    # Before the work, as far as the file says how long it is.
+    _check_length((clip.count or 0) * min(1, 1 / (MIN_TICKS * TICK * clip.rate)), clip, path)
     count = 0
     palettes, interrupts = _Palettes(), []
 
@@ -113,11 +115,7 @@ def write_gif(path: Path, clip: Clip, items: Iterable) -> int:
         nonlocal count
         for frame in _with_durations(_until_interrupted(items, interrupts), clip.rate):
             count += 1
-            if count * clip.size[0] * clip.size[1] > MAX_BYTES:
-                raise FstError(
-                    f"cannot write {images.printable(path)}: more than a gigabyte of frames; "
-                    "name a .mp4, or add --size 320"
-                )
+            _check_length(count, clip, path)
             picture = palettes.reduced(frame.image)
             picture.info["duration"] = 10 * min(round(frame.duration / TICK), MAX_TICKS)  # ms
             yield picture
@@ -126,6 +124,14 @@ def write_gif(path: Path, clip: Clip, items: Iterable) -> int:
     if interrupts:
         raise interrupts[0]
     return count
+
+
+def _check_length(frames: int | Fraction, clip: Clip, path: Path) -> None:
+    if frames * clip.size[0] * clip.size[1] > MAX_BYTES:
+        raise FstError(
+            f"cannot write {images.printable(path)}: more than a gigabyte of frames; "
+            "name a .mp4, or add --size 320"
+        )
 
 
 def _save(pictures: Iterator[Image.Image], path: Path, loop: int | None) -> None:
