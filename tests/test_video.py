@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -250,6 +251,9 @@ def test_of_a_video_cut_off_the_rest_is_painted_and_told(stylizer, suffix):
     painted = paint_video(stylizer, f"in{suffix}", "out.mp4")
     assert 10 < painted.frames < 60
     assert len(times_of("out.mp4")) == painted.frames
+    if suffix == ".mkv":  # the other kind does not say how long it is
+        (problem,) = painted.problems
+        assert re.match(r"in\.mkv: damaged at (0.9|1.0)\d s \(cut off: .* 2\.40 s", problem)
 
 
 # Memory

@@ -20,6 +20,9 @@ from fst.stylize.clips import DEFAULT_RATE, MAX_RATE, Clip, Frame
 # Only these containers: others, such as playlists, name files and addresses to be read instead.
 _FORMATS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg,gif,h264,hevc,m4v"
 MAX_FRAME_PIXELS = 2**26  # 8K is half of it; the decoder refuses more before it takes memory
+# Containers whose head says how long they are; of others FFmpeg guesses by what is there.
+_WITH_LENGTH = {"mov", "matroska", "avi"}
+MISSING_FROM_S, MISSING_FROM = 1, 0.05  # of the length; less is rounding, or a stream left out
 MAX_BROKEN = 100  # packets one after the other; then the rest is taken for broken too
 _ITU601, _ITU709, _BT2020 = 5, 1, 9  # swscale's numbers of matrices
 _UNKNOWN = 2  # ITU-T H.273: unspecified
@@ -101,6 +104,7 @@ class _Reading:
         self.copied = {stream.index for stream in streams}
         self.rate = _rate(self.stream)
         self.end, self.decoded = Fraction(0), 0
+        self.read_to = Fraction(0)  # seconds, of any stream
         items, head, first = self._items(), [], None
         for item in items:  # up to the first frame, which tells size and turn
             head.append(item)
@@ -156,6 +160,9 @@ class _Reading:
         while broken <= MAX_BROKEN:
             try:
                 packet = next(packets)
+                if packet.pts is not None:
+                    ends = (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base)
+                    self.read_to = max(self.read_to, ends)
                 if packet.stream is not self.stream:
                     if packet.size and packet.pts is not None:  # else it marks the end
                         packet.dts = packet.pts if packet.dts is None else packet.dts
@@ -163,6 +170,7 @@ class _Reading:
                     continue
                 frames = packet.decode()
             except StopIteration:
+                self._note_what_is_missing()
                 break
             except (self.av.error.FFmpegError, ValueError, RuntimeError) as error:
                 broken += 1
@@ -173,6 +181,16 @@ class _Reading:
             for frame in frames:
                 broken = 0
                 yield self._frame(frame)
+
+    def _note_what_is_missing(self) -> None:
+        """Tell of a file that was cut off, which FFmpeg takes for one that ends there."""
+        if not self.container.duration or not _WITH_LENGTH & set(
+            self.container.format.name.split(",")
+        ):
+            return
+        length = Fraction(self.container.duration, 10**6)
+        if length - self.read_to > max(MISSING_FROM_S, MISSING_FROM * length):
+            self._note(f"cut off: it should be {float(length):.2f} s long")
 
     def _note(self, reason: str) -> None:
         if not self.problems:
