@@ -189,6 +189,22 @@ def test_what_is_no_video_is_refused_in_one_line(stylizer, content):
     assert sorted(os.listdir()) == ["in.mp4"]
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mp4"])
+def test_damaged_heads_give_frames_or_one_line(suffix):
+    whole = make_video(f"whole{suffix}", 2, (16, 32), sound=None).read_bytes()
+    heads = [whole[:place] + b"\xff" + whole[place + 1 :] for place in range(0, 320, 5)]
+    heads += [whole[:length] for length in range(1, 600, 19)]
+    refused = []
+    for head in heads:
+        Path(f"in{suffix}").write_bytes(head)
+        try:
+            with open_clip(f"in{suffix}") as clip:
+                list(clip.items)
+        except FstError as error:
+            refused.append(str(error))
+    assert refused and all("\n" not in line for line in refused)
+
+
 def test_a_playlist_cannot_have_another_file_read(stylizer):
     make_video("secret.ts", 4, sound=None)
     Path("in.mp4").write_text(f"ffconcat version 1.0\nfile {Path('secret.ts').absolute()}\n")

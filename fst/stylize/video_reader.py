@@ -74,7 +74,7 @@ def _opened(av: Any, path: Path) -> Any:
             options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
             metadata_errors="replace",
         )
-    except (OSError, ValueError, RuntimeError) as error:  # among them av.error.FFmpegError
+    except (av.error.FFmpegError, OSError, ValueError, RuntimeError) as error:
         raise _unreadable(path, _reason(av, error)) from None
 
 
