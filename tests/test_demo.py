@@ -26,7 +26,7 @@ from fst.demo.brush import MAX_BYTES, mask_bytes
 from fst.demo.controls import arguments, choose, command, file_name
 from fst.demo.folder import PREFIX, temporary_folder
 from fst.demo.painting import Limits, open_photo
-from fst.demo.server import Guard
+from fst.demo.server import Guard, launch
 from fst.demo.thumbnails import Thumbnails
 from fst.demo.visit import Studio, Values, reordered
 from fst.networks.transformer import TransformerNet
@@ -350,7 +350,7 @@ def test_what_a_killed_page_has_left_is_removed_and_a_running_one_kept(tmp_path)
 # ---- the server --------------------------------------------------------------------------------
 
 
-def ask(method="POST", path="/gradio_api/queue/join", length=b"10"):
+def ask(method="POST", path="/gradio_api/queue/join", length=b"10", site=b"same-origin"):
     """Status and headers of a request through the guard, or "passed"."""
     sent = []
 
@@ -361,6 +361,7 @@ def ask(method="POST", path="/gradio_api/queue/join", length=b"10"):
         sent.append(message)
 
     headers = [(b"content-length", length)] if length is not None else []
+    headers += [(b"sec-fetch-site", site)] if site else []
     scope = {"type": "http", "method": method, "path": path, "headers": headers}
     asyncio.run(Guard(app, 5_000_000)(scope, None, send))
     return sent[0]["status"], dict(sent[0]["headers"])
@@ -374,6 +375,8 @@ def test_the_guard_lets_pass_what_is_small_and_tells_the_browser_to_ask_nobody_e
     assert ask(path="/gradio_api/upload", length=b"5200000")[0] == 413
     assert ask(length=b"5000000")[0] == 413
     assert ask(length=None)[0] == ask(length=b"-5")[0] == 411
+    assert ask(site=b"cross-site")[0] == 403 and ask(site=None)[0] == 299
+    assert ask("GET", "/", None, b"cross-site")[0] == 299  # a link from elsewhere
     assert ask("GET", "/monitoring/x")[0] == ask(path="/gradio_api/process_recording")[0] == 404
 
 
@@ -440,6 +443,34 @@ def test_a_taken_port_is_told_in_one_line(model, capsys):
         assert demo.main(["--model", str(model), "--port", port]) == 2
     told = capsys.readouterr()
     assert told.out == "" and f"cannot listen on 127.0.0.1:{port}: the port is taken" in told.err
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "127.0.0.1"])
+def test_every_address_of_this_machine_can_be_named(host):
+    gradio = pytest.importorskip("gradio")
+    bare, family = host.strip("[]"), socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.create_server((bare, 0), family=family) as free:
+            port = free.getsockname()[1]
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with gradio.Blocks() as page:
+        gradio.HTML("")
+    try:
+        assert launch(page, host, port, 1000).rstrip("/").endswith(f":{port}")
+        with socket.create_connection((bare, port), timeout=5):
+            pass
+    finally:
+        page.close(verbose=False)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "nowhere.invalid"])
+def test_another_address_is_told_in_one_line(model, host, capfd):
+    pytest.importorskip("gradio")
+    assert demo.main(["--model", str(model), "--host", host]) == 2
+    told = capfd.readouterr().err.splitlines()
+    assert len(told) == 2 and "warning" in told[0]
+    assert f"cannot listen on {host}" in told[1]
 
 
 def test_help_is_quick_and_imports_nothing_heavy():

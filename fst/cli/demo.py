@@ -19,7 +19,7 @@ from fst.cli.messages import tell
 from fst.errors import FstError
 
 PROGRAM = "fst-demo"
-LOCAL = ("127.0.0.1", "localhost", "::1")
+LOCAL = ("127.0.0.1", "localhost", "::1", "[::1]")
 _EXAMPLES = """examples:
   fst-demo                                    http://127.0.0.1:7860, with the newest model
   fst-demo --model gallery --port 8000
