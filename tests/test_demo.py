@@ -167,6 +167,18 @@ def test_names_of_photos_reach_the_command_whole(studio, tmp_path, name):
     paints_the_same(studio, folder, values(photo, chosen=["starry night"], strength=0.5))
 
 
+@pytest.mark.parametrize(
+    "name", ["wave=b.png", "\N{ARTIST PALETTE}" * 62 + ".png"], ids=["a style's", "long"]
+)
+def test_names_of_masks_reach_the_command_whole(studio, tmp_path, name):
+    folder = tmp_path / "there"
+    folder.mkdir()
+    photo = studio.open(save_photo(folder / name), file_name(name))
+    masks = studio.masks(photo, {"where": drawn(1), "other": drawn(2)})
+    assert set(masks) == {"where", "other"}
+    paints_the_same(studio, folder, values(photo, masks=masks, other_style="starry night"))
+
+
 def test_without_a_photo_the_sample_is_painted(studio, tmp_path):
     (tmp_path / "there").mkdir()
     paints_the_same(studio, tmp_path / "there", values(studio.sample, chosen=["-dash"]))
@@ -272,7 +284,10 @@ def test_masks_are_pictures_of_a_brush_or_refused(studio, tmp_path):
     monster = png(np.zeros((2000, 2000), np.uint8))
     with pytest.raises(FstError, match="2000x2000 pixels; expected at most 1000000"):
         painting.read_mask(monster, tmp_path / "m.png")
-    assert painting.read_mask(png(np.zeros((9, 9), np.uint8)), tmp_path / "m.png") is None
+    assert painting.read_mask(png(np.zeros((9, 9), np.uint8)), tmp_path / "n.png") is None
+    (tmp_path / "file").touch()
+    with pytest.raises(FstError, match="cannot write the mask"):
+        painting.read_mask(png(np.ones((9, 9), np.uint8)), tmp_path / "file" / "m.png")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from PIL import Image
 
 from fst import images
+from fst.cli.infer_outputs import clip
 from fst.demo.brush import mask_bytes
 from fst.demo.controls import MAX_STYLES, Controls, Mask, arguments, choose, command, rounded
 from fst.demo.folder import new_folder
@@ -31,6 +32,7 @@ from fst.errors import FstError
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
 
+MAX_STEM_BYTES = 80  # of a photo's name, in that of its masks
 KEEP_COLORS = {
     "The style's": None,
     "The photo's, place by place": "luminance",
@@ -106,7 +108,7 @@ class Studio:
         folder, found = new_folder(self.folder), {}
         for kind, word in (("other", "style"), ("where", "paint")):
             data = mask_bytes(drawn.get(kind))
-            name = f"{Path(photo.title).stem[:80]}_{word}_mask.png"
+            name = f"{clip(Path(photo.title).stem, MAX_STEM_BYTES)}_{word}_mask.png"
             mask = read_mask(data, folder / name) if data else None
             found |= {kind: mask} if mask else {}
         return found
