@@ -479,7 +479,7 @@ def test_every_address_of_this_machine_can_be_named(host):
         page.close(verbose=False)
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "nowhere.invalid"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b"])
 def test_another_address_is_told_in_one_line(model, host, capfd):
     pytest.importorskip("gradio")
     assert demo.main(["--model", str(model), "--host", host]) == 2
@@ -488,10 +488,14 @@ def test_another_address_is_told_in_one_line(model, host, capfd):
     assert f"cannot listen on {host}" in told[1]
 
 
-def test_help_is_quick_and_imports_nothing_heavy():
+@pytest.mark.parametrize("given", ["--help", "--bogus"])
+def test_help_and_mistyped_flags_are_quick_and_import_nothing_heavy(given):
+    heavy = ("torch", "gradio", "PIL", "numpy")
     code = (
-        "import sys; from fst.cli.demo import make_parser; make_parser().format_help()\n"
-        "print([m for m in ('torch', 'gradio', 'PIL', 'numpy') if m in sys.modules])"
+        "import sys; from fst.cli.demo import main\n"
+        f"try: main([{given!r}])\n"
+        "except SystemExit: print([m for m in "
+        f"{heavy} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "[]\n"
+    assert done.stdout.splitlines()[-1] == "[]"
