@@ -259,6 +259,15 @@ def test_previews_stay_small_whatever_the_shape(tmp_path, size):
     assert height * width <= max(128 * 128 * 3.1, 16 * max(size)) and min(height, width) >= 16
 
 
+def test_a_picture_that_the_command_would_take_for_a_video_is_refused(studio, tmp_path):
+    photo = save_photo(tmp_path / "p.png")
+    with pytest.raises(FstError, match=r"dance\.GIF is named as a video or GIF"):
+        studio.open(photo, "dance.GIF")
+    with pytest.raises(FstError, match=r"clip\.gif: it is not a picture of a known format"):
+        photo.write_bytes(b"GIF89a")
+        studio.open(photo, "clip.gif")
+
+
 def test_a_photo_that_is_gone_is_asked_for_again(studio, tmp_path):
     photo = studio.open(save_photo(tmp_path / "secret.png"), "mine.png")
     photo.path.unlink()

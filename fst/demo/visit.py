@@ -28,6 +28,7 @@ from fst.demo.painting import (
     sample_photo,
 )
 from fst.errors import FstError
+from fst.stylize.clips import is_clip
 
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
@@ -92,8 +93,16 @@ class Studio:
         return [name for name in self.names if "=" not in name]
 
     def open(self, path: str, name: str) -> Photo:
-        """A photo that was uploaded."""
-        return open_photo(path, name, self.limits)
+        """A photo that was uploaded.
+
+        Raises:
+            FstError: It cannot be read, or has a name that fst-infer takes for a video's.
+        """
+        photo = open_photo(path, name, self.limits)
+        if is_clip(name):
+            name = images.printable(name)
+            raise FstError(f"{name} is named as a video or GIF, but is a picture: rename it")
+        return photo
 
     def texture_place(self, chosen: list[str]) -> float | None:
         """Where a single style is on its texture line; None where there is no line."""
