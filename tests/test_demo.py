@@ -21,6 +21,7 @@ from PIL import Image
 
 from fst import FstError, Stylizer, images
 from fst.cli import demo, infer
+from fst.demo import folder as folders
 from fst.demo import painting, visit
 from fst.demo.brush import MAX_BYTES, mask_bytes
 from fst.demo.controls import arguments, choose, command, file_name
@@ -369,6 +370,22 @@ def test_what_a_killed_page_has_left_is_removed_and_a_running_one_kept(tmp_path)
     finally:
         for process in run:
             process.kill()
+
+
+def test_a_page_that_starts_is_not_taken_for_an_abandoned_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    lock, looked = folders._try_lock, []
+
+    def lock_after_another_has_looked(file):
+        if not looked:
+            looked.append(True)
+            folders._remove_abandoned(*tmp_path.iterdir())
+        return lock(file)
+
+    monkeypatch.setattr(folders, "_try_lock", lock_after_another_has_looked)
+    with temporary_folder() as folder:
+        assert looked and folder.is_dir()
+    assert not list(tmp_path.iterdir())
 
 
 # ---- the server --------------------------------------------------------------------------------
