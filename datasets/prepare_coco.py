@@ -107,13 +107,17 @@ def prepare(args: argparse.Namespace) -> None:
     Raises:
         FstError: The source has none, a number makes no sense, or the disk is full.
     """
-    if min(args.size, args.least, args.threads) < 1 or (args.limit or 1) < 1:
-        raise FstError("--size, --least, --limit and --threads are numbers from 1 up")
-    settings = {name: getattr(args, name) for name in ("size", "least", "quality")}
-    _settle(args.output, settings)
+    limit = 1 if args.limit is None else args.limit
+    if min(args.size, args.least, args.threads, limit) < 1 or not 1 <= args.quality <= 100:
+        raise FstError("--size, --least, --limit and --threads are numbers from 1 up, --quality "
+                       "ends at 100")  # fmt: skip
+    if args.output.resolve().is_relative_to(args.source.resolve()):
+        raise FstError(f"-o {args.output} is within {args.source}: name another folder")
     sources = list(islice(find(args.source), args.limit))
     if not sources:
         raise FstError(f"{args.source}: no picture ({' '.join(IMAGE_SUFFIXES)}) in it")
+    settings = {name: getattr(args, name) for name in ("size", "least", "quality")}
+    _settle(args.output, settings)
     left_out: list[str] = []
     with (
         ThreadPoolExecutor(args.threads) as threads,
@@ -199,8 +203,12 @@ def _decoded(source: Source, args: argparse.Namespace):
         return images.decode(source.file, args.size)
     if source.member.file_size > MAX_MEMBER_BYTES:
         raise FstError(f"{source.member.file_size:,} bytes: too large")
+    if source.member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise FstError("packed in a way whose size cannot be limited")
     try:
-        content = source.archive.read(source.member)
+        # Not archive.read: that unpacks 2 GB at once of what claims to be small.
+        with source.archive.open(source.member) as file:
+            content = file.read(source.member.file_size + 1)
     except (OSError, RuntimeError, ValueError, NotImplementedError, zipfile.BadZipFile, EOFError,
             zipfile.zlib.error) as error:  # fmt: skip
         raise FstError(f"damaged in the archive ({error})") from None

@@ -21,9 +21,10 @@ from fst.errors import FstError
 from fst.picture_files import printable
 
 # 300 megapixels are 0.9 GB as bytes and 3.6 GB as float32: above any camera, below most bombs.
-# WebP ends at PIL's own 178 megapixels, which its reader checks itself.
 MAX_PIXELS = 300_000_000
+MAX_WEBP_PIXELS = 178_000_000  # the decoder of animations, which reads all, has two more canvases
 MAX_SIDE_PX = 100_000  # a row is held whole, several times over
+HEAD_BYTES = 30  # tell the format, and the size of a WebP picture
 # From so many on, a picture of more pixels a byte is none: deflate packs flat grey 1032 to a byte,
 # photographs have below 20. A WebP animation of 1 KB may call for a canvas of a gigabyte.
 DENSE_FROM_PIXELS, PIXELS_PER_BYTE = 20_000_000, 2000
@@ -116,21 +117,39 @@ def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
     Raises:
         ImageError: It is no picture, or one of too many pixels; decoders raise other errors.
     """
-    reader = _reader(file.read(16))
+    head = file.read(HEAD_BYTES)
+    reader = _reader(head)
     file_bytes = file.seek(0, os.SEEK_END)
     file.seek(0)
+    if reader is WebPImageFile:  # makes room for all pixels at once
+        _check_density(*_webp_size(head), file_bytes, MAX_WEBP_PIXELS)
     picture = reader(file)
-    check_pixels(*picture.size)
-    pixels = picture.width * picture.height
-    if pixels > max(DENSE_FROM_PIXELS, PIXELS_PER_BYTE * file_bytes):
-        size = f"{picture.width}x{picture.height}"
-        raise ImageError(
-            f"{size} pixels in {file_bytes} bytes: it is empty, or made to fill memory"
-        )
+    _check_density(*picture.size, file_bytes, MAX_PIXELS)
     return picture
 
 
-def check_pixels(width: int, height: int) -> None:
+def _check_density(width: int, height: int, file_bytes: int, most: int) -> None:
+    check_pixels(width, height, most)
+    if width * height > max(DENSE_FROM_PIXELS, PIXELS_PER_BYTE * file_bytes):
+        raise ImageError(
+            f"{width}x{height} pixels in {file_bytes} bytes: it is empty, or made to fill memory"
+        )
+
+
+def _webp_size(head: bytes) -> tuple[int, int]:
+    """Width and height by a WebP file's first bytes (RFC 9649, sections 2.5 to 2.7)."""
+    kind, numbers = head[12:16], head[20:HEAD_BYTES]
+    if len(head) < HEAD_BYTES:
+        raise ImageError("truncated")
+    if kind == b"VP8X":
+        return tuple(1 + int.from_bytes(numbers[i : i + 3], "little") for i in (4, 7))
+    if kind == b"VP8L":
+        both = int.from_bytes(numbers[1:5], "little")
+        return 1 + (both & 0x3FFF), 1 + (both >> 14 & 0x3FFF)
+    return tuple(int.from_bytes(numbers[i : i + 2], "little") & 0x3FFF for i in (6, 8))
+
+
+def check_pixels(width: int, height: int, most: int = MAX_PIXELS) -> None:
     """Refuse a picture of no pixels or of too many.
 
     Raises:
@@ -140,8 +159,8 @@ def check_pixels(width: int, height: int) -> None:
         raise ImageError("it has no pixels")
     if max(width, height) > MAX_SIDE_PX:
         raise ImageError(f"{width}x{height} pixels: a side is longer than {MAX_SIDE_PX}")
-    if width * height > MAX_PIXELS:
-        limit = f"{MAX_PIXELS / 1e6:g} megapixels"
+    if width * height > most:
+        limit = f"{most / 1e6:g} megapixels"
         raise ImageError(f"{width}x{height} pixels are more than the limit of {limit}")
 
 

@@ -26,7 +26,14 @@ from torchvision.transforms.functional import center_crop
 
 from fst import images
 from fst.gatys import optimize
-from fst.gatys.descent import IMAGE_BYTES, IMAGES_KEPT, MAX_HISTORY, Descent, bytes_per_pixel
+from fst.gatys.descent import (
+    IMAGE_BYTES,
+    IMAGES_KEPT,
+    MAX_HISTORY,
+    Descent,
+    bytes_per_pixel,
+    working_bytes,
+)
 from fst.gatys.optimization import default_loss
 from fst.metrics import STYLE_LAYERS as JUDGED_LAYERS
 from fst.networks.vgg import LossNetwork, layer_names
@@ -208,7 +215,7 @@ def promised_mib(size_px: int) -> float:
     noise = torch.rand(1, 3, 64, 64)
     run.set_targets(noise, [noise[0]])
     fixed = IMAGES_KEPT * IMAGE_BYTES + 2 * IMAGE_BYTES * MAX_HISTORY
-    return size_px**2 * (fixed + bytes_per_pixel(run)) / 2**20
+    return (working_bytes(run) + size_px**2 * (fixed + bytes_per_pixel(run))) / 2**20
 
 
 def add_arguments(add: Callable) -> None:

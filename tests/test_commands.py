@@ -159,6 +159,9 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         ("fst-train --style-w", {"--style-weight"}),
         ("fst-gatys --opt", {"--optimizer"}),
         ("fst-gram --pat", {"--patches"}),
+        ("fst-infer --sequ", {"--sequence"}),
+        ("fst-export --format ", {"onnx", "torch", "card"}),
+        ("fst-demo --max-m", {"--max-megapixels", "--max-memory"}),
         ("fst-styles re", {"remove", "rename"}),
         ("fst-styles merge --in", {"--in-place"}),
     ],
@@ -180,6 +183,9 @@ def test_bash_completes_styles_of_the_model_named_and_files(programs, tmp_path):
     assert set(completed(programs, f"{line}in", folder)) == {"ink", "indigo"}
     assert completed(programs, "fst-infer ph", folder) == ["photo\\ one.jpg"]
     # A file that is no model offers nothing, and says nothing.
+    deep = b'{"__metadata__":' + b"[" * 200_000
+    (folder / "deep.safetensors").write_bytes(len(deep).to_bytes(8, "little") + deep)
+    assert completed(programs, "fst-infer --model deep.safetensors --style w", folder) in ([], [""])
     assert completed(programs, "fst-infer --model photo.jpg --style w", folder) in ([], [""])
 
 

@@ -21,12 +21,13 @@ from PIL import Image
 
 from fst import FstError, Stylizer, images
 from fst.cli import demo, infer
+from fst.demo import folder as folders
 from fst.demo import painting, visit
 from fst.demo.brush import MAX_BYTES, mask_bytes
 from fst.demo.controls import arguments, choose, command, file_name
 from fst.demo.folder import PREFIX, temporary_folder
 from fst.demo.painting import Limits, open_photo
-from fst.demo.server import Guard
+from fst.demo.server import Guard, launch
 from fst.demo.thumbnails import Thumbnails
 from fst.demo.visit import Studio, Values, reordered
 from fst.networks.transformer import TransformerNet
@@ -167,6 +168,18 @@ def test_names_of_photos_reach_the_command_whole(studio, tmp_path, name):
     paints_the_same(studio, folder, values(photo, chosen=["starry night"], strength=0.5))
 
 
+@pytest.mark.parametrize(
+    "name", ["wave=b.png", "\N{ARTIST PALETTE}" * 62 + ".png"], ids=["a style's", "long"]
+)
+def test_names_of_masks_reach_the_command_whole(studio, tmp_path, name):
+    folder = tmp_path / "there"
+    folder.mkdir()
+    photo = studio.open(save_photo(folder / name), file_name(name))
+    masks = studio.masks(photo, {"where": drawn(1), "other": drawn(2)})
+    assert set(masks) == {"where", "other"}
+    paints_the_same(studio, folder, values(photo, masks=masks, other_style="starry night"))
+
+
 def test_without_a_photo_the_sample_is_painted(studio, tmp_path):
     (tmp_path / "there").mkdir()
     paints_the_same(studio, tmp_path / "there", values(studio.sample, chosen=["-dash"]))
@@ -247,6 +260,15 @@ def test_previews_stay_small_whatever_the_shape(tmp_path, size):
     assert height * width <= max(128 * 128 * 3.1, 16 * max(size)) and min(height, width) >= 16
 
 
+def test_a_picture_that_the_command_would_take_for_a_video_is_refused(studio, tmp_path):
+    photo = save_photo(tmp_path / "p.png")
+    with pytest.raises(FstError, match=r"dance\.GIF is named as a video or GIF"):
+        studio.open(photo, "dance.GIF")
+    with pytest.raises(FstError, match=r"clip\.gif: it is not a picture of a known format"):
+        photo.write_bytes(b"GIF89a")
+        studio.open(photo, "clip.gif")
+
+
 def test_a_photo_that_is_gone_is_asked_for_again(studio, tmp_path):
     photo = studio.open(save_photo(tmp_path / "secret.png"), "mine.png")
     photo.path.unlink()
@@ -272,7 +294,10 @@ def test_masks_are_pictures_of_a_brush_or_refused(studio, tmp_path):
     monster = png(np.zeros((2000, 2000), np.uint8))
     with pytest.raises(FstError, match="2000x2000 pixels; expected at most 1000000"):
         painting.read_mask(monster, tmp_path / "m.png")
-    assert painting.read_mask(png(np.zeros((9, 9), np.uint8)), tmp_path / "m.png") is None
+    assert painting.read_mask(png(np.zeros((9, 9), np.uint8)), tmp_path / "n.png") is None
+    (tmp_path / "file").touch()
+    with pytest.raises(FstError, match="cannot write the mask"):
+        painting.read_mask(png(np.ones((9, 9), np.uint8)), tmp_path / "file" / "m.png")
 
 
 @pytest.mark.parametrize(
@@ -347,10 +372,26 @@ def test_what_a_killed_page_has_left_is_removed_and_a_running_one_kept(tmp_path)
             process.kill()
 
 
+def test_a_page_that_starts_is_not_taken_for_an_abandoned_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    lock, looked = folders._try_lock, []
+
+    def lock_after_another_has_looked(file):
+        if not looked:
+            looked.append(True)
+            folders._remove_abandoned(*tmp_path.iterdir())
+        return lock(file)
+
+    monkeypatch.setattr(folders, "_try_lock", lock_after_another_has_looked)
+    with temporary_folder() as folder:
+        assert looked and folder.is_dir()
+    assert not list(tmp_path.iterdir())
+
+
 # ---- the server --------------------------------------------------------------------------------
 
 
-def ask(method="POST", path="/gradio_api/queue/join", length=b"10"):
+def ask(method="POST", path="/gradio_api/queue/join", length=b"10", site=b"same-origin"):
     """Status and headers of a request through the guard, or "passed"."""
     sent = []
 
@@ -361,6 +402,7 @@ def ask(method="POST", path="/gradio_api/queue/join", length=b"10"):
         sent.append(message)
 
     headers = [(b"content-length", length)] if length is not None else []
+    headers += [(b"sec-fetch-site", site)] if site else []
     scope = {"type": "http", "method": method, "path": path, "headers": headers}
     asyncio.run(Guard(app, 5_000_000)(scope, None, send))
     return sent[0]["status"], dict(sent[0]["headers"])
@@ -374,6 +416,8 @@ def test_the_guard_lets_pass_what_is_small_and_tells_the_browser_to_ask_nobody_e
     assert ask(path="/gradio_api/upload", length=b"5200000")[0] == 413
     assert ask(length=b"5000000")[0] == 413
     assert ask(length=None)[0] == ask(length=b"-5")[0] == 411
+    assert ask(site=b"cross-site")[0] == 403 and ask(site=None)[0] == 299
+    assert ask("GET", "/", None, b"cross-site")[0] == 299  # a link from elsewhere
     assert ask("GET", "/monitoring/x")[0] == ask(path="/gradio_api/process_recording")[0] == 404
 
 
@@ -442,10 +486,42 @@ def test_a_taken_port_is_told_in_one_line(model, capsys):
     assert told.out == "" and f"cannot listen on 127.0.0.1:{port}: the port is taken" in told.err
 
 
-def test_help_is_quick_and_imports_nothing_heavy():
+@pytest.mark.parametrize("host", ["::1", "[::1]", "127.0.0.1"])
+def test_every_address_of_this_machine_can_be_named(host):
+    gradio = pytest.importorskip("gradio")
+    bare, family = host.strip("[]"), socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.create_server((bare, 0), family=family) as free:
+            port = free.getsockname()[1]
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with gradio.Blocks() as page:
+        gradio.HTML("")
+    try:
+        assert launch(page, host, port, 1000).rstrip("/").endswith(f":{port}")
+        with socket.create_connection((bare, port), timeout=5):
+            pass
+    finally:
+        page.close(verbose=False)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b"])
+def test_another_address_is_told_in_one_line(model, host, capfd):
+    pytest.importorskip("gradio")
+    assert demo.main(["--model", str(model), "--host", host]) == 2
+    told = capfd.readouterr().err.splitlines()
+    assert len(told) == 2 and "warning" in told[0]
+    assert f"cannot listen on {host}" in told[1]
+
+
+@pytest.mark.parametrize("given", ["--help", "--bogus"])
+def test_help_and_mistyped_flags_are_quick_and_import_nothing_heavy(given):
+    heavy = ("torch", "gradio", "PIL", "numpy")
     code = (
-        "import sys; from fst.cli.demo import make_parser; make_parser().format_help()\n"
-        "print([m for m in ('torch', 'gradio', 'PIL', 'numpy') if m in sys.modules])"
+        "import sys; from fst.cli.demo import main\n"
+        f"try: main([{given!r}])\n"
+        "except SystemExit: print([m for m in "
+        f"{heavy} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "[]\n"
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -14,6 +14,7 @@ from fst import images
 from fst.errors import FstError
 from fst.gatys import descent, optimize
 from fst.gatys.descent import bytes_per_pixel, history
+from fst.gatys.optimization import default_loss
 from fst.gatys.scales import shape_of, styles_at
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.vgg import load_loss_network
@@ -282,6 +283,19 @@ def test_what_the_gradient_needs_grows_with_the_pixels(make_loss):
     assert counted == pytest.approx(largest / (256**2 - 128**2), rel=0.03)
     # relu1_1 alone keeps a padded image, four channels, and the image: more than that in all.
     assert counted > 4 * (3 + 4 + 3)
+
+
+def test_room_for_wide_convolutions_is_left():
+    """vgg19-lite has layers that Winograd's way computes on a CPU, in fp32 alone."""
+    run = descent.Descent(default_loss(), bf16=False, total=1, on_step=None)
+    working = descent.working_bytes(run)
+    assert working > 2**26
+    assert descent.working_bytes(descent.Descent(run.loss, bf16=True, total=1, on_step=None)) == 0
+    pixels = 100 * 200
+    room = working + pixels * (192 + 1000 + 24 * 7)
+    assert history((100, 200), "lbfgs", 1000, room, working) == 7
+    with pytest.raises(FstError, match="need"):
+        history((100, 200), "lbfgs", 1000, room - working, working)
 
 
 # ---- what is refused ---------------------------------------------------------------------------

@@ -302,14 +302,29 @@ def test_large_picture_reads_without_the_bomb_warning_in_threads(tmp_path, monke
     assert sizes == [(20, 20)] * 5
 
 
-def test_webp_reads_without_the_bomb_warning_up_to_the_limit_of_pil(tmp_path, monkeypatch):
-    Image.fromarray(noise(40, 40)).save(tmp_path / "a.webp")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"icc_profile": b"profile"}])
+def test_webp_reads_without_the_bomb_warning(tmp_path, monkeypatch, options):
+    Image.fromarray(noise(40, 30)).save(tmp_path / "a.webp", **options)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert images.decode(tmp_path / "a.webp").size == (40, 40)
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-        assert "more pixels" in refusal(tmp_path / "a.webp")
+        assert images.decode(tmp_path / "a.webp").size == (30, 40)
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"icc_profile": b"profile"}])
+def test_webp_of_too_many_pixels_is_refused_before_room_is_made(tmp_path, monkeypatch, options):
+    Image.fromarray(noise(40, 30)).save(tmp_path / "a.webp", **options)
+    monkeypatch.setattr(decoding.WebPImageFile, "_open", None)  # whoever calls it fails otherwise
+    monkeypatch.setattr(decoding, "MAX_WEBP_PIXELS", 1199)
+    assert "30x40 pixels are more than the limit" in refusal(tmp_path / "a.webp")
+
+
+def test_a_webp_canvas_of_empty_gigabytes_is_refused(tmp_path):
+    Image.fromarray(noise(40, 30)).save(tmp_path / "a.webp", icc_profile=b"profile")
+    content = bytearray((tmp_path / "a.webp").read_bytes())
+    content[24:30] = (12_999).to_bytes(3, "little") * 2
+    (tmp_path / "a.webp").write_bytes(content)
+    assert "13000x13000 pixels in" in refusal(tmp_path / "a.webp")
 
 
 # ---------------------------------------------------------------- files that are no pictures

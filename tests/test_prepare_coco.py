@@ -5,6 +5,7 @@ import importlib.util
 import json
 import sys
 import threading
+import tracemalloc
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -157,6 +158,45 @@ def test_a_first_few_are_prepared_and_read_by_the_training_set(script, photos, t
     (first, *_) = found = images.find(out)
     assert len(found) == len(pictures_in(out)) >= 1
     assert read_photo(first, 40).shape[0] == 3
+
+
+def test_a_member_that_claims_to_be_small_takes_no_memory(script, photos, tmp_path):
+    claimed, true = 5_000, 100_000_000
+    with zipfile.ZipFile(tmp_path / "z.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(photos / "a.jpg", "a.jpg", zipfile.ZIP_STORED)
+        archive.writestr("bomb.jpg", bytes(true))
+        archive.writestr("bomb.png", bytes(9), zipfile.ZIP_BZIP2)
+    content = (tmp_path / "z.zip").read_bytes()
+    assert content.count(true.to_bytes(4, "little")) == 2  # beside the member, and in the list
+    (tmp_path / "z.zip").write_bytes(
+        content.replace(true.to_bytes(4, "little"), claimed.to_bytes(4, "little"))
+    )
+    tracemalloc.start()
+    try:
+        assert script.main([str(tmp_path / "z.zip"), "-o", str(tmp_path / "out"), *FLAGS]) == 0
+        assert tracemalloc.get_traced_memory()[1] < true / 5
+    finally:
+        tracemalloc.stop()
+    told = (tmp_path / "out" / "left_out.txt").read_text()
+    assert "bomb.jpg: damaged in the archive" in told and "bomb.png: packed in a way" in told
+    assert set(pictures_in(tmp_path / "out")) == {"a.jpg"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--limit", "0"], ["--size", "0"], ["--quality", "0"], ["--quality", "101"], ["-o", "photos"],
+     ["-o", "photos/small"], ["absent"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_makes_no_sense_is_told_and_nothing_is_written(
+    wrong, script, photos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.rglob("*"))
+    given = wrong if wrong == ["absent"] else ["photos", *wrong]
+    assert script.main(["-o", "out", *given]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert set(tmp_path.rglob("*")) == before
 
 
 # Downloads

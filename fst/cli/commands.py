@@ -67,7 +67,7 @@ def _styles(parsed_args: argparse.Namespace) -> list[str]:
         model = GALLERY
     try:
         return style_names_in(Path(model))
-    except (OSError, ValueError, KeyError, TypeError):  # a half-typed or foreign file
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # half-typed, or foreign
         return []
 
 
@@ -76,7 +76,7 @@ def style_names_in(path: Path) -> list[str]:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError, KeyError, TypeError: It is no style model.
+        ValueError, KeyError, TypeError, RecursionError: It is no style model.
     """
     # https://github.com/huggingface/safetensors: 8 bytes of length, then that much JSON.
     with open(path, "rb") as file:

@@ -19,7 +19,8 @@ from fst.cli.messages import tell
 from fst.errors import FstError
 
 PROGRAM = "fst-demo"
-LOCAL = ("127.0.0.1", "localhost", "::1")
+MIB = 2**20
+LOCAL = ("127.0.0.1", "localhost", "::1", "[::1]")
 _EXAMPLES = """examples:
   fst-demo                                    http://127.0.0.1:7860, with the newest model
   fst-demo --model gallery --port 8000
@@ -60,9 +61,9 @@ def make_parser() -> argparse.ArgumentParser:
     add("--port", type=_port, metavar="N", help="(7860, or the next that is free)")
     add("--size", type=_whole(64, 2048), default=512, metavar="PX",
         help="shorter side of previews at most (512)")  # fmt: skip
-    add("--max-upload", type=amount, default="50M", metavar="N", help="of a photo's file (50M)")
+    add("--max-upload", type=amount, default=50 * MIB, metavar="N", help="of a photo's file (50M)")
     add("--max-megapixels", type=_whole(1, 300), default=50, metavar="N", help="of a photo (50)")
-    add("--max-memory", type=amount, default="2G", metavar="N",
+    add("--max-memory", type=amount, default=2048 * MIB, metavar="N",
         help="what needs more is painted in bands (2G)")  # fmt: skip
     add("--device", type=device_name, metavar="NAME", help="cpu, cuda, ... (a GPU or cpu)")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: faster, within 2/255")

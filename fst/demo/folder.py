@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PREFIX = "fst-demo-"
-_LOCK = ".running"
+_LOCK, _STARTING = ".running", ".starting"
 
 
 @contextlib.contextmanager
@@ -23,8 +23,11 @@ def temporary_folder() -> Iterator[Path]:
         _remove_abandoned(old)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     try:
-        with open(folder / _LOCK, "w") as lock:
+        with open(folder / _STARTING, "w") as lock:
             _try_lock(lock)
+            # Only now under its name: another page that starts would take it for abandoned.
+            with contextlib.suppress(PermissionError):  # Windows, where nobody looks for it
+                os.replace(folder / _STARTING, folder / _LOCK)
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

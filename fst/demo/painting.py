@@ -119,16 +119,16 @@ def read_mask(data: bytes, path: Path) -> Mask | None:
     """
     from fst.stylize import masks
 
-    path.write_bytes(data)
     with called(path, "the mask"):
+        images.publish(path, lambda file: file.write(data), False)
         height, width = images.shape_of(path)
         if height * width > MASK_PIXELS:
             raise FstError(f"{path}: {width}x{height} pixels; expected at most {MASK_PIXELS}")
         grey = images.decode(path).convert("L")
-    if not grey.getbbox():
-        path.unlink()
-        return None
-    grey.save(path, "PNG")
+        if not grey.getbbox():
+            path.unlink()
+            return None
+        images.publish(path, lambda file: grey.save(file, "PNG"), True)
     return Mask(path, masks.read_mask(path))
 
 

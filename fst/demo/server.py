@@ -1,6 +1,7 @@
 """Serve the page: on this machine alone unless asked, without a word to other hosts."""
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ class Guard:
         if path.startswith(_CLOSED):
             return await _answer(send, 404, "not found")
         if scope["method"] in ("POST", "PUT", "PATCH"):
+            if headers.get(b"sec-fetch-site") == b"cross-site":  # browsers say it of themselves
+                return await _answer(send, 403, "this page alone sends to it, no other site's")
             length = headers.get(b"content-length", b"")
             if not length.isdigit():
                 return await _answer(send, 411, "say how long it is")
@@ -92,9 +95,11 @@ def launch(page: Any, host: str, port: int | None, upload_bytes: int) -> str:
     from fst.demo.look import CSS, THEME
 
     refuse_urls()
+    host = host.strip("[]")
     try:
+        _check_address(host, port)
         _, url, _ = page.launch(
-            server_name=host,
+            server_name=f"[{host}]" if ":" in host else host,
             server_port=port,
             share=False,
             prevent_thread_lock=True,
@@ -112,10 +117,20 @@ def launch(page: Any, host: str, port: int | None, upload_bytes: int) -> str:
             theme=THEME,
             css=CSS,
         )
-    except OSError:  # gradio's message tells of its own environment variables
+    except (OSError, UnicodeError):  # gradio's message tells of its own environment variables
         where = f"{host}:{port}" if port else host
         raise FstError(
             f"cannot listen on {where}: the port is taken, or the address is not this machine's; "
             "name another --port or --host"
         ) from None
     return url
+
+
+def _check_address(host: str, port: int | None) -> None:
+    """Listen there for a moment: what is not possible, gradio's server tells in lines of its own.
+
+    Raises:
+        OSError, UnicodeError: The port is taken, or the host is no address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    socket.create_server((host, port or 0), family=family).close()

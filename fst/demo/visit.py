@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from PIL import Image
 
 from fst import images
+from fst.cli.infer_outputs import clip
 from fst.demo.brush import mask_bytes
 from fst.demo.controls import MAX_STYLES, Controls, Mask, arguments, choose, command, rounded
 from fst.demo.folder import new_folder
@@ -27,10 +28,12 @@ from fst.demo.painting import (
     sample_photo,
 )
 from fst.errors import FstError
+from fst.stylize.clips import is_clip
 
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
 
+MAX_STEM_BYTES = 80  # of a photo's name, in that of its masks
 KEEP_COLORS = {
     "The style's": None,
     "The photo's, place by place": "luminance",
@@ -90,8 +93,16 @@ class Studio:
         return [name for name in self.names if "=" not in name]
 
     def open(self, path: str, name: str) -> Photo:
-        """A photo that was uploaded."""
-        return open_photo(path, name, self.limits)
+        """A photo that was uploaded.
+
+        Raises:
+            FstError: It cannot be read, or has a name that fst-infer takes for a video's.
+        """
+        photo = open_photo(path, name, self.limits)
+        if is_clip(name):
+            name = images.printable(name)
+            raise FstError(f"{name} is named as a video or GIF, but is a picture: rename it")
+        return photo
 
     def texture_place(self, chosen: list[str]) -> float | None:
         """Where a single style is on its texture line; None where there is no line."""
@@ -106,7 +117,7 @@ class Studio:
         folder, found = new_folder(self.folder), {}
         for kind, word in (("other", "style"), ("where", "paint")):
             data = mask_bytes(drawn.get(kind))
-            name = f"{Path(photo.title).stem[:80]}_{word}_mask.png"
+            name = f"{clip(Path(photo.title).stem, MAX_STEM_BYTES)}_{word}_mask.png"
             mask = read_mask(data, folder / name) if data else None
             found |= {kind: mask} if mask else {}
         return found

@@ -13,6 +13,7 @@ from fst.errors import FstError
 from fst.gatys.scales import Shape, finished
 from fst.losses.perceptual import PerceptualLoss
 from fst.memory import readable_bytes
+from fst.networks import winograd
 
 OPTIMIZERS = {"lbfgs": 1.0, "adam": 0.02}  # with their default learning rates
 # Pixels beyond black and white are free for the optimiser and clipped in the file. Each unit of
@@ -29,8 +30,8 @@ MIN_HISTORY, MAX_HISTORY = 3, 20
 IMAGE_BYTES = 12  # a pixel: three fp32 channels
 IMAGES_KEPT = 16  # pixels, best, gradients, directions, and where the line search has been
 PROBE_SIZES_PX = 64, 128
-# Peak of forward and backward pass over what autograd has kept in between, measured at 384 to
-# 768 px: vgg19-lite 1.5, VGG-19 to relu3_1 2.2.
+# Peak of forward and backward pass over what autograd has kept in between, from 384 to 768 px:
+# vgg19-lite 1.8, VGG-19 to relu3_1 1.9, beside `working_bytes`.
 BACKWARD_FACTOR = 2.5
 
 
@@ -208,15 +209,24 @@ def _numbers(terms: dict[str, Tensor]) -> dict[str, float]:
 # ---- memory ------------------------------------------------------------------------------------
 
 
-def history(shape: Shape, optimizer: str, bytes_per_pixel: float, budget: int) -> int:
+def history(
+    shape: Shape, optimizer: str, bytes_per_pixel: float, budget: int, working: int = 0
+) -> int:
     """How many steps L-BFGS may remember within a budget of bytes; 0 for Adam.
+
+    Args:
+        shape: Height and width of the image.
+        optimizer: "lbfgs" or "adam".
+        bytes_per_pixel: See the function of this name.
+        budget: Bytes that may be used.
+        working: See `working_bytes`.
 
     Raises:
         FstError: The image does not fit, with as few as `MIN_HISTORY`.
     """
     pixels = shape[0] * shape[1]
     least = MIN_HISTORY if optimizer == "lbfgs" else 0
-    fixed = pixels * (IMAGES_KEPT * IMAGE_BYTES + bytes_per_pixel)
+    fixed = working + pixels * (IMAGES_KEPT * IMAGE_BYTES + bytes_per_pixel)
     step = pixels * 2 * IMAGE_BYTES
     room = int((budget - fixed) // step)
     if room < least:
@@ -226,6 +236,13 @@ def history(shape: Shape, optimizer: str, bytes_per_pixel: float, budget: int) -
             "--max-memory"
         )
     return min(MAX_HISTORY, room) if least else 0
+
+
+def working_bytes(run: Descent) -> int:
+    """What convolutions take for a while, whatever the size of the image."""
+    if run.device.type != "cpu" or run.bf16:
+        return 0
+    return winograd.working_bytes(run.loss.loss_network)
 
 
 def bytes_per_pixel(run: Descent) -> float:

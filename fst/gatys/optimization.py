@@ -20,6 +20,7 @@ from fst.gatys.descent import (
     Method,
     bytes_per_pixel,
     history,
+    working_bytes,
 )
 from fst.gatys.scales import (
     MIN_SIZE_PX,
@@ -138,9 +139,9 @@ def optimize(
     targets = _targets(content, style, style_size_px, shapes)
     run.set_targets(*next(targets))
     budget = max_memory_bytes or available_bytes(device) // 2
-    each = bytes_per_pixel(run)
+    each, working = bytes_per_pixel(run), working_bytes(run)
     # For all sizes before work begins: a size that does not fit is told at once.
-    histories = [history(shape, optimizer, each, budget) for shape in shapes]
+    histories = [history(shape, optimizer, each, budget, working) for shape in shapes]
     image = first_image(content, start, shapes[0], seed).to(device)
     for shape, count, remembered in zip(shapes, counts, histories, strict=True):
         method = Method(optimizer, learning_rate or OPTIMIZERS[optimizer], remembered)

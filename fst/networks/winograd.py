@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 TILE, REACH = 4, 6  # sides of an output tile and of the input that it sees
 # In times out: below, the transforms cost more than is saved (scripts/benchmark.py layers).
 FEWEST_CHANNELS, FEWEST_WITH_GRADIENTS = 64 * 128, 64 * 64
+WORKING_BYTES = 2**27  # that one part takes at its peak, forward and backward; measured: 88-93 MB
 CHUNK_NUMBERS = 2**17  # of tiles times channels transformed together: they stay in the caches
 
 _B = torch.tensor(  # ibid., equation 10, like the two below
@@ -88,6 +89,17 @@ def pays_off(x: Tensor, weight: Tensor) -> bool:
         and weight.shape[0] * weight.shape[1] >= fewest
         and not torch.compiler.is_compiling()
     )
+
+
+def working_bytes(network: nn.Module) -> int:
+    """Bytes that such convolutions take for a while, whatever the image's size; 0 without any.
+
+    Args:
+        network: On a CPU, computed in fp32, with gradients.
+    """
+    convs = (module for module in network.modules() if isinstance(module, Conv3x3))
+    wide = any(c.in_channels * c.out_channels >= FEWEST_WITH_GRADIENTS for c in convs)
+    return WORKING_BYTES if wide else 0
 
 
 class _Winograd(torch.autograd.Function):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import smooth_field
 
-from fst.cli import gatys, gram, infer, infer_model, styles, train
+from fst.cli import demo, export, gatys, gram, infer, infer_model, styles, train
 from fst.networks.transformer import TransformerNet
 from fst.stylize.style_model import describe, save_style_model
 
@@ -156,6 +156,44 @@ a.png b.png M -o new.png | 2 pictures are to be written
 a.png M --all-styles -o new.png | 2 pictures are to be written
 a.png M -o list.yaml/out | list.yaml is a file
 --list-styles --model none.safetensors | none.safetensors
+none.mp4 M | no such file: none.mp4
+none*.gif M | no such file: none*.gif
+clip.gif none.mp4 M | no such file: none.mp4
+a.png M --steady | --steady
+a.png M --steady 2 | is not a number from 0 to 1
+a.png M --steady -1 | --steady
+a.png M --steady much | is not a number from 0 to 1
+a.png M --steady nan | is not a number from 0 to 1
+a.png M --steady 0.5 | --steady is for videos
+a.png b.png M --sequence 0 | is not a number of frames a second
+a.png b.png M --sequence 25/0 | is not a number of frames a second
+a.png b.png M --sequence 99999 | is not a number of frames a second
+M --sequence a.png b.png | pictures go before --sequence
+M --sequence | --sequence
+none.png M --sequence | none.png
+folder M --sequence | no picture
+clip.gif M --sequence | --sequence
+clip.gif a.png M | leave out a.png, or the videos
+clip.gif M --devices 2 | --devices
+clip.gif M --num-nodes 2 | --num-nodes
+clip.gif M --resume | --resume
+clip.gif M --bits 16 | --bits
+clip.gif M --max-memory 2G | --max-memory
+clip.gif M --fast-statistics | --fast-statistics
+clip.gif M --blend-grid wave rain | --blend-grid
+clip.gif M --style wafe | did you mean wave?
+clip.gif M --style-id 9 | style id 9 is out of range
+clip.gif M --style wave=0 rain=0 | one above 0
+clip.gif M --texture 0.5 | has no texture to choose
+clip.gif M --mask none.png | none.png
+clip.gif M --device cuda:7 | cuda:7
+clip.gif M -o clip.gif | is an input
+clip.gif M -o taken.gif | taken.gif exists
+clip.gif M -o new.png | new.png
+clip.gif M -o list.yaml | is a file
+clip.gif M -o list.yaml/new.gif | list.yaml
+clip.gif M --all-styles -o new.gif | is one file, but 2 clips are to be written
+a.png b.png M --sequence -o b.png | b.png
 """
 
 GATYS = """
@@ -296,10 +334,86 @@ rename model.safetensors wave new -o list.yaml/new.safetensors | cannot write it
 rename a.png wave new --in-place | a.png
 """
 
+EXPORT = """
+| no style model below checkpoints
+gallery | none.safetensors: no such model
+none.safetensors | none.safetensors: no such model
+a.png | a.png: not a readable style model
+broken.png -o new.pt2 | broken.png: not a readable style model
+slim.safetensors | not a style model of fst
+folder | folder: no such model
+model.safetensors more.safetensors | more.safetensors
+model.safetensors -o | -o
+model.safetensors -o new | its suffix must be one of
+model.safetensors -o new.txt | its suffix must be one of
+model.safetensors -o new.safetensors | its suffix must be one of
+model.safetensors -o new.onnx --format torch | ends in .pt2
+model.safetensors -o new.pt2 --format onnx | ends in .onnx
+model.safetensors -o new.pt2 --format card | ends in .md
+model.safetensors --format | --format
+model.safetensors --format tensorflow | --format
+model.safetensors --format torch --fp16 | --fp16 is for ONNX
+model.safetensors -o new.pt2 --fp16 | --fp16 is for ONNX
+model.safetensors -o new.md --fp16 | --fp16 is for ONNX
+model.safetensors --fp16=half | --fp16
+model.safetensors --photos a.png | --photos is for a card
+model.safetensors -o new.pt2 --photos a.png | --photos is for a card
+model.safetensors -o new.md --photos | --photos
+model.safetensors -o new.md --photos none.png | no such file or folder: none.png
+model.safetensors -o new.md --photos none*.png | no picture matches
+model.safetensors -o new.md --photos folder | no picture
+model.safetensors -o new.md --photos broken.png | cannot read broken.png
+model.safetensors --license | --license
+model.safetensors --license my/own | is no name of a licence
+model.safetensors -o taken.onnx | taken.onnx exists
+model.safetensors -o taken.md | taken.md exists
+model.safetensors -o wave.md | wave.jpg exists
+model.safetensors -o folder.onnx | is a folder
+model.safetensors -o list.yaml/new.onnx | list.yaml is a file
+model.safetensors --bogus | --bogus
+"""
+
+DEMO = """
+| no style model below checkpoints
+--model | --model
+--model gallery | none.safetensors: no such model
+--model none.safetensors | none.safetensors: no such model
+--model a.png | a.png: not a readable style model
+--model broken.png | broken.png: not a readable style model
+--model slim.safetensors | not a style model of fst
+--model folder | folder: no such model
+M --host | --host
+M --host 192.0.2.1 --port 7860 | cannot listen on 192.0.2.1:7860
+M --port | --port
+M --port 0 | is not a port from 1 to 65535
+M --port 65536 | is not a port from 1 to 65535
+M --port -1 | is not a port from 1 to 65535
+M --port http | is not a port from 1 to 65535
+M --size 63 | is not a whole number 64 to 2048
+M --size 4096 | is not a whole number 64 to 2048
+M --size big | is not a whole number 64 to 2048
+M --size 1e3 | is not a whole number 64 to 2048
+M --max-upload | --max-upload
+M --max-upload 0 | is no amount of memory
+M --max-upload lots | is no amount of memory
+M --max-megapixels 0 | is not a whole number 1 to 300
+M --max-megapixels 301 | is not a whole number 1 to 300
+M --max-megapixels 2.5 | is not a whole number 1 to 300
+M --max-memory 0 | is no amount of memory
+M --max-memory lots | is no amount of memory
+M --device tpu | is none of cpu
+M --device cuda:7 | cuda:7
+M --precision fp8 | --precision
+M --share | --share
+M a.png | a.png
+"""
+
 MAINS = {"fst-train": train.main, "fst-infer": infer.main, "fst-gatys": gatys.main,
-         "fst-gram": gram.main, "fst-styles": styles.main}  # fmt: skip
+         "fst-gram": gram.main, "fst-styles": styles.main, "fst-export": export.main,
+         "fst-demo": demo.main}  # fmt: skip
 TABLES = {"fst-train": TRAIN, "fst-infer": INFER, "fst-gatys": GATYS, "fst-gram": GRAM,
-          "fst-styles": STYLES}  # fmt: skip
+          "fst-styles": STYLES, "fst-export": EXPORT, "fst-demo": DEMO}  # fmt: skip
+NEEDS = {"fst-export": "onnx", "fst-demo": "gradio"}
 SHORT = {"W": ["--loss-weights", "slim.safetensors"], "M": ["--model", "model.safetensors"]}
 
 SETTINGS = {
@@ -340,6 +454,11 @@ def place(tmp_path_factory, loss_weights):
     smooth_field(0, 20, 24).save(folder / "small.png")
     (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:200])
     (folder / "folder").mkdir()
+    (folder / "folder.onnx").mkdir()
+    for name in ("taken.onnx", "taken.md", "taken.gif", "wave.jpg"):
+        (folder / name).touch()
+    frames = [smooth_field(seed, 48, 56) for seed in range(2)]
+    frames[0].save(folder / "clip.gif", save_all=True, append_images=frames[1:])
     (folder / "done").mkdir()
     (folder / "done" / "last.ckpt").touch()
     (folder / "report").mkdir()
@@ -371,6 +490,8 @@ def contents(folder):
 def test_it_is_told_in_one_line_with_exit_code_2(
     place, monkeypatch, capfd, program, argv, expected
 ):
+    if program in NEEDS:
+        pytest.importorskip(NEEDS[program])
     monkeypatch.chdir(place)
     monkeypatch.setattr(infer_model, "GALLERY", place / "none.safetensors")
     before, folders = contents(place), sorted(place.rglob("*"))
