@@ -16,7 +16,7 @@ demo: $(VENV)/.installed  ## train two sample styles offline, then paint a sampl
 	$(BIN)/fst-infer datasets/samples/content --all-styles -o paintings
 
 test: $(VENV)/.installed  ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed  ## check style
 	$(BIN)/pip install -q "ruff>=0.9"
