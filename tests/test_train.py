@@ -285,6 +285,19 @@ def test_a_finished_run_put_in_the_queue_again_changes_nothing(run, capsys):
     assert {path: path.stat().st_mtime_ns for path in run.iterdir()} == before
 
 
+def test_a_resumed_run_first_brings_its_model_up_to_the_checkpoint(run, tmp_path, monkeypatch):
+    """A kill between the two files has left an older one, or none."""
+
+    def killed(*_):
+        raise RuntimeError("killed")
+
+    folder = shutil.copytree(run, tmp_path / "run")
+    (folder / "model.safetensors").unlink()
+    monkeypatch.setattr(StyleTransferModule, "training_step", killed)
+    assert main(["--resume", str(folder / "last.ckpt"), "--steps", "20"]) == 1
+    assert_same(weights_of(folder), weights_of(run))
+
+
 @pytest.mark.parametrize("flag, value", [("--steps", 11), ("--rows-first", 7)])
 def test_what_a_resumed_run_cannot_take_back_is_refused(run, capsys, flag, value):
     steps = [] if flag == "--steps" else ["--steps", 20]

@@ -156,8 +156,14 @@ class RunSaver(Callback):
         remove_orphans(self.folder, FILE_NAMES)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """A resumed run has its first step stored already."""
+        """A resumed run has its first step stored already; its model may be of the save before.
+
+        A kill may fall between the two files. Left so, kills of several runs in a row would leave
+        the model further and further behind.
+        """
         self._saved_step = trainer.global_step
+        if trainer.global_step and trainer.is_global_zero:
+            self.save_model(module)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         """Note that the run goes."""
