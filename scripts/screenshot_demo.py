@@ -45,7 +45,7 @@ def main() -> None:
     add("--quality", type=int, default=76, help="of the JPEG files (76)")
     add("-o", "--output", type=Path, default=Path("docs/pictures"), help="folder")
     args = parser.parse_args()
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    browser = find_browser()
     if browser is None:
         sys.exit(f"screenshot_demo: needs one of {', '.join(BROWSERS)}")
     command = [sys.executable, "-m", "fst.cli.demo", "--model", args.model]
@@ -62,6 +62,11 @@ def main() -> None:
             quality=args.quality,
         )
         print(path, f"{path.stat().st_size // 1000} KB")
+
+
+def find_browser() -> str | None:
+    """The first of `BROWSERS` that is installed."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def look_at(address: str, browser: str) -> dict[str, bytes]:

@@ -4,7 +4,6 @@ import io
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,21 +19,6 @@ from fst.shipped import SAMPLE_PHOTO
 
 pytest.importorskip("gradio")
 sync_api = pytest.importorskip("playwright.sync_api")
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-if BROWSER is None:
-    pytest.skip("no Chromium here", allow_module_level=True)
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 WAIT_MS = 60_000
 sync_api.expect.set_options(timeout=WAIT_MS)
@@ -46,7 +30,19 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(model, tmp_path_factory):
+def browser(load_script):
+    script = load_script("screenshot_demo")
+    path = script.find_browser()
+    if path is None:
+        pytest.skip("no Chromium here")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=script.FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(browser, model, tmp_path_factory):
     """A running fst-demo; when it is told to end, it ends well and leaves no file."""
     temporary = tmp_path_factory.mktemp("tmp")
     server = subprocess.Popen(
@@ -64,14 +60,6 @@ def address(model, tmp_path_factory):
         assert not [path for path in temporary.iterdir() if path.name.startswith("fst-demo")]
     finally:
         server.kill()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Visitor:

@@ -5,10 +5,9 @@ import glob
 import os
 import re
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -276,16 +275,17 @@ def _paint(
     controls: dict[str, Any],
     stopped: Callable[[], bool],
 ) -> Any:
+    from tqdm import tqdm
+
     from fst.stylize.steady import DEFAULT
     from fst.stylize.video import paint_video
 
     source, style, target, numbered = job
-    with _progress_bar() as bar:
+    with tqdm(unit="frame", leave=False, disable=None) as bar:  # shown on a terminal alone
 
         def progress(done: int, count: int | None) -> None:
-            if bar is not None:
-                bar.total = count if count and count >= done else None
-                bar.update(1)
+            bar.total = count if count and count >= done else None
+            bar.update(1)
 
         return paint_video(
             stylizer,
@@ -301,12 +301,3 @@ def _paint(
             stopped=stopped,
             **controls,
         )
-
-
-def _progress_bar() -> Any:
-    """A tqdm bar, or None where nobody would see it move."""
-    if not sys.stderr.isatty():
-        return nullcontext()
-    from tqdm import tqdm
-
-    return tqdm(unit="frame", leave=False)
