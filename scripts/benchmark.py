@@ -64,7 +64,7 @@ def run_train(args: argparse.Namespace) -> Rows:
     # stands in a row of its own.
     cases = {name: partial(with_allocator, step, name != baseline) for name, step in steps.items()}
     cases[f"{baseline}, freed memory kept"] = partial(with_allocator, steps[baseline], True)
-    medians = interleaved(cases, args.repeats)
+    medians = interleaved(cases, args.repeats, settle=True)
     keep_freed_memory(False)
     first, peak = next(iter(medians.values())), peak_flops()
     return [
@@ -97,7 +97,7 @@ def run_infer(args: argparse.Namespace) -> Rows:
         # As they are run: fst-infer keeps freed memory, the baseline's script does not.
         timed = {n: partial(with_allocator, run, n != "baseline") for n, run in cases.items()}
         timed["baseline, freed memory kept"] = partial(with_allocator, cases["baseline"], True)
-        medians = interleaved(timed, args.repeats)
+        medians = interleaved(timed, args.repeats, settle=True)
         keep_freed_memory(False)
         cases["baseline, freed memory kept"] = cases["baseline"]
         expected, peak = cases["baseline"](), peak_flops()

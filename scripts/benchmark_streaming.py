@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import torch
-from benchmark_timing import Rows
+from benchmark_timing import Rows, without_winograd
 
 from fst import Stylizer, images
 from fst.allocator import keep_freed_memory
@@ -97,10 +97,10 @@ def banded_row(
 
 
 def work_of(stylizer: Stylizer, photo: Path, options: dict[str, object]) -> int:
-    """Multiplications that the convolutions of a painting in bands really do."""
+    """Multiplications of a painting in bands: of its convolutions, those by blocks as they are."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
+    with without_winograd(), FlopCounterMode(display=False) as counter:
         output = photo.with_name("counted.png")
         stylize_file(stylizer, photo, output, STYLE, overwrite=True, **options)
     return counter.get_total_flops() // 2

@@ -1,24 +1,35 @@
 """How scripts/benchmark.py times: cases in turns, medians, and what the arithmetic would take."""
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
 from fst.allocator import keep_freed_memory
+from fst.networks import winograd
 
 Case = Callable[[], object]
 Rows = list[dict[str, object]]
 
 
-def interleaved(cases: dict[str, Case], repeats: int, warmup: int = 2) -> dict[str, float]:
-    """Median seconds of each case, run in turns A B C A B C ... after the warm-up."""
+def interleaved(
+    cases: dict[str, Case], repeats: int, warmup: int = 2, settle: bool = False
+) -> dict[str, float]:
+    """Median seconds of each case, run in turns A B C A B C ... after the warm-up.
+
+    Args:
+        settle: Run a case once without timing before each time: for cases that set the allocator,
+            which gives back memory that the next run would have, were it one of a series.
+    """
     for run in [*cases.values()] * warmup:
         run()
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(repeats):
         for name, run in cases.items():
+            if settle:
+                run()
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)
@@ -66,3 +77,14 @@ def flops_of(run: Case) -> int:
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()
+
+
+@contextlib.contextmanager
+def without_winograd() -> Iterator[None]:
+    """Convolutions as their definition has them, for counting."""
+    fewest = winograd.FEWEST_CHANNELS, winograd.FEWEST_FOR_KERNEL
+    winograd.FEWEST_CHANNELS = winograd.FEWEST_FOR_KERNEL = float("inf")
+    try:
+        yield
+    finally:
+        winograd.FEWEST_CHANNELS, winograd.FEWEST_FOR_KERNEL = fewest

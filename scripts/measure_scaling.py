@@ -23,11 +23,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from benchmark_networks import SHIPPED_WIDTH, module_step, random_loss_network
-from benchmark_timing import flops_of
+from benchmark_timing import flops_of, without_winograd
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fst.content.photos import read_photo
-from fst.networks import winograd
 from fst.networks.transformer import TransformerNet
 from fst.networks.vgg import load_loss_network
 from fst.stylize.style_model import write_atomically
@@ -96,10 +95,8 @@ def arithmetic() -> dict[str, float]:
             options, 1.0, random_loss_network("vgg16", "relu4_3"), "relu2_2"
         ),
     }
-    fewest, winograd.FEWEST_WITH_GRADIENTS = winograd.FEWEST_WITH_GRADIENTS, float("inf")
-    figures = {f"GFLOP an image, {name}": flops_of(make()) / 1e9 for name, make in steps.items()}
-    winograd.FEWEST_WITH_GRADIENTS = fewest
-    return figures
+    with without_winograd():
+        return {f"GFLOP an image, {name}": flops_of(make()) / 1e9 for name, make in steps.items()}
 
 
 def efficiency(gpus: int, size: int, step_s: float) -> float:

@@ -121,6 +121,9 @@ def test_cases_take_turns(benchmark):
     cases = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
     assert benchmark.interleaved(cases, repeats=3, warmup=1).keys() == {"a", "b"}
     assert order == ["a", "b"] * 4
+    order.clear()
+    benchmark.interleaved(cases, repeats=2, warmup=1, settle=True)
+    assert order == ["a", "b"] + ["a", "a", "b", "b"] * 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

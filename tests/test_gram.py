@@ -90,3 +90,15 @@ def test_it_is_symmetric_and_positive_semidefinite():
 def test_gradients():
     features = random_features((2, 3, 4, 2)).requires_grad_()
     assert torch.autograd.gradcheck(gram_matrix, features)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_gradient_is_that_of_the_product(memory_format):
+    """Taken at once, not factor by factor, in the layout of the features."""
+    torch.manual_seed(0)
+    features = torch.randn(2, 3, 4, 5, dtype=torch.float64).to(memory_format=memory_format)
+    features.requires_grad_()
+    assert torch.autograd.gradcheck(gram_matrix, features)
+    pull = torch.randn(2, 3, 3, dtype=torch.float64)  # not symmetric
+    (gradient,) = torch.autograd.grad(gram_matrix(features), features, pull)
+    assert gradient.is_contiguous(memory_format=memory_format)

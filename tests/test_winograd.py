@@ -1,4 +1,4 @@
-"""3x3 convolutions by Winograd's way against torch's in fp64."""
+"""Convolutions by Winograd's way against torch's in fp64."""
 
 import pytest
 import torch
@@ -34,14 +34,14 @@ def in_fp64(conv: Conv3x3) -> nn.Conv2d:
     batch=st.integers(1, 3),
     height=st.integers(3, 23),
     width=st.integers(3, 23),
-    channels=st.sampled_from([(64, 128), (130, 65), (128, 128)]),
+    channels=st.sampled_from([(32, 33), (64, 128), (130, 65), (128, 128)]),
     padding=st.sampled_from([(0, "zeros"), (1, "zeros"), (1, "reflect")]),
     bias=st.booleans(),
     channels_last=st.booleans(),
-    chunk=st.sampled_from([1, 2**10, 2**17]),
+    tiles=st.sampled_from([1, 8, 128]),
 )
 def test_result_and_gradients_are_those_of_torch(
-    batch, height, width, channels, padding, bias, channels_last, chunk
+    batch, height, width, channels, padding, bias, channels_last, tiles
 ):
     """Any size, however it is cut into parts, with each kind of border."""
     torch.manual_seed(0)
@@ -52,7 +52,7 @@ def test_result_and_gradients_are_those_of_torch(
     x.requires_grad_()
     assert pays_off(x, conv.weight)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(winograd, "CHUNK_NUMBERS", chunk)
+        patch.setattr(winograd, "TILES_AT_ONCE", tiles)
         y = conv(x)
         pull = torch.randn_like(y)
         gradients = torch.autograd.grad(y, (x, *conv.parameters()), pull)
@@ -72,20 +72,78 @@ def test_only_what_is_asked_for_has_a_gradient():
     assert x.grad is not None and conv.weight.grad is None and conv.bias.grad is None
 
 
+@settings(max_examples=15, deadline=None)
+@given(
+    batch=st.integers(1, 3),
+    height=st.integers(2, 14),
+    width=st.integers(2, 14),
+    channels=st.sampled_from([(64, 64), (32, 33), (3, 5)]),
+    padding=st.integers(0, 1),
+)
+def test_kernels_of_2x2_too(batch, height, width, channels, padding):
+    """Those of upsampling: of them the gradient for the kernel is by Winograd's way."""
+    torch.manual_seed(0)
+    x = torch.randn(batch, channels[0], height, width, requires_grad=True)
+    weight = torch.randn(channels[1], channels[0], 2, 2, requires_grad=True)
+    bias = torch.randn(channels[1], requires_grad=True)
+    inputs = x, weight, bias
+    exact = [t.detach().double().requires_grad_() for t in inputs]
+    y, expected = winograd.conv2d(*inputs, padding), F.conv2d(*exact, padding=padding)
+    assert error(y, expected) < WITHIN
+    pull = torch.randn_like(y)
+    gradients = torch.autograd.grad(y, inputs, pull)
+    wanted = torch.autograd.grad(expected, exact, pull.double())
+    for got, right in zip(gradients, wanted, strict=True):
+        assert error(got, right) < WITHIN
+
+
+@pytest.mark.parametrize("taps", [2, 3])
+def test_the_transforms_make_a_convolution(taps):
+    """Equation 8 on one tile, in both directions; the product `one` shifts the whole tile."""
+    way = winograd.TRANSFORMS[taps]
+    tile, kernel = torch.randn(way.reach, way.reach), torch.randn(taps, taps)
+    kernel_there = (way.kernel @ kernel.flatten()).view(way.reach, -1)
+    products = kernel_there * (way.input @ tile @ way.input.T)
+    expected = F.conv2d(tile[None, None], kernel[None, None])[0, 0]
+    torch.testing.assert_close(way.output @ products @ way.output.T, expected, rtol=0, atol=1e-4)
+    products.view(-1)[way.one] += 7
+    shifted = way.output @ products @ way.output.T
+    torch.testing.assert_close(shifted, expected + 7, rtol=0, atol=1e-4)
+
+
+def test_the_transforms_for_3x3_are_those_of_the_paper():
+    """Lavin & Gray 2016, equation 10, in its own order of the points."""
+    way = winograd.TRANSFORMS[3]
+    assert way.input[1].tolist() == [0, -4, -4, 1, 1, 0]
+    assert way.input[5].tolist() == [0, 4, 0, -5, 0, 1]
+    assert way.output[3].tolist() == [0, 1, -1, 8, -8, 1]
+    assert way.kernel[0, 0].item() == 1 / 16  # G's first row is (1/4, 0, 0)
+
+
 def test_it_is_taken_where_it_is_faster_only():
     """On a CPU in fp32, between layers of many channels."""
     x, weight = torch.rand(1, 128, 8, 8), torch.rand(128, 128, 3, 3)
     assert pays_off(x, weight)
-    assert not pays_off(x[:, :32], weight[:32, :32])
     assert pays_off(x[:, :64], weight[:64, :64])
-    with torch.no_grad():  # one convolution, not three
-        assert not pays_off(x[:, :64], weight[:64, :64]) and pays_off(x, weight)
+    assert not pays_off(x[:, :32], weight[:32, :32])
     assert not pays_off(x.double(), weight.double())
     assert not pays_off(x.bfloat16(), weight.bfloat16())
     assert not pays_off(x.to("meta"), weight)
     with torch.autocast("cpu", torch.bfloat16):
         assert not pays_off(x, weight)
         assert Conv3x3(128, 128)(x).dtype == torch.bfloat16
+
+
+def test_gradients_for_a_kernel_pay_off_earlier():
+    """Those of narrower layers, and of kernels of 2x2."""
+    x = torch.rand(1, 128, 8, 8)
+    narrow, small = torch.rand(32, 32, 3, 3), torch.rand(64, 128, 2, 2)
+    assert not pays_off(x[:, :32], narrow) and not pays_off(x, small)
+    narrow.requires_grad_(), small.requires_grad_()
+    assert pays_off(x[:, :32], narrow) and pays_off(x, small)
+    assert not pays_off(x[:, :16], narrow[:, :16])
+    with torch.no_grad():
+        assert not pays_off(x[:, :32], narrow) and not pays_off(x, small)
 
 
 def test_otherwise_it_is_torchs_convolution():

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def gram_matrix(features: Tensor) -> Tensor:
@@ -21,4 +22,22 @@ def gram_matrix(features: Tensor) -> Tensor:
         wide = features.to(torch.promote_types(features.dtype, torch.float32))
         # flatten(2) of channels_last features is a strided view, which bmm takes as it is.
         flat = wide.flatten(2)  # (B, C, N)
-        return flat @ flat.transpose(1, 2) / flat.shape[2]
+        return _Square.apply(flat) / flat.shape[2]
+
+
+class _Square(torch.autograd.Function):
+    """F F^T of (B, C, N). torch would take the gradient of each factor, and add the two up."""
+
+    @staticmethod
+    def forward(ctx, flat: Tensor) -> Tensor:
+        ctx.save_for_backward(flat)
+        return flat @ flat.mT
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        (flat,) = ctx.saved_tensors
+        both = gradient + gradient.mT
+        if flat.mT.is_contiguous():  # channels_last: so is the gradient then
+            return (flat.mT @ both).mT
+        return both @ flat

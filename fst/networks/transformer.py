@@ -3,11 +3,13 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from fst.networks.conditional import ConditionalInstanceNorm2d
-from fst.networks.winograd import Conv3x3
+from fst.networks.winograd import Conv3x3, conv2d
 
 MIN_SIZE_PX = 16  # below this the quarter-resolution trunk is too small to reflect
+PHASES = (0, 0), (0, 1), (1, 0), (1, 1)  # of an upsampled row and column: even and odd
 STRIDE = 4  # two halvings: sizes are padded up to a multiple of this and cropped back
 
 
@@ -182,16 +184,8 @@ class UpsampleConv(nn.Module):
 
     def upsampled(self, padded: Tensor) -> Tensor:
         """The convolution alone: (B, C_in, H+2, W+2) -> (B, C_out, 2H, 2W)."""
-        # Put together with the channels last, as the convolutions before and after have them.
-        y = F.conv2d(padded, self._phase_kernels()).permute(0, 2, 3, 1)  # (B, H+1, W+1, 4 C)
-        batch, height, width = y.shape[0], y.shape[1] - 1, y.shape[2] - 1
-        phases = y.unflatten(3, (2, 2, -1))  # (B, H+1, W+1, row phase, column phase, C)
-        rows = [
-            torch.cat([phases[:, p : p + height, q : q + width, p, q] for q in (0, 1)], dim=3)
-            for p in (0, 1)
-        ]  # each (B, H, W, 2 C): the pixels of two columns
-        y = torch.stack(rows, dim=2).reshape(batch, 2 * height, 2 * width, -1)
-        return y.permute(0, 3, 1, 2)  # (B, C, 2H, 2W)
+        y = conv2d(padded, self._phase_kernels())  # (B, 4 C, H+1, W+1)
+        return _Interleaved.apply(y)
 
     def _phase_kernels(self) -> Tensor:
         """The four 2x2 kernels as one weight (4 C_out, C_in, 2, 2), row phase outermost."""
@@ -207,3 +201,30 @@ class UpsampleConv(nn.Module):
             )
         ]
         return torch.cat(kernels)
+
+
+class _Interleaved(torch.autograd.Function):
+    """The four phases (B, 4 C, H+1, W+1) put in their places: (B, C, 2H, 2W).
+
+    The odd ones begin a pixel later. With the channels last, as the convolutions before and after
+    have them, each number is moved once.
+    """
+
+    @staticmethod
+    def forward(ctx, y: Tensor) -> Tensor:
+        y = y.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))
+        batch, height, width = y.shape[0], y.shape[1] - 1, y.shape[2] - 1
+        out = y.new_empty(batch, height, 2, width, 2, y.shape[-1])
+        for p, q in PHASES:
+            out[:, :, p, :, q] = y[:, p : p + height, q : q + width, p, q]
+        return out.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        phases = gradient.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+        batch, height, _, width, _, channels = phases.shape
+        out = gradient.new_zeros(batch, height + 1, width + 1, 2, 2, channels)
+        for p, q in PHASES:
+            out[:, p : p + height, q : q + width, p, q] = phases[:, :, p, :, q]
+        return out.flatten(3).permute(0, 3, 1, 2)
