@@ -24,9 +24,11 @@ TILE = 4  # side of an output tile
 POINTS = (0, 1, -1, 2, -2)  # where polynomials are compared; and at infinity
 # Channels in times out from which it is faster (scripts/benchmark.py layers): 3x3 convolutions and
 # their gradients for the image; gradients for the kernel, for which torch takes its time.
-FEWEST_CHANNELS, FEWEST_FOR_KERNEL = 64 * 64, 32 * 32
+FEWEST_CHANNELS, FEWEST_FOR_KERNEL = 64 * 96, 32 * 32
 WORKING_BYTES = 2**27  # at the peak of a backward pass; measured: up to 98 MB, with 512 channels
-TILES_AT_ONCE = 128  # more leave the caches, fewer read the kernels more often than that saves
+# Tiles times channels transformed together: more leave the caches; of fewer the kernels are read,
+# and threads are woken up, more often than that saves.
+CHUNK_NUMBERS = 2**15
 
 
 class _Transforms:
@@ -266,7 +268,7 @@ class _Tiles:
 
     def parts(self) -> list[tuple[slice, slice]]:
         """Which images and which rows of tiles go together."""
-        rows = max(1, TILES_AT_ONCE // self.across)
+        rows = max(1, CHUNK_NUMBERS // self.x.shape[3] // self.across)
         images = max(1, rows // self.down)
         return [
             (slice(image, image + images), slice(row, row + rows))
