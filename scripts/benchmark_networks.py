@@ -105,6 +105,13 @@ def random_loss_network(topology: str, deepest: str) -> LossNetwork:
     return LossNetwork(random_vgg(topology, deepest), topology)
 
 
+def by_torch(loss_network: LossNetwork) -> LossNetwork:
+    """The same network by torch's own convolutions, as the baselines have it."""
+    for conv in loss_network.convs.values():
+        conv.__class__ = nn.Conv2d  # the parent of Conv3x3, which has another forward only
+    return loss_network
+
+
 # ---- one training step -------------------------------------------------------------------------
 
 
@@ -127,7 +134,7 @@ def baseline_loss(
 
 def baseline_step(args: argparse.Namespace) -> Case:
     """A training step of the baseline: both VGG passes whole, MSE losses, Adam."""
-    network, vgg = BaselineNet(args.width), random_loss_network("vgg16", "relu4_3")
+    network, vgg = BaselineNet(args.width), by_torch(random_loss_network("vgg16", "relu4_3"))
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     photos = torch.rand(args.batch_size, 3, args.size, args.size)
 
@@ -192,6 +199,7 @@ def loss_cases(args: argparse.Namespace) -> dict[str, Case]:
     photos = torch.rand(args.batch_size, 3, args.size, args.size)
     index = torch.zeros(args.batch_size, dtype=torch.long)
     vgg, loss_network = (random_loss_network("vgg16", "relu4_3") for _ in range(2))
+    by_torch(vgg)
     loss_network.to(memory_format=torch.channels_last)
     loss = PerceptualLoss(loss_network, content_layer=CONTENT_LAYER)
     loss.set_styles([[torch.rand(3, args.size, args.size)]])

@@ -66,6 +66,20 @@ def test_loss_networks_have_the_channels_of_vgg(networks):
     assert network.convs["relu4_3"].weight.shape == (512, 512, 3, 3)
 
 
+def test_baselines_convolve_by_torch_alone(networks, gatys, monkeypatch):
+    """What fst has of its own to be faster must not speed up what it is held against."""
+    args = argparse.Namespace(batch_size=1, size=32, width=0.125)
+    baselines = [networks.baseline_step(args), next(iter(networks.loss_cases(args).values()))]
+    photo = torch.rand(1, 3, 32, 32)
+    vgg19 = gatys.classical_network(None, photo)
+    baselines.append(lambda: vgg19(photo.requires_grad_(), ["relu5_1"])["relu5_1"].sum().backward())
+    monkeypatch.setattr("fst.networks.winograd.conv2d", None)
+    for baseline in baselines:
+        baseline()
+    with pytest.raises(TypeError):  # would have been noticed
+        networks.random_loss_network("vgg16", "relu1_1")(photo, ["relu1_1"])
+
+
 def table(text):
     """Cells of the rows of a Markdown table, by heading."""
     lines = [re.split(r" *\| *", line)[1:-1] for line in text.splitlines() if line[:1] == "|"]
