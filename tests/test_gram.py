@@ -99,6 +99,7 @@ def test_gradient_is_that_of_the_product(memory_format):
     features = torch.randn(2, 3, 4, 5, dtype=torch.float64).to(memory_format=memory_format)
     features.requires_grad_()
     assert torch.autograd.gradcheck(gram_matrix, features)
+    assert torch.autograd.gradgradcheck(gram_matrix, features)
     pull = torch.randn(2, 3, 3, dtype=torch.float64)  # not symmetric
     (gradient,) = torch.autograd.grad(gram_matrix(features), features, pull)
     assert gradient.is_contiguous(memory_format=memory_format)

@@ -263,6 +263,17 @@ def test_upsampling_and_its_gradients_equal_the_naive_form_to_1e_5():
     torch.testing.assert_close(layer.conv.weight.grad, kernel.grad, **exact)
 
 
+def test_upsampling_has_second_derivatives_and_a_result_that_may_be_changed():
+    torch.manual_seed(0)
+    layer = UpsampleConv(1, 2, 2).double()
+    x = torch.randn(1, 2, 4, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: F.softplus(layer.upsampled(x)), x)
+    assert torch.autograd.gradgradcheck(lambda x: F.softplus(layer.upsampled(x)), x)
+    wanted = torch.autograd.grad(F.relu(layer.upsampled(x)).sum(), x)
+    got = torch.autograd.grad(F.relu_(layer.upsampled(x)).sum(), x)
+    torch.testing.assert_close(got, wanted)
+
+
 def test_channels_last_paints_the_same_picture():
     network = copy.deepcopy(NETWORK).to(memory_format=torch.channels_last)
     photo, weights = photos(2, 33, 22), torch.eye(STYLES)[[0, 1]]

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def gram_matrix(features: Tensor) -> Tensor:
@@ -34,7 +33,6 @@ class _Square(torch.autograd.Function):
         return flat @ flat.mT
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, gradient: Tensor) -> Tensor:
         (flat,) = ctx.saved_tensors
         both = gradient + gradient.mT

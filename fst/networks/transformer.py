@@ -3,7 +3,6 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.winograd import Conv3x3, conv2d
@@ -214,13 +213,15 @@ class _Interleaved(torch.autograd.Function):
     def forward(ctx, y: Tensor) -> Tensor:
         y = y.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))
         batch, height, width = y.shape[0], y.shape[1] - 1, y.shape[2] - 1
-        out = y.new_empty(batch, height, 2, width, 2, y.shape[-1])
+        # No view comes out: autograd would not let that be changed in place.
+        shape, last = (batch, y.shape[-1], 2 * height, 2 * width), torch.channels_last
+        out = torch.empty(shape, dtype=y.dtype, device=y.device, memory_format=last)
+        phases = out.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
         for p, q in PHASES:
-            out[:, :, p, :, q] = y[:, p : p + height, q : q + width, p, q]
-        return out.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+            phases[:, :, p, :, q] = y[:, p : p + height, q : q + width, p, q]
+        return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, gradient: Tensor) -> Tensor:
         phases = gradient.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
         batch, height, _, width, _, channels = phases.shape
