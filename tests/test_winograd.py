@@ -65,6 +65,15 @@ def test_result_and_gradients_are_those_of_torch(
         assert error(got, wanted) < WITHIN
 
 
+def test_a_gradient_for_the_image_keeps_its_layout():
+    """Also where it is torch's own, of narrow layers and kernels of 2x2."""
+    x = torch.rand(2, 64, 9, 9).contiguous(memory_format=torch.channels_last).requires_grad_()
+    for shape in (128, 64, 3, 3), (32, 64, 3, 3), (128, 64, 2, 2):
+        y = winograd.conv2d(x, torch.rand(shape, requires_grad=True))
+        (gradient,) = torch.autograd.grad(y, x, torch.rand_like(y))
+        assert gradient.stride(1) == 1  # channels last; rows may be parts of longer ones
+
+
 def test_only_what_is_asked_for_has_a_gradient():
     """A frozen convolution hands its gradient through and keeps none."""
     conv, x = Conv3x3(64, 128).requires_grad_(False), torch.rand(1, 64, 8, 8, requires_grad=True)

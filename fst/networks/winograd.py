@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.grad import conv2d_input
 
 TILE = 4  # side of an output tile
 POINTS = (0, 1, -1, 2, -2)  # where polynomials are compared; and at infinity
@@ -169,7 +168,8 @@ class _Winograd(torch.autograd.Function):
                 turned = weight.transpose(0, 1).flip(2, 3)
                 for_x = _convolve(gradient, turned, None, weight.shape[3] - 1 - ctx.padding)
             else:
-                for_x = conv2d_input(x.shape, weight, gradient, padding=ctx.padding)
+                # Not torch.nn.grad.conv2d_input, which does not know that x has its channels last.
+                for_x = F.conv_transpose2d(gradient, weight, padding=ctx.padding)
         if ctx.needs_input_grad[1]:
             for_weight = _weight_gradient(x, gradient, weight.shape[3], ctx.padding)
         if ctx.needs_input_grad[2]:
