@@ -74,6 +74,20 @@ def test_a_gradient_for_the_image_keeps_its_layout():
         assert gradient.stride(1) == 1  # channels last; rows may be parts of longer ones
 
 
+@pytest.mark.parametrize("channels", [(64, 128), (32, 64)])
+def test_it_can_be_used_as_torchs_own(channels):
+    """A result changed in place, a backward pass within autocast, an image without a batch."""
+    conv, x = Conv3x3(*channels, padding=1), torch.rand(2, channels[0], 9, 9)
+    exact = in_fp64(conv)
+    y, expected = F.relu_(conv(x)), F.relu_(exact(x.double()))
+    assert error(y, expected) < WITHIN
+    expected.sum().backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        y.sum().backward()
+    assert error(conv.weight.grad, exact.weight.grad) < WITHIN
+    assert error(conv(x[0]), exact(x[0].double())) < WITHIN
+
+
 def test_only_what_is_asked_for_has_a_gradient():
     """A frozen convolution hands its gradient through and keeps none."""
     conv, x = Conv3x3(64, 128).requires_grad_(False), torch.rand(1, 64, 8, 8, requires_grad=True)

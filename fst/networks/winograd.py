@@ -119,6 +119,7 @@ def pays_off(x: Tensor, weight: Tensor) -> bool:
     """Whether Winograd's way is faster for `x` (B, C, H, W) or for a gradient that is wanted."""
     return (
         x.device.type == "cpu"
+        and x.dim() == 4
         and min(x.shape[2:]) >= weight.shape[3]
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
@@ -155,7 +156,8 @@ class _Winograd(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.padding = padding
         if _is_wide(weight):
-            return _convolve(x, weight, bias, padding)
+            # Not as a view: autograd would not let that be changed in place.
+            return _convolve(x, weight, bias, padding).detach()
         return F.conv2d(x, weight, bias, padding=padding)
 
     @staticmethod
@@ -163,17 +165,13 @@ class _Winograd(torch.autograd.Function):
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         for_x = for_weight = for_bias = None
-        if ctx.needs_input_grad[0]:
-            if _is_wide(weight):
-                turned = weight.transpose(0, 1).flip(2, 3)
-                for_x = _convolve(gradient, turned, None, weight.shape[3] - 1 - ctx.padding)
-            else:
-                # Not torch.nn.grad.conv2d_input, which does not know that x has its channels last.
-                for_x = F.conv_transpose2d(gradient, weight, padding=ctx.padding)
-        if ctx.needs_input_grad[1]:
-            for_weight = _weight_gradient(x, gradient, weight.shape[3], ctx.padding)
-        if ctx.needs_input_grad[2]:
-            for_bias = gradient.sum((0, 2, 3))
+        with torch.autocast("cpu", enabled=False):  # as in `forward`, wherever this is called
+            if ctx.needs_input_grad[0]:
+                for_x = _image_gradient(weight, gradient, ctx.padding)
+            if ctx.needs_input_grad[1]:
+                for_weight = _weight_gradient(x, gradient, weight.shape[3], ctx.padding)
+            if ctx.needs_input_grad[2]:
+                for_bias = gradient.sum((0, 2, 3))
         return for_x, for_weight, for_bias, None
 
 
@@ -196,6 +194,15 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> T
         y[part].copy_(z.permute(2, 3, 0, 4, 1, 5))
     y = y.flatten(3, 4).flatten(1, 2)  # (B, 4 down, 4 across, K)
     return y[:, : tiles.height, : tiles.width].permute(0, 3, 1, 2)
+
+
+def _image_gradient(weight: Tensor, gradient: Tensor, padding: int) -> Tensor:
+    """Gradient (B, C, H, W) for the maps, of that for the result (B, K, ...)."""
+    if _is_wide(weight):
+        turned = weight.transpose(0, 1).flip(2, 3)
+        return _convolve(gradient, turned, None, weight.shape[3] - 1 - padding)
+    # Not torch.nn.grad.conv2d_input, which does not know that x has its channels last.
+    return F.conv_transpose2d(gradient, weight, padding=padding)
 
 
 def _weight_gradient(x: Tensor, gradient: Tensor, taps: int, padding: int) -> Tensor:
