@@ -65,6 +65,19 @@ def test_result_and_gradients_are_those_of_torch(
         assert error(got, wanted) < WITHIN
 
 
+@pytest.mark.parametrize("channels", [(64, 128), (32, 64)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_second_derivatives_are_those_of_torch(channels, bias):
+    conv, x = Conv3x3(*channels, padding=1, bias=bias), torch.randn(2, channels[0], 7, 6)
+    gradients = []
+    for layer, image in (conv, x), (in_fp64(conv), x.double()):
+        inputs = image.requires_grad_(), *layer.parameters()
+        first = torch.autograd.grad(layer(image).square().sum(), inputs, create_graph=True)
+        gradients.append(torch.autograd.grad(sum(g.square().sum() for g in first), inputs))
+    for got, wanted in zip(*gradients, strict=True):
+        assert error(got, wanted) < WITHIN
+
+
 def test_a_gradient_for_the_image_keeps_its_layout():
     """Also where it is torch's own, of narrow layers and kernels of 2x2."""
     x = torch.rand(2, 64, 9, 9).contiguous(memory_format=torch.channels_last).requires_grad_()

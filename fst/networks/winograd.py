@@ -17,7 +17,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 TILE = 4  # side of an output tile
 POINTS = (0, 1, -1, 2, -2)  # where polynomials are compared; and at infinity
@@ -161,9 +160,12 @@ class _Winograd(torch.autograd.Function):
         return F.conv2d(x, weight, bias, padding=padding)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for second derivatives, which torch's own gradients have
+            how = (1, 1), (ctx.padding,) * 2, (1, 1), False, (0, 0), 1, ctx.needs_input_grad[:3]
+            own = torch.ops.aten.convolution_backward(gradient, x, weight, weight.shape[:1], *how)
+            return *own, None
         for_x = for_weight = for_bias = None
         with torch.autocast("cpu", enabled=False):  # as in `forward`, wherever this is called
             if ctx.needs_input_grad[0]:
