@@ -54,12 +54,11 @@ def profiled(name: str, run: Case, repeats: int) -> Rows:
 
 def part_of(operator: str, function: str = "") -> str:
     """Which part an operator belongs to, called in an autograd function or in none."""
-    if "Winograd" in operator or "Winograd" in function:
-        return WINOGRAD
-    for part, names in PARTS.items():
-        if any(name in operator for name in names):
-            return part
-    return REST
+    parts = (part for part, names in PARTS.items() if any(name in operator for name in names))
+    part = next(parts, REST)
+    # torch's own convolutions stay that: Winograd's function may compute the kernel's gradient only
+    within = "Winograd" in operator or "Winograd" in function
+    return WINOGRAD if within and part != "convolutions" else part
 
 
 def _function_around(event: FunctionEvent) -> str:

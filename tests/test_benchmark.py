@@ -125,6 +125,7 @@ def test_every_operator_has_one_place_in_the_profile(load_script):
     part_of = load_script("benchmark_profile").part_of
     assert part_of("aten::mkldnn_convolution") == "convolutions"
     assert part_of("aten::bmm", "_WinogradBackward") == "Winograd convolutions"
+    assert part_of("aten::mkldnn_convolution", "_Winograd") == "convolutions"
     assert part_of("aten::bmm", "") == "Gram and other products"
     assert part_of("aten::native_batch_norm") == "norms"
     assert part_of("aten::relu_") == "the rest"
@@ -198,6 +199,8 @@ def test_the_floor_counts_multiplications_and_additions(load_script):
     x = torch.rand(2, 3, 10, 10)
     kernel = torch.rand(4, 3, 3, 3)
     assert timing.flops_of(lambda: torch.conv2d(x, kernel)) == 2 * 2 * 4 * 3 * 9 * 8 * 8
+    total, a, b = torch.zeros(5, 2, 4), torch.rand(5, 2, 3), torch.rand(5, 3, 4)
+    assert timing.flops_of(lambda: total.baddbmm_(a, b)) == 2 * 5 * 2 * 3 * 4
     assert timing.peak_flops(1) > 1e8
 
 
