@@ -7,7 +7,9 @@ the kernel g transformed, the sums over channels are 36 products of matrices ins
 
     Y = A^T [ (G g G^T) * (B^T d B) ] A        (equation 8; * element by element, summed over C)
 
-Each transform is written as products of matrices, for the rows and then for the columns.
+Maps are transformed by products of matrices, for the rows and then for the columns; kernels, which
+are small, by one product for both. Of narrow layers and of 2x2 kernels only the gradient for the
+kernel is computed so; the rest torch has faster.
 Exact up to rounding, a few times that of a direct fp32 convolution (tests/test_winograd.py).
 """
 
@@ -19,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 TILE = 4  # side of an output tile
-POINTS = (0, 1, -1, 2, -2)  # where polynomials are compared; and at infinity
+POINTS = (0, 1, -1, 2, -2)  # where polynomials are evaluated; and at infinity
 # Channels in times out from which it is faster (scripts/benchmark.py layers): 3x3 convolutions and
 # their gradients for the image; gradients for the kernel, for which torch takes its time.
 FEWEST_CHANNELS, FEWEST_FOR_KERNEL = 64 * 96, 32 * 32
@@ -148,7 +150,10 @@ def working_bytes(network: nn.Module) -> int:
 
 
 class _Winograd(torch.autograd.Function):
-    """Convolution of (B, C, H, W) with (K, C, t, t); the gradients are computed the same way."""
+    """Convolution of (B, C, H, W) with (K, C, t, t) whose gradient for the kernel is Winograd's.
+
+    In wide layers all is: the result and its gradient for the image too.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
