@@ -33,7 +33,8 @@ import benchmark_onnx
 import benchmark_streaming
 import torch
 from benchmark_growth import run_growth
-from benchmark_networks import infer_cases, layer_cases, loss_cases, train_cases
+from benchmark_layers import layer_cases
+from benchmark_networks import infer_cases, loss_cases, train_cases
 from benchmark_processes import run_memory, run_peak, run_startup
 from benchmark_profile import run_profile
 from benchmark_timing import (

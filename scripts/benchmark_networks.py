@@ -11,10 +11,8 @@ from benchmark_timing import Case
 from torch import Tensor, nn
 
 from fst.losses.perceptual import PerceptualLoss
-from fst.networks.conditional import ConditionalInstanceNorm2d
-from fst.networks.transformer import OutputConv, TransformerNet, UpsampleConv
+from fst.networks.transformer import TransformerNet
 from fst.networks.vgg import VGG_CHANNELS, LossNetwork, layer_names, load_loss_network
-from fst.networks.winograd import Conv3x3
 from fst.precision import best_precision
 from fst.training.module import StyleTransferModule
 
@@ -218,58 +216,6 @@ def loss_cases(args: argparse.Namespace) -> dict[str, Case]:
         terms["total"].backward()
 
     return {"baseline loss, VGG-16 to relu4_3": theirs, "fst": ours}
-
-
-def layer_cases(size_px: int) -> list[dict[str, Case]]:
-    """Pairs of one result: torch's own layer, then ours."""
-    c1, c2 = round(32 * SHIPPED_WIDTH), round(64 * SHIPPED_WIDTH)
-    wide = torch.rand(1, c1, size_px, size_px).contiguous(memory_format=torch.channels_last)
-    half = torch.rand(1, c2, size_px // 2, size_px // 2)
-    half = half.contiguous(memory_format=torch.channels_last)
-    out, up = OutputConv(1, c1, 3, 9), UpsampleConv(1, c2, c1)
-    norm, ones = ConditionalInstanceNorm2d(1, c1), torch.ones(1, 1)
-    quarter = torch.rand(1, 128, size_px // 4 + 2, size_px // 4 + 2)  # the trunk of width 1
-    quarter = quarter.contiguous(memory_format=torch.channels_last)
-    trunk = Conv3x3(128, 128, bias=False).to(memory_format=torch.channels_last)
-
-    narrow = Conv3x3(64, 64, bias=False).to(memory_format=torch.channels_last)
-    learned = quarter[:, :64].contiguous(memory_format=torch.channels_last).requires_grad_()
-
-    def with_gradients(convolve: Callable[[Tensor], Tensor]) -> None:
-        y = convolve(learned)
-        y.backward(y.detach())
-
-    def no_grad(run: Case) -> Case:
-        return torch.no_grad()(run)
-
-    def upsampled() -> Tensor:
-        x = F.pad(F.interpolate(half, scale_factor=2.0), (1, 1, 1, 1), mode="reflect")
-        return F.conv2d(x, up.conv.weight)
-
-    return [
-        {
-            "9x9 convolution to 3 channels": no_grad(lambda: F.conv2d(wide, out.conv.weight)),
-            "the same in blocks of 2x4": no_grad(lambda: out.convolved(wide)),
-        },
-        {
-            "upsampling x2, 3x3 convolution": no_grad(upsampled),
-            "the same in four phases": no_grad(lambda: up.upsampled(F.pad(half, (1, 1, 1, 1)))),
-        },
-        {
-            "3x3 convolution, 128 channels": no_grad(lambda: F.conv2d(quarter, trunk.weight)),
-            "the same by Winograd's way": no_grad(lambda: trunk(quarter)),
-        },
-        {
-            "3x3 convolution, 64 channels, with its gradients": lambda: with_gradients(
-                lambda x: F.conv2d(x, narrow.weight)
-            ),
-            "the same by Winograd's way, with its gradients": lambda: with_gradients(narrow),
-        },
-        {
-            "F.instance_norm": no_grad(lambda: F.instance_norm(wide)),
-            "conditional instance norm": no_grad(lambda: norm(wide, ones)),
-        },
-    ]
 
 
 # ---- one painting ------------------------------------------------------------------------------

@@ -87,10 +87,13 @@ def _flops_of_added(total: list[int], a: list[int], b: list[int], **_: object) -
 
 
 @contextlib.contextmanager
-def without_winograd() -> Iterator[None]:
-    """Convolutions as their definition has them, for counting."""
+def winograd_from(channels: float) -> Iterator[None]:
+    """Winograd's way for convolutions of at least so many channels in times out, and for no other.
+
+    Infinitely many leave all convolutions to torch.
+    """
     fewest = winograd.FEWEST_CHANNELS, winograd.FEWEST_FOR_KERNEL
-    winograd.FEWEST_CHANNELS = winograd.FEWEST_FOR_KERNEL = float("inf")
+    winograd.FEWEST_CHANNELS = winograd.FEWEST_FOR_KERNEL = channels
     try:
         yield
     finally:

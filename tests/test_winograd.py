@@ -10,7 +10,16 @@ from torch import Tensor, nn
 from fst.networks import winograd
 from fst.networks.winograd import Conv3x3, pays_off
 
+FEWEST_TILES = winograd.FEWEST_TILES
 WITHIN = 2e-5  # of the norm; direct fp32 convolutions reach 1e-6
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_maps_too():
+    """What is tested here is the way, not when it is taken."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "FEWEST_TILES", 1)
+        yield
 
 
 def error(got: Tensor, expected: Tensor) -> float:
@@ -169,6 +178,20 @@ def test_it_is_taken_where_it_is_faster_only():
     with torch.autocast("cpu", torch.bfloat16):
         assert not pays_off(x, weight)
         assert Conv3x3(128, 128)(x).dtype == torch.bfloat16
+
+
+def test_a_kernel_is_transformed_for_many_tiles_only(monkeypatch):
+    """Those of all images of a batch count."""
+    monkeypatch.setattr(winograd, "FEWEST_TILES", FEWEST_TILES)
+    weight = torch.rand(128, 128, 3, 3)
+    assert pays_off(torch.rand(1, 128, 32, 32), weight)
+    assert not pays_off(torch.rand(1, 128, 16, 16), weight)
+    assert pays_off(torch.rand(4, 128, 16, 16), weight)
+
+
+def test_wrong_channels_are_told_as_torch_tells_them():
+    with pytest.raises(RuntimeError, match="to have 128 channels, but got 96"):
+        Conv3x3(128, 128)(torch.rand(1, 96, 32, 32))
 
 
 def test_gradients_for_a_kernel_pay_off_earlier():

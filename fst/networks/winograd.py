@@ -25,6 +25,7 @@ POINTS = (0, 1, -1, 2, -2)  # where polynomials are evaluated; and at infinity
 # Channels in times out from which it is faster (scripts/benchmark.py layers): 3x3 convolutions and
 # their gradients for the image; gradients for the kernel, for which torch takes its time.
 FEWEST_CHANNELS, FEWEST_FOR_KERNEL = 64 * 96, 32 * 32
+FEWEST_TILES = 40  # of a batch: kernels are transformed once for all of them
 WORKING_BYTES = 2**27  # at the peak of a backward pass; measured: up to 98 MB, with 512 channels
 # Tiles times channels transformed together: more leave the caches; of fewer the kernels are read,
 # and threads are woken up, more often than that saves.
@@ -121,7 +122,9 @@ def pays_off(x: Tensor, weight: Tensor) -> bool:
     return (
         x.device.type == "cpu"
         and x.dim() == 4
+        and x.shape[1] == weight.shape[1]
         and min(x.shape[2:]) >= weight.shape[3]
+        and len(x) * prod(-(-side // TILE) for side in x.shape[2:]) >= FEWEST_TILES
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and (_is_wide(weight) or _gradient_pays_off(weight))
