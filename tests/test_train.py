@@ -134,12 +134,13 @@ def test_training_brings_the_paintings_closer_to_the_style(train_argv, tmp_path)
     """Measured by the held-out distance, which is not the training loss."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    extra = ["--steps", 120, "--save-every", 120, "--review-every", 2, "--width", 0.25]
+    # Enough steps for any seed and any processor's rounding: six seeds came to 0.64 to 0.81.
+    extra = ["--steps", 200, "--save-every", 200, "--review-every", 2, "--width", 0.25]
     extra += ["--lr", 0.005, "--style-weight", 20]
     assert main(train_argv(tmp_path / "run", *extra)) == 0
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     values = [e.value for e in sorted(events.Scalars("held_out/style"), key=lambda e: e.step)]
-    assert np.mean(values[-2:]) < 0.9 * values[0]
+    assert np.mean(values[-2:]) < 0.85 * values[0]
 
 
 def test_one_style_trains(train_argv, style_files, tmp_path):
