@@ -3,7 +3,7 @@
     python scripts/draw_samples.py -o datasets/samples --seed 7
 
 The painters are in sample_styles.py, sample_waves.py and sample_contents.py, the training scenes
-in fst.content.scenes.
+in fst.content.scene_drawing.
 """
 
 import argparse
@@ -15,6 +15,8 @@ from PIL import Image
 from sample_contents import CONTENT_SHAPE, landscape, portrait, still_life
 from sample_styles import STYLE_SHAPE, cubist_shards, impasto_swirls, pointillism, stained_glass
 from sample_waves import woodblock_waves
+
+from fst.content.scene_drawing import draw_scene
 
 SCENE_SHAPE = (256, 320)
 OVERSAMPLE = 2  # drawn this much larger, then shrunk: Pillow's shapes have no anti-aliasing
@@ -51,8 +53,6 @@ def write(image, path):
 
 def write_scenes(count, seed, folder):
     """Draw training scenes into a folder."""
-    from fst.content.scenes import draw_scene  # loads torch, which the pictures do not need
-
     for index in range(count):
         write(draw_scene(seed, index, SCENE_SHAPE), folder / f"scene_{index:05d}.jpg")
 

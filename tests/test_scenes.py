@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from fst.content.photos import PhotoFolder
-from fst.content.scenes import Scenes, draw_scene
+from fst.content.scene_drawing import draw_scene
+from fst.content.scenes import Scenes
 from fst.errors import FstError
 
 
