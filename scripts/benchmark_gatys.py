@@ -19,7 +19,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from benchmark_networks import by_torch, random_vgg
+from benchmark_networks import random_vgg
+from benchmark_timing import by_torch
 from evaluate import make_metrics, open_loss_network
 from torch import Tensor
 from torchvision.transforms.functional import center_crop
@@ -94,7 +95,7 @@ def classical_network(judge: LossNetwork | None, photo: Tensor) -> LossNetwork:
     indices, given = layer_names("vgg19"), {}
     for name, conv in judge.convs.items() if judge else ():
         given |= {f"features.{indices[name]}.{key}": p for key, p in conv.named_parameters()}
-    network = by_torch(LossNetwork(random_vgg("vgg19", STYLE_LAYERS[-1], given)))
+    network = LossNetwork(random_vgg("vgg19", STYLE_LAYERS[-1], given))
     features = network(photo, network.layers)
     before = torch.ones(())
     for name, conv in network.convs.items():
@@ -105,6 +106,7 @@ def classical_network(judge: LossNetwork | None, photo: Tensor) -> LossNetwork:
     return network
 
 
+@by_torch
 def classical_descent(
     network: LossNetwork, photo: Tensor, style: Tensor, evaluations: int, note: OnEvaluation
 ) -> None:

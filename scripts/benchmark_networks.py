@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from benchmark_timing import Case
+from benchmark_timing import Case, by_torch
 from torch import Tensor, nn
 
 from fst.losses.perceptual import PerceptualLoss
@@ -103,13 +103,6 @@ def random_loss_network(topology: str, deepest: str) -> LossNetwork:
     return LossNetwork(random_vgg(topology, deepest), topology)
 
 
-def by_torch(loss_network: LossNetwork) -> LossNetwork:
-    """The same network by torch's own convolutions, as the baselines have it."""
-    for conv in loss_network.convs.values():
-        conv.__class__ = nn.Conv2d  # the parent of Conv3x3, which has another forward only
-    return loss_network
-
-
 # ---- one training step -------------------------------------------------------------------------
 
 
@@ -132,7 +125,7 @@ def baseline_loss(
 
 def baseline_step(args: argparse.Namespace) -> Case:
     """A training step of the baseline: both VGG passes whole, MSE losses, Adam."""
-    network, vgg = BaselineNet(args.width), by_torch(random_loss_network("vgg16", "relu4_3"))
+    network, vgg = BaselineNet(args.width), random_loss_network("vgg16", "relu4_3")
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     photos = torch.rand(args.batch_size, 3, args.size, args.size)
 
@@ -140,6 +133,7 @@ def baseline_step(args: argparse.Namespace) -> Case:
         style = vgg(torch.rand(1, 3, args.size, args.size), STYLE_LAYERS)
         grams = {name: gram(style[name]).repeat(len(photos), 1, 1) for name in STYLE_LAYERS}
 
+    @by_torch
     def step() -> None:
         optimizer.zero_grad()
         baseline_loss(vgg, network(photos), photos, grams).backward()
@@ -197,7 +191,6 @@ def loss_cases(args: argparse.Namespace) -> dict[str, Case]:
     photos = torch.rand(args.batch_size, 3, args.size, args.size)
     index = torch.zeros(args.batch_size, dtype=torch.long)
     vgg, loss_network = (random_loss_network("vgg16", "relu4_3") for _ in range(2))
-    by_torch(vgg)
     loss_network.to(memory_format=torch.channels_last)
     loss = PerceptualLoss(loss_network, content_layer=CONTENT_LAYER)
     loss.set_styles([[torch.rand(3, args.size, args.size)]])
@@ -206,6 +199,7 @@ def loss_cases(args: argparse.Namespace) -> dict[str, Case]:
         grams = {name: gram(style[name]).repeat(len(photos), 1, 1) for name in STYLE_LAYERS}
     bf16 = best_precision("cpu") == "bf16-mixed"
 
+    @by_torch
     def theirs() -> None:
         baseline_loss(vgg, torch.rand_like(photos).requires_grad_(), photos, grams).backward()
 

@@ -1,7 +1,6 @@
 """What scripts/benchmark.py measures of painting in bands: equality, time, arithmetic, memory."""
 
 import argparse
-import math
 import statistics
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import time
 from pathlib import Path
 
 import torch
-from benchmark_timing import Rows, winograd_from
+from benchmark_timing import Rows
 
 from fst import Stylizer, images
 from fst.allocator import keep_freed_memory
@@ -101,7 +100,7 @@ def work_of(stylizer: Stylizer, photo: Path, options: dict[str, object]) -> int:
     """Multiplications of a painting in bands: of its convolutions, those by blocks as they are."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with winograd_from(math.inf), FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter:
         output = photo.with_name("counted.png")
         stylize_file(stylizer, photo, output, STYLE, overwrite=True, **options)
     return counter.get_total_flops() // 2

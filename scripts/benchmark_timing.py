@@ -1,10 +1,10 @@
 """How scripts/benchmark.py times: cases in turns, medians, and what the arithmetic would take."""
 
 import contextlib
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from math import prod
 
 import torch
 
@@ -83,18 +83,18 @@ def flops_of(run: Case) -> int:
 
 
 def _flops_of_added(total: list[int], a: list[int], b: list[int], **_: object) -> int:
-    return 2 * prod(a) * b[2]  # shapes (B, M, N), (B, M, K), (B, K, N)
+    return 2 * math.prod(a) * b[2]  # shapes (B, M, N), (B, M, K), (B, K, N)
 
 
 @contextlib.contextmanager
 def winograd_from(channels: float) -> Iterator[None]:
-    """Winograd's way for convolutions of at least so many channels in times out, and for no other.
-
-    Infinitely many leave all convolutions to torch.
-    """
+    """Winograd's way for convolutions of so many channels in times out and more, for no other."""
     fewest = winograd.FEWEST_CHANNELS, winograd.FEWEST_FOR_KERNEL
     winograd.FEWEST_CHANNELS = winograd.FEWEST_FOR_KERNEL = channels
     try:
         yield
     finally:
         winograd.FEWEST_CHANNELS, winograd.FEWEST_FOR_KERNEL = fewest
+
+
+by_torch = winograd_from(math.inf)  # as a decorator: all convolutions torch's own, as in baselines

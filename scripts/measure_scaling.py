@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from benchmark_networks import SHIPPED_WIDTH, module_step, random_loss_network
-from benchmark_timing import flops_of, winograd_from
+from benchmark_timing import by_torch, flops_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fst.content.photos import read_photo
@@ -84,6 +84,7 @@ def gradient_bytes(width: float, num_styles: int) -> int:
     return GRADIENT_BYTES * sum(parameter.numel() for parameter in parameters)
 
 
+@by_torch
 def arithmetic() -> dict[str, float]:
     """GFLOP of a training step an image of 256 px, convolutions counted as their definition."""
     options = argparse.Namespace(size=256, batch_size=1, width=1.0)
@@ -95,8 +96,7 @@ def arithmetic() -> dict[str, float]:
             options, 1.0, random_loss_network("vgg16", "relu4_3"), "relu2_2"
         ),
     }
-    with winograd_from(math.inf):
-        return {f"GFLOP an image, {name}": flops_of(make()) / 1e9 for name, make in steps.items()}
+    return {f"GFLOP an image, {name}": flops_of(make()) / 1e9 for name, make in steps.items()}
 
 
 def efficiency(gpus: int, size: int, step_s: float) -> float:

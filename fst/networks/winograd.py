@@ -26,7 +26,7 @@ POINTS = (0, 1, -1, 2, -2)  # where polynomials are evaluated; and at infinity
 # their gradients for the image; gradients for the kernel, for which torch takes its time.
 FEWEST_CHANNELS, FEWEST_FOR_KERNEL = 64 * 96, 32 * 32
 FEWEST_TILES = 40  # of a batch: kernels are transformed once for all of them
-WORKING_BYTES = 2**27  # at the peak of a backward pass; measured: up to 98 MB, with 512 channels
+WORKING_BYTES = 2**27  # of a backward pass with 512 channels; narrower ones need less
 # Tiles times channels transformed together: more leave the caches; of fewer the kernels are read,
 # and threads are woken up, more often than that saves.
 CHUNK_NUMBERS = 2**15
