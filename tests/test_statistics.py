@@ -12,6 +12,8 @@ from fst.losses.patches import cut
 from fst.losses.statistic import read_statistic
 from fst.losses.style import STYLE_LOSSES, gram_target
 
+ROOTS = (moments.roots_by_eigenvalues, moments.roots_by_products)
+
 
 def features_of(seed=0, channels=6, height=5, width=7, batch=1):
     generator = torch.Generator().manual_seed(seed)
@@ -174,8 +176,55 @@ def test_wasserstein_of_independent_channels_is_the_closed_form():
     covariance = torch.diag(torch.tensor([4.0, 9.0]))[None]
     root = torch.diag(torch.tensor([1.0, 5.0]))[None]
     # (1 - 0)^2 + (2 - 4)^2 + (2 - 1)^2 + (3 - 5)^2
-    found = moments.gaussian_wasserstein(mean, covariance, other, root)
+    found = moments.gaussian_wasserstein(mean, covariance, other, root, torch.zeros(1))
     assert found.item() == pytest.approx(10.0)
+
+
+def test_the_blur_is_added_to_both_distributions():
+    root, blur = moments.blurred_root(torch.diag(torch.tensor([1.0, 0.0, 9.0])))
+    assert blur.item() == pytest.approx(9e-3)
+    expected = np.diag(np.sqrt([1.009, 0.009, 9.009]))
+    np.testing.assert_allclose(root.numpy(), expected, rtol=1e-6, atol=1e-9)
+    mean, covariance = torch.zeros(1, 3), torch.diag(torch.tensor([1.0, 0.0, 9.0]))[None]
+    found = moments.gaussian_wasserstein(mean, covariance, mean, root[None], blur[None])
+    assert found.item() == pytest.approx(0, abs=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    channels=st.integers(1, 24), decades=st.floats(0, 5), scale=st.floats(1e-6, 1e6),
+    seed=st.integers(0, 999), way=st.sampled_from(ROOTS),
+)  # fmt: skip
+def test_roots_are_those_of_numpys_eigenvalues(channels, decades, scale, seed, way):
+    random = np.random.default_rng(seed)
+    turned = np.linalg.qr(random.normal(size=(channels, channels)))[0]
+    values = scale * np.logspace(0, -decades, channels)
+    matrix = torch.from_numpy((turned * values) @ turned.T)[None]
+    for dtype, tolerance in ((torch.float64, 1e-6), (torch.float32, 2e-2)):
+        root, inverse = way(matrix.to(dtype))
+        assert root.dtype == dtype
+        expected = (turned * values**0.5) @ turned.T, (turned * values**-0.5) @ turned.T
+        for found, right in zip((root, inverse), expected, strict=True):
+            difference = np.linalg.norm(found[0].double().numpy() - right)
+            assert difference <= tolerance * np.linalg.norm(right)
+
+
+@pytest.mark.parametrize("way", ROOTS)
+def test_a_matrix_of_nan_has_roots_of_nan_and_raises_nothing(way):
+    matrix = torch.eye(3).repeat(2, 1, 1)
+    matrix[0, 0, 0] = torch.nan
+    assert way(matrix)[0][0].isnan().all()
+
+
+def test_a_style_of_one_colour_has_a_finite_wasserstein_distance():
+    grey = torch.full((1, 6, 5, 7), 0.5)
+    loss = read_statistic("wasserstein").loss
+    targets = [target[None] for target in loss.target([grey])]
+    for image in (grey.clone(), torch.zeros(1, 6, 5, 7), torch.rand(1, 6, 5, 7)):
+        found = loss.distance(image.requires_grad_(), *targets)
+        found.sum().backward()
+        assert found.isfinite().all() and image.grad.isfinite().all()
+    assert loss.distance(grey, *targets).item() == pytest.approx(0, abs=1e-4)
 
 
 def test_wasserstein_takes_maxima_that_are_no_covariance():
@@ -208,7 +257,7 @@ def test_the_style_picture_itself_has_distance_zero(text):
 
 
 def test_the_style_picture_itself_is_near_in_wasserstein():
-    # The floor under the root is 1e-5 of the mean variance.
+    # Both are blurred alike.
     assert distance("wasserstein", STYLE, [STYLE]) == pytest.approx(0, abs=1e-4)
 
 

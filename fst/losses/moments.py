@@ -9,9 +9,14 @@ from torch import Tensor
 from fst.losses.gram import gram_matrix
 
 VARIANCE_FLOOR = 1e-5  # under the root; Huang & Belongie 2017's implementation
-# Eigenvalues below this, relative to the mean variance, count as this: the root has no gradient
-# at 0, where features of few positions have most of theirs.
-ROOT_FLOOR = 1e-5
+# Both distributions of a Wasserstein distance get this variance more in every direction, relative
+# to the style's largest: a root has no gradient at 0, where features of few positions have most of
+# their eigenvalues, and roots of much smaller ones drown in rounding.
+BLUR = {torch.float32: 1e-3, torch.float64: 1e-6}
+LEAST_BLUR = 1e-9  # for pictures of one colour, whose largest variance is 0
+# Newton and Schulz's iteration: the root of the smallest eigenvalue over the trace that it is tuned
+# for, and the steps that it takes from there until rounding is all that is left.
+ROOT_RANGE = {torch.float32: (1e-4, 13), torch.float64: (1e-7, 22)}
 
 
 def wide(features: Tensor) -> Tensor:
@@ -32,40 +37,107 @@ def covariance_matrix(features: Tensor) -> tuple[Tensor, Tensor]:
     return mean, gram_matrix(features - mean[:, :, None, None])
 
 
-def positive_root(matrix: Tensor) -> Tensor:
-    """Square root of a symmetric matrix, negative eigenvalues taken for 0."""
+def blurred_root(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Root of a symmetric matrix, and the blur that is in it.
+
+    In float64 on the CPU: it is taken once a style.
+
+    Args:
+        matrix: T, (C, C); negative eigenvalues are taken for 0.
+
+    Returns:
+        (T + b I)^1/2, (C, C), and b, a scalar: `BLUR` of the largest eigenvalue.
+    """
     values, vectors = torch.linalg.eigh(matrix.cpu().double())  # mps has no float64
-    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    return root.to(matrix)
+    values = values.clamp_min(0)
+    blur = (BLUR[matrix.dtype] * values.max()).clamp_min(LEAST_BLUR)
+    root = (vectors * (values + blur).sqrt()) @ vectors.T
+    return root.to(matrix), blur.to(matrix)
 
 
 def gaussian_wasserstein(
-    mean: Tensor, covariance: Tensor, other_mean: Tensor, other_root: Tensor
+    mean: Tensor, covariance: Tensor, other_mean: Tensor, other_root: Tensor, blur: Tensor
 ) -> Tensor:
-    """Squared 2-Wasserstein distance of two normal distributions, for each of a batch.
+    """Squared 2-Wasserstein distance of two blurred normal distributions, for each of a batch.
 
-    ||m - n||^2 + tr(S) + tr(T) - 2 tr((T^1/2 S T^1/2)^1/2) (Olkin & Pukelsheim 1982, eq. 4),
-    in float64 where there is one: it is a small difference of large numbers.
+    ||m - n||^2 + tr(S) + tr(T) - 2 tr((T^1/2 S T^1/2)^1/2) (Olkin & Pukelsheim 1982, eq. 4).
+    Differs from the paper: S and T have b I added, see `BLUR`; equal distributions still have the
+    distance 0.
 
     Args:
-        mean: m, (B, C).
+        mean: m, (B, C), fp32 or fp64.
         covariance: S, (B, C, C).
         other_mean: n, (B, C).
-        other_root: T^1/2, (B, C, C), symmetric.
+        other_root: (T + b I)^1/2, (B, C, C), symmetric.
+        blur: b, (B,).
 
     Returns:
         (B,), at least 0.
     """
-    precise = torch.float32 if mean.device.type == "mps" else torch.float64
-    mean, covariance, other_mean, root = (
-        tensor.to(precise) for tensor in (mean, covariance, other_mean, other_root)
-    )
-    middle = root @ covariance @ root
-    scale = root.square().sum((1, 2)) / root.shape[1]  # tr(T) / C
-    floor = (ROOT_FLOOR * scale).square()[:, None]
-    cross = torch.linalg.eigvalsh((middle + middle.mT) / 2).clamp_min(floor).sqrt().sum(1)
-    traces = covariance.diagonal(dim1=1, dim2=2).sum(1) + root.square().sum((1, 2))
-    return ((mean - other_mean).square().sum(1) + traces - 2 * cross).clamp_min(0)
+    with torch.autocast(mean.device.type, enabled=False):
+        blurs = blur[:, None, None] * torch.eye(covariance.shape[1]).to(covariance)
+        covariance = covariance + blurs
+        cross = _TraceOfRoot.apply(other_root @ covariance @ other_root)
+        traces = covariance.diagonal(dim1=1, dim2=2).sum(1) + other_root.square().sum((1, 2))
+        return ((mean - other_mean).square().sum(1) + traces - 2 * cross).clamp_min(0)
+
+
+class _TraceOfRoot(torch.autograd.Function):
+    """tr(K^1/2) of positive definite matrices (B, C, C): (B,). Its gradient is K^-1/2 / 2."""
+
+    @staticmethod
+    def forward(ctx, matrix: Tensor) -> Tensor:
+        by = roots_by_eigenvalues if matrix.device.type == "cpu" else roots_by_products
+        root, inverse = by(matrix)
+        ctx.save_for_backward(inverse)
+        return root.diagonal(dim1=1, dim2=2).sum(1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        (inverse,) = ctx.saved_tensors
+        return gradient[:, None, None] * inverse / 2
+
+
+def roots_by_eigenvalues(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """K^1/2 and K^-1/2 of positive definite matrices (B, C, C).
+
+    On a CPU several times faster than products; those of NaN are NaN.
+    """
+    if not matrix.isfinite().all():  # LAPACK would raise
+        return matrix * torch.nan, matrix * torch.nan
+    values, vectors = torch.linalg.eigh(matrix)
+    least = torch.finfo(matrix.dtype).eps * values[:, -1:]  # rounding makes small ones negative
+    roots = torch.maximum(values, least).sqrt()[:, None]
+    return (vectors * roots) @ vectors.mT, (vectors / roots) @ vectors.mT
+
+
+def roots_by_products(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by products alone: a GPU need not be waited for, as it must with eigenvalues.
+
+    The coupled Newton-Schulz iteration (Higham 2008, "Functions of Matrices", eq. 6.35), each step
+    scaled for the range of eigenvalues that the one before has left (Chen & Chow 2014, "A Stable
+    Scaling of Newton-Schulz for Improving the Sign Function Computation of a Hermitian Matrix").
+
+    Args:
+        matrix: K, (B, C, C), fp32 or fp64. Eigenvalues below 1e-8 of the trace in fp32, 1e-14 in
+            fp64, come out as larger ones.
+
+    Returns:
+        Both (B, C, C).
+    """
+    low, steps = ROOT_RANGE[matrix.dtype]
+    trace = matrix.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+    identity = torch.eye(matrix.shape[1]).to(matrix).expand_as(matrix)
+    # Rounding leaves the smallest eigenvalues uncertain; none may be negative.
+    root = matrix / trace + torch.finfo(matrix.dtype).eps * identity
+    inverse = identity
+    for _ in range(steps):
+        scale = (3 / (1 + low + low**2)) ** 0.5
+        low = (3 * scale - scale**3) / 2
+        step = torch.baddbmm(identity, inverse, root, beta=1.5 * scale, alpha=-(scale**3) / 2)
+        root, inverse = root @ step, step @ inverse
+    return root * trace.sqrt(), inverse / trace.sqrt()
 
 
 @cache

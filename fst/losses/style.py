@@ -204,12 +204,14 @@ def wasserstein(instances: str = "mean") -> StyleLoss:
     def target(features: Features) -> Targets:
         pairs = [moments.covariance_matrix(image) for image in features]
         mean, matrix = (aggregated(torch.cat(rows), instances) for rows in zip(*pairs, strict=True))
-        root = moments.positive_root(matrix)
-        return mean, root, mean.square().sum() + root.square().sum()
+        root, blur = moments.blurred_root(matrix)
+        return mean, root, blur, mean.square().sum() + root.square().sum()
 
-    def distance(features: Tensor, mean: Tensor, root: Tensor, size: Tensor) -> Tensor:
-        squared = moments.gaussian_wasserstein(*moments.covariance_matrix(features), mean, root)
-        return (squared / size.clamp_min(FLOOR)).to(mean.dtype)
+    def distance(
+        features: Tensor, mean: Tensor, root: Tensor, blur: Tensor, size: Tensor
+    ) -> Tensor:
+        own = moments.covariance_matrix(features)
+        return moments.gaussian_wasserstein(*own, mean, root, blur) / size.clamp_min(FLOOR)
 
     return StyleLoss(target, distance)
 
