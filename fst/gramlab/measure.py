@@ -12,7 +12,7 @@ from fst.losses.eigen import count_of, eigenpairs, energy_rank
 from fst.losses.gram import gram_matrix
 from fst.losses.patches import cut
 from fst.losses.statistic import read_statistic
-from fst.losses.style import aggregated
+from fst.losses.style_loss import aggregated
 
 ENERGIES = (0.90, 0.95, 0.99)
 RANKS = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
