@@ -21,12 +21,13 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 from compare_with_gatys import read_results
-from evaluate import make_metrics, open_loss_network, positive
+from evaluate import make_judge, open_loss_network, positive
 from torch import Tensor
 from tqdm import tqdm
 
@@ -36,7 +37,6 @@ from fst.errors import FstError
 from fst.gatys import optimize
 from fst.gatys.optimization import CONTENT_LAYER, PADDING, POOLING, WEIGHTS
 from fst.losses.perceptual import PerceptualLoss
-from fst.metrics import STYLE_LAYERS
 from fst.networks.combined import load_loss_networks
 from fst.sheets import table_of
 from fst.shipped import SAMPLE_PHOTO
@@ -108,6 +108,7 @@ def run(args: argparse.Namespace) -> None:
     judge = open_loss_network(args.judge, "cpu")
     path = args.output / "results.json"
     results = read_results(path, settings_of(args))
+    measure = cache(lambda source: make_judge(judge, read_styles([source])[0], photo))
     cases = [(part, text) for part, texts in parts.items() for text in texts]
     for part, text in tqdm(cases, unit="picture", disable=None):
         source = args.instances if part == OF_INSTANCES else args.style
@@ -116,7 +117,7 @@ def run(args: argparse.Namespace) -> None:
             continue
         image, milliseconds = paint(args, network, photo, source, text)
         images.save(image, picture_path(args.output, key), overwrite=True)
-        results[key] = measured(judge, photo, source, image) | {"ms": milliseconds}
+        results[key] = measure(source)(image) | {"ms": milliseconds}
         stored = json.dumps({"settings": settings_of(args), "results": results}, indent=1)
         write_atomically(path, stored.encode())
     report(args, parts, photo, results)
@@ -174,16 +175,6 @@ def paint(
     # The first evaluation comes after the targets.
     between = [late - early for early, late in pairwise(times[1:])]
     return result.image, 1e3 * statistics.median(between or [0.0])
-
-
-@torch.no_grad()
-def measured(judge: torch.nn.Module, photo: Tensor, source: str, image: Tensor) -> dict:
-    """Style and content distance, as scripts/evaluate.py measures them."""
-    metrics = make_metrics(judge, read_styles([source]))
-    features, seen = (judge(picture[None], STYLE_LAYERS) for picture in (image, photo))
-    index = torch.zeros(1, dtype=torch.long)
-    style, content = metrics["style"](features, index), metrics["content"](features, seen, index)
-    return {"style": style.item(), "content": content.item()}
 
 
 def report(args: argparse.Namespace, parts: dict, photo: Tensor, results: dict) -> None:
