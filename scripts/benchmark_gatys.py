@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from benchmark_networks import random_vgg
 from benchmark_timing import by_torch
-from evaluate import make_metrics, open_loss_network
+from evaluate import make_judge, open_loss_network
 from torch import Tensor
 from torchvision.transforms.functional import center_crop
 
@@ -36,10 +36,9 @@ from fst.gatys.descent import (
     working_bytes,
 )
 from fst.gatys.optimization import default_loss
-from fst.metrics import STYLE_LAYERS as JUDGED_LAYERS
 from fst.networks.vgg import LossNetwork, layer_names
 from fst.shipped import SAMPLE_PHOTO
-from fst.styles import read_styles
+from fst.styles import Style, read_styles
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT_LAYER = "relu4_2"
@@ -147,7 +146,7 @@ def run_gatys(args: argparse.Namespace) -> Rows:
     for shape in args.shapes or SHAPES:
         photo = center_crop(images.load(args.content, max(shape)), list(shape))
         style = images.load(styles[0].images[0], min(shape))
-        distances = make_judge(judge, styles, photo[None]) if judge else None
+        distances = judge_of(judge, styles[0], photo) if judge else None
         theirs, ours = Record(distances), Record(distances)
         network = classical_network(judge, photo[None])
         theirs.start = time.perf_counter()
@@ -171,20 +170,12 @@ def optimize_for(seconds: float, photo: Tensor, style: Tensor, note: Record) -> 
     optimize(photo, [style], sizes=[min(photo.shape[1:])], steps=10**6, on_step=step)
 
 
-def make_judge(
-    judge: LossNetwork, styles, photo: Tensor
+def judge_of(
+    judge: LossNetwork, style: Style, photo: Tensor
 ) -> Callable[[Tensor], tuple[float, float]]:
     """Measures style and content distance of an image (1, 3, H, W)."""
-    metrics, seen = make_metrics(judge, styles), judge(photo, JUDGED_LAYERS)
-    index = torch.zeros(1, dtype=torch.long)
-
-    @torch.no_grad()
-    def distances(image: Tensor) -> tuple[float, float]:
-        features = judge(image, JUDGED_LAYERS)
-        style = metrics["style"](features, index).item()
-        return style, metrics["content"](features, seen, index).item()
-
-    return distances
+    measure = make_judge(judge, style, photo)
+    return lambda image: tuple(measure(image[0])[kind] for kind in ("style", "content"))
 
 
 def report(name: str, theirs: Record, ours: Record) -> Rows:

@@ -23,6 +23,7 @@ from torch import Tensor
 from fst import images
 from fst.errors import FstError
 from fst.losses.perceptual import PerceptualLoss
+from fst.metrics import Ruler
 from fst.networks.vgg import load_loss_network
 from fst.styles import Style, load_pictures
 
@@ -62,12 +63,12 @@ def run(args: argparse.Namespace) -> None:
     photos = images.find(args.photos)[:: args.every]
     names = args.only or [name for name, _ in style_files(args.styles_dir)]
     styles = find_styles(names, args.styles_dir, {})
-    judge = open_loss_network(args.judge, "cpu")
+    ruler = Ruler(open_loss_network(args.judge, "cpu"), styles, progress=True)
     figures, seconds = {}, {}
     for name in args.networks:
         start = time.monotonic()
         paint = gatys_painter(name, styles, args)
-        figures[name] = measure(paint, photos, styles, judge, args.size)[0]
+        figures[name] = measure(paint, photos, ruler, args.size)[0]
         seconds[name] = (time.monotonic() - start) / (len(photos) * len(styles))
         print(f"{Path(name).stem}: {seconds[name]:.1f} s a picture", flush=True)
     print(markdown({Path(name).stem: figures[name] for name in args.networks}))

@@ -28,7 +28,7 @@ import torch
 from evaluate import (
     chosen_names,
     find_styles,
-    make_metrics,
+    make_judge,
     named_path,
     open_loss_network,
     photo_size,
@@ -42,7 +42,6 @@ from fst.allocator import keep_freed_memory
 from fst.errors import FstError
 from fst.gatys import GatysStep, optimize
 from fst.losses.perceptual import DEFAULT_WEIGHTS, PerceptualLoss
-from fst.metrics import STYLE_LAYERS
 from fst.networks.combined import load_loss_networks
 from fst.sheets import table_of
 from fst.shipped import GALLERY
@@ -203,17 +202,14 @@ def compare(contest: Contest, path: Path, place: int) -> dict:
     loss.set_styles([contest.pictures[place]])
     photo = images.load(path, args.size)
     target, index = loss.content_target(photo[None]), torch.tensor([0])
-    metrics = make_metrics(contest.judge, [style]) if contest.judge else {}
-    seen = contest.judge(photo[None], STYLE_LAYERS) if contest.judge else {}
+    judge = make_judge(contest.judge, style, photo) if contest.judge else None
 
     @torch.no_grad()
     def measured(image: Tensor, judged: bool = True) -> dict[str, float]:
         terms = loss.terms(image[None], target, index)
         figures = {name: terms[name].item() for name in TERMS}
-        if metrics and judged:
-            features = contest.judge(image[None], STYLE_LAYERS)
-            figures["judged style"] = metrics["style"](features, index).item()
-            figures["judged content"] = metrics["content"](features, seen, index).item()
+        if judge and judged:
+            figures |= {f"judged {kind}": distance for kind, distance in judge(image).items()}
         return figures
 
     painting = contest.stylizer.stylize(photo, style.name)

@@ -1,11 +1,13 @@
 """Measure a style model, or ready-made pictures, on held-out photos.
 
-    python scripts/evaluate.py MODEL --photos val/ --styles-dir paintings/ --loss-weights vgg19
+    python scripts/evaluate.py MODEL --photos val/ --styles-dir paintings/ --loss-weights vgg16
     python scripts/evaluate.py --pictures painted/ --photos val/ --styles-dir paintings/ ...
 
-Prints a Markdown table: per style the style and content distance of `fst.metrics` and, for scale,
-the style distance of the photos themselves. `--pictures` reads files named as fst-infer writes
-them, photo_style.png, painted with `--size` of the same value.
+Prints a Markdown table: per style the figures of `fst.metrics` and, for scale, those of the photos
+themselves. A picture is *found* when its own style is the nearest of all that --styles-dir and
+--style give, whether they are measured or not. `--pictures` reads files named as fst-infer writes
+them, photo_style.png, or in a folder for each style, style/photo.png; painted with `--size` of the
+same value.
 """
 
 import argparse
@@ -18,34 +20,33 @@ from pathlib import Path
 import PIL
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from tqdm import tqdm
 
 import fst
 from fst import images
 from fst.errors import FstError
 from fst.metrics import (
-    CONTENT_LAYER,
-    STYLE_LAYERS,
-    STYLE_SIZES_PX,
+    BRUSHWORK_LAYERS,
+    BRUSHWORK_SCALES,
+    COLUMNS,
+    VIEW_SIZES_PX,
     ContentDistance,
+    Ruler,
     StyleDistance,
+    content_layer,
+    load_views,
+    measured_layers,
     style_grams,
 )
-from fst.networks.transformer import MIN_SIZE_PX
+from fst.metrics.views import layers_of
 from fst.networks.vgg import LossNetwork, load_loss_network
 from fst.sheets import table_of
-from fst.styles import Style, load_pictures
+from fst.styles import MIN_STYLE_PX, Style
 from fst.stylize.style_model import write_atomically
 from fst.stylize.stylizer import Stylizer
 
 # Gives the painting (3, H, W) of a photo: takes its file, its pixels and the name of the style.
 Painter = Callable[[Path, Tensor, str], Tensor]
-COLUMNS = {  # key in the JSON: heading of the table
-    "style": "style distance",
-    "content": "content distance",
-    "unstylised_style": "unstylised photo's style distance",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,6 +70,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--style", action="append", type=named_path, default=[], metavar="NAME=PATH",
         help="file or folder of one style, whatever --styles-dir holds")  # fmt: skip
     add("--only", nargs="+", metavar="NAME", help="measure these styles")
+    add("--same-hand", action="append", type=named_pair, default=[], metavar="NAME=OTHER",
+        help="a picture in style NAME that is nearest to OTHER is found too")  # fmt: skip
     add("--json", type=Path, metavar="FILE", help="write the figures here too")
     add_protocol(parser)
     return parser
@@ -94,18 +97,24 @@ def positive(text: str) -> int:
 
 
 def photo_size(text: str) -> int:
-    """A size that the network can paint."""
-    if positive(text) < MIN_SIZE_PX:
-        raise argparse.ArgumentTypeError(f"{text} px is too small: at least {MIN_SIZE_PX}")
+    """A size that the deepest layers can measure."""
+    if positive(text) < MIN_STYLE_PX:
+        raise argparse.ArgumentTypeError(f"{text} px is too small: at least {MIN_STYLE_PX}")
     return int(text)
 
 
 def named_path(text: str) -> tuple[str, Path]:
     """NAME=PATH as a pair."""
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
+    name, path = named_pair(text, "NAME=PATH")
     return name, Path(path)
+
+
+def named_pair(text: str, form: str = "NAME=OTHER") -> tuple[str, str]:
+    """Two words around an equals sign."""
+    name, equals, other = text.partition("=")
+    if not (name and equals and other):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {form}")
+    return name, other
 
 
 def check_grid(file: Path | None) -> None:
@@ -122,21 +131,32 @@ def run(args: argparse.Namespace) -> None:
     photos = images.find(args.photos)[:: args.every]
     if args.model is not None:
         stylizer = Stylizer(args.model, args.device)
-        styles = find_styles(chosen_names(stylizer, args.only), args.styles_dir, dict(args.style))
-        paint = model_painter(stylizer)
+        names, paint = chosen_names(stylizer, args.only), model_painter(stylizer)
     else:
-        names = args.only or painted_names(args, photos)
-        styles = find_styles(names, args.styles_dir, dict(args.style))
-        paint = picture_painter(args.pictures, photos, names, args.size)
-    loss_network = open_loss_network(args.loss_weights, args.device)
-    kept = args.grid_photos if args.grid else 0
-    figures, rows = measure(paint, photos, styles, loss_network, args.size, kept)
+        painted = painted_files(args.pictures)
+        names = args.only or painted_names(args, photos, painted)
+        paint = picture_painter(args.pictures, painted, photos, names, args.size)
+    styles = find_styles(names, args.styles_dir, dict(args.style))
+    others = other_styles(names, args.styles_dir, dict(args.style))
+    ruler = Ruler(
+        open_loss_network(args.loss_weights, args.device), styles, others,
+        same_hand=grouped(args.same_hand), progress=True,
+    )  # fmt: skip
+    figures, rows = measure(paint, photos, ruler, args.size, args.grid_photos if args.grid else 0)
     print(markdown(figures))
     if args.json:
-        text = json.dumps(report(args, len(photos), figures), indent=2)
-        write_atomically(args.json, f"{text}\n".encode())
+        made = report(args, len(photos), figures, ruler, [style.name for style in others])
+        write_atomically(args.json, f"{json.dumps(made, indent=2)}\n".encode())
     if args.grid:
         images.save(grid(rows, styles, args.size), args.grid, overwrite=True)
+
+
+def grouped(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """Pairs of --same-hand as a list for each name."""
+    hands: dict[str, list[str]] = {}
+    for name, other in pairs:
+        hands.setdefault(name, []).append(other)
+    return hands
 
 
 # ---- styles and paintings ---------------------------------------------------------------------
@@ -147,15 +167,33 @@ def chosen_names(stylizer: Stylizer, only: Sequence[str] | None) -> list[str]:
     return [stylizer.style_names[stylizer.style_id(name)] for name in only or stylizer.style_names]
 
 
-def painted_names(args: argparse.Namespace, photos: Sequence[Path]) -> list[str]:
+def painted_files(folder: Path) -> dict[str, Path]:
+    """Files of --pictures as PHOTO_STYLE to path: PHOTO_STYLE.png, or STYLE/PHOTO.png."""
+    parts = [folder]
+    if folder.is_dir():
+        parts += [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    files = {}
+    for part in parts:
+        pictures = part.is_dir() and any(
+            p.suffix.lower() in images.IMAGE_SUFFIXES for p in part.iterdir()
+        )
+        if part == folder and len(parts) > 1 and not pictures:
+            continue  # nothing but folders
+        for file in images.find(part):
+            files[file.stem if part == folder else f"{file.stem}_{part.name}"] = file
+    return files
+
+
+def painted_names(
+    args: argparse.Namespace, photos: Sequence[Path], painted: dict[str, Path]
+) -> list[str]:
     """The given styles that some photo was painted in."""
     known = {name for name, _ in args.style} | {name for name, _ in style_files(args.styles_dir)}
-    painted = {file.stem for file in images.find(args.pictures)}
     names = [n for n in sorted(known) if any(f"{photo.stem}_{n}" in painted for photo in photos)]
     if not names:
         raise FstError(
-            f"--pictures {args.pictures}: no file is named PHOTO_STYLE.png after a photo of "
-            "--photos and a style of --styles-dir"
+            f"--pictures {args.pictures}: no file is named PHOTO_STYLE.png or STYLE/PHOTO.png "
+            "after a photo of --photos and a style of --styles-dir"
         )
     return names
 
@@ -179,11 +217,10 @@ def find_styles(
     """The pictures that show each style.
 
     Raises:
-        FstError: Names every style without a picture, with more than one, and every name in
-            `overrides` that is no style.
+        FstError: Names every style without a picture and with more than one.
     """
     files = style_files(folder)
-    styles, problems = [], [f"--style {n}: no such style" for n in overrides if n not in names]
+    styles, problems = [], []
     for name in names:
         found = [path for stem, path in files if stem == name]
         found = [overrides[name]] if name in overrides else found
@@ -203,20 +240,29 @@ def find_styles(
     return styles
 
 
+def other_styles(
+    names: Sequence[str], folder: Path | None, overrides: dict[str, Path]
+) -> list[Style]:
+    """The styles given that are not measured, for a picture to be taken for."""
+    given = [name for name, _ in style_files(folder)] + list(overrides)
+    others = [name for name in dict.fromkeys(given) if name not in names]
+    return find_styles(others, folder, overrides)
+
+
 def model_painter(stylizer: Stylizer) -> Painter:
     """Paints with a model."""
     return lambda path, photo, style: stylizer.stylize(photo, style)
 
 
 def picture_painter(
-    folder: Path, photos: Sequence[Path], names: Sequence[str], size_px: int
-) -> Painter:
-    """Reads pictures PHOTO_STYLE.png that were painted before.
+    folder: Path, painted: dict[str, Path], photos: Sequence[Path], names: Sequence[str],
+    size_px: int,
+) -> Painter:  # fmt: skip
+    """Reads pictures that were painted before.
 
     Raises:
         FstError: Some are missing; later, when one is read, it is not of its photo's size.
     """
-    painted = {file.stem: file for file in images.find(folder)}
     missing = [s for p in photos for n in names if (s := f"{p.stem}_{n}") not in painted]
     if missing:
         raise FstError(
@@ -239,82 +285,81 @@ def picture_painter(
 
 
 def open_loss_network(name_or_file: str, device: str) -> LossNetwork:
-    """The loss network, with the layers of the metrics, on the device."""
+    """The loss network on the device."""
     loss_network = load_loss_network(name_or_file)
-    loss_network.require(STYLE_LAYERS)
     try:
         return loss_network.to(device)
     except (RuntimeError, AssertionError) as error:
         raise FstError(f"device {device}: {str(error).splitlines()[0]}") from None
 
 
-@torch.no_grad()
 def measure(
-    paint: Painter,
-    photos: Sequence[Path],
-    styles: Sequence[Style],
-    loss_network: LossNetwork,
-    size_px: int,
-    kept: int = 0,
-) -> tuple[dict[str, dict[str, float]], list[list[Tensor]]]:
-    """Paint every photo in every style and measure.
+    paint: Painter, photos: Sequence[Path], ruler: Ruler, size_px: int, kept: int = 0
+) -> tuple[dict[str, dict[str, float | None]], list[list[Tensor]]]:
+    """Paint every photo in every style of the ruler, and measure.
 
     Returns:
         For each style the figures named in `COLUMNS`; and of the first `kept` photos a row
         each, the photo and its paintings, (3, H, W).
     """
-    device = loss_network.mean.device
-    metrics = make_metrics(loss_network, styles)
+    ruler.reset()
     rows: list[list[Tensor]] = []
     for path in tqdm(photos, unit="photo", disable=None):
         photo = images.load(path, size_px)
-        content = loss_network(photo[None].to(device), STYLE_LAYERS)
+        ruler.see(photo)
         paintings = []
-        for style_id, style in enumerate(styles):
-            index = torch.tensor([style_id], device=device)
+        for style_id, style in enumerate(ruler.styles):
             paintings.append(paint(path, photo, style.name))
-            features = loss_network(paintings[-1][None].to(device), STYLE_LAYERS)
-            metrics["style"].update(features, index)
-            metrics["content"].update(features, content, index)
-            metrics["unstylised_style"].update(content, index)
+            ruler.add(paintings[-1], style_id)
         rows += [[photo, *paintings]] * (len(rows) < kept)
-    # torchmetrics makes a scalar of a single value.
-    values = {key: metric.compute().reshape(-1).tolist() for key, metric in metrics.items()}
-    figures = {s.name: {key: values[key][i] for key in COLUMNS} for i, s in enumerate(styles)}
-    return figures, rows
+    return ruler.figures(), rows
 
 
-def make_metrics(loss_network: LossNetwork, styles: Sequence[Style]) -> dict[str, Metric]:
-    """An empty metric for each column, on the device of the loss network."""
-    device = loss_network.mean.device
+def make_judge(
+    loss_network: LossNetwork, style: Style, photo: Tensor
+) -> Callable[[Tensor], dict[str, float]]:
+    """Measures style and content distance of paintings of one photo (3, H, W) in one style."""
+    layers = measured_layers(loss_network)
+    targets = [style_grams(loss_network, [load_views(style, px)]) for px in VIEW_SIZES_PX]
+    style_metric = StyleDistance(targets)
+    content_metric = ContentDistance(1, content_layer(loss_network))
+    index = torch.zeros(1, dtype=torch.long)
+    with torch.no_grad():
+        seen = loss_network(photo[None], layers)
 
-    def grams(size_px: int) -> dict[str, Tensor]:
-        pictures = [[p.to(device) for p in group] for group in load_pictures(styles, size_px)]
-        return style_grams(loss_network, pictures)
+    @torch.no_grad()
+    def judge(painting: Tensor) -> dict[str, float]:
+        features = loss_network(painting[None], layers)
+        return {
+            "style": style_metric(features, index).item(),
+            "content": content_metric(features, seen, index).item(),
+        }
 
-    targets = [grams(size_px) for size_px in STYLE_SIZES_PX]
-    metrics = {
-        "style": StyleDistance(targets),
-        "content": ContentDistance(len(styles)),
-        "unstylised_style": StyleDistance(targets),
+    return judge
+
+
+def means(figures: dict[str, dict[str, float | None]]) -> dict[str, float | None]:
+    """Mean of each figure over the styles that have it."""
+    columns = {
+        key: [row[key] for row in figures.values() if row[key] is not None] for key in COLUMNS
     }
-    return {key: metric.to(device) for key, metric in metrics.items()}
+    return {key: sum(values) / len(values) if values else None for key, values in columns.items()}
 
 
-def means(figures: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Mean over the styles of each figure."""
-    return {key: sum(row[key] for row in figures.values()) / len(figures) for key in COLUMNS}
-
-
-def markdown(figures: dict[str, dict[str, float]]) -> str:
-    """The figures as a Markdown table, their mean in the last row."""
-    lines = [f"| style | {' | '.join(COLUMNS.values())} |", "|---|" + "---:|" * len(COLUMNS)]
-    for name, row in {**figures, "**mean**": means(figures)}.items():
-        lines.append(f"| {name} | {' | '.join(f'{row[key]:.4f}' for key in COLUMNS)} |")
+def markdown(figures: dict[str, dict[str, float | None]]) -> str:
+    """The figures as a Markdown table, their mean in the last row; without columns all empty."""
+    mean = means(figures)
+    shown = {key: heading for key, heading in COLUMNS.items() if mean[key] is not None}
+    lines = [f"| style | {' | '.join(shown.values())} |", "|---|" + "---:|" * len(shown)]
+    for name, row in {**figures, "**mean**": mean}.items():
+        cells = ("-" if row[key] is None else f"{row[key]:.4f}" for key in shown)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def report(args: argparse.Namespace, num_photos: int, figures: dict) -> dict:
+def report(
+    args: argparse.Namespace, num_photos: int, figures: dict, ruler: Ruler, others: Sequence[str]
+) -> dict:
     """What the JSON file holds: figures and how they came about, file names without folders."""
     return {
         "model": Path(args.model).name if args.model else None,
@@ -324,9 +369,13 @@ def report(args: argparse.Namespace, num_photos: int, figures: dict) -> dict:
             "every": args.every,
             "size_px": args.size,
             "loss_weights": Path(args.loss_weights).name,
-            "style_layers": STYLE_LAYERS,
-            "content_layer": CONTENT_LAYER,
-            "style_sizes_px": STYLE_SIZES_PX,
+            "layers": measured_layers(ruler.network),
+            "content_layer": content_layer(ruler.network),
+            "brushwork_layers": layers_of(ruler.network, BRUSHWORK_LAYERS),
+            "brushwork_scales": [1 / scale for scale in BRUSHWORK_SCALES],
+            "style_sizes_px": VIEW_SIZES_PX,
+            "other_styles": others,
+            "same_hand": grouped(args.same_hand),
         },
         "versions": {
             "fst": fst.__version__,

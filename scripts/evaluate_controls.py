@@ -28,6 +28,7 @@ from torch import Tensor
 
 from fst import images
 from fst.errors import FstError
+from fst.metrics import Ruler
 from fst.sheets import table_of
 from fst.styles import Style
 from fst.stylize.stylizer import Stylizer
@@ -82,8 +83,11 @@ def run(args: argparse.Namespace) -> None:
     figures, rows = measure(
         paint,
         images.find(args.photos)[:: args.every],
-        [Style(label, pictures) for label in values],
-        open_loss_network(args.loss_weights, args.device),
+        Ruler(
+            open_loss_network(args.loss_weights, args.device),
+            [Style(label, pictures) for label in values],
+            progress=True,
+        ),
         args.size,
         args.grid_photos if args.grid else 0,
     )

@@ -8,10 +8,14 @@ smallest pair replaced by the ones-vector; (e) `projected` at several ranks; (f)
 over instances, Gram against AdaIN statistics; (g) patches; (h) milliseconds of one evaluation of
 each.
 
+Each statistic of Gram matrices comes in two forms side by side: of the thesis' uncentred matrix,
+whose first eigenpair is mostly the mean, and centred, with the means matched apart.
+
 Each case paints the same photo from the same start with the same weights; only the statistic
-differs. Distances are those of `fst.metrics` (which know the whole Gram matrix, whatever was
-optimised), and the mean difference of the picture from that of plain Gram, in 1/255. Writes
-table.md, a strip of pictures for each part, and results.json after each case: called again with
+differs. It is judged by `fst.metrics.Ruler` with the painting at the size it was learned at: by
+brushwork, which is blind to colour, by style and content distance (whatever was optimised), and by
+the mean difference of the picture from that of plain Gram of its form, in 1/255. Writes table.md, a
+strip of pictures for each part (centred below), and results.json after each case: called again with
 the same folder it goes on where it was stopped (times are comparable within one call only).
 """
 
@@ -21,12 +25,14 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from functools import cache
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 from compare_with_gatys import read_results
-from evaluate import make_metrics, open_loss_network, positive
+from evaluate import open_loss_network, positive
 from torch import Tensor
 from tqdm import tqdm
 
@@ -36,7 +42,8 @@ from fst.errors import FstError
 from fst.gatys import optimize
 from fst.gatys.optimization import CONTENT_LAYER, PADDING, POOLING, WEIGHTS
 from fst.losses.perceptual import PerceptualLoss
-from fst.metrics import STYLE_LAYERS
+from fst.losses.style import STYLE_LOSSES
+from fst.metrics import Ruler
 from fst.networks.combined import load_loss_networks
 from fst.sheets import table_of
 from fst.shipped import SAMPLE_PHOTO
@@ -66,6 +73,7 @@ PARTS = {
     "others": ["gram", "meanstd", "covariance", "wasserstein", "sliced"],
 }
 OF_INSTANCES = "f: instances"
+FIGURES = ("brushwork", "style", "content")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,7 +116,13 @@ def run(args: argparse.Namespace) -> None:
     judge = open_loss_network(args.judge, "cpu")
     path = args.output / "results.json"
     results = read_results(path, settings_of(args))
-    cases = [(part, text) for part, texts in parts.items() for text in texts]
+    ruler = cache(lambda source: Ruler(judge, read_styles([source]), sizes_px=[args.size]))
+    cases = [
+        (part, text)
+        for part, texts in parts.items()
+        for text in (*texts, *map(centered_form, texts))
+        if text
+    ]
     for part, text in tqdm(cases, unit="picture", disable=None):
         source = args.instances if part == OF_INSTANCES else args.style
         key = f"{Path(source).stem}, {text}"
@@ -116,7 +130,7 @@ def run(args: argparse.Namespace) -> None:
             continue
         image, milliseconds = paint(args, network, photo, source, text)
         images.save(image, picture_path(args.output, key), overwrite=True)
-        results[key] = measured(judge, photo, source, image) | {"ms": milliseconds}
+        results[key] = measured(ruler(source), photo, image) | {"ms": milliseconds}
         stored = json.dumps({"settings": settings_of(args), "results": results}, indent=1)
         write_atomically(path, stored.encode())
     report(args, parts, photo, results)
@@ -139,6 +153,14 @@ def chosen_parts(args: argparse.Namespace) -> dict[str, list[str]]:
         for part, texts in PARTS.items()
         if part[0] in (args.parts or letters) and (args.instances or part != OF_INSTANCES)
     }
+
+
+def centered_form(text: str) -> str | None:
+    """The same statistic of centred features; None where it has no such form."""
+    name, *options = text.split()
+    if "centered" not in signature(STYLE_LOSSES[name]).parameters:
+        return None
+    return " ".join([name, "centered", *options])
 
 
 def settings_of(args: argparse.Namespace) -> dict:
@@ -176,38 +198,60 @@ def paint(
     return result.image, 1e3 * statistics.median(between or [0.0])
 
 
-@torch.no_grad()
-def measured(judge: torch.nn.Module, photo: Tensor, source: str, image: Tensor) -> dict:
-    """Style and content distance, as scripts/evaluate.py measures them."""
-    metrics = make_metrics(judge, read_styles([source]))
-    features, seen = (judge(picture[None], STYLE_LAYERS) for picture in (image, photo))
-    index = torch.zeros(1, dtype=torch.long)
-    style, content = metrics["style"](features, index), metrics["content"](features, seen, index)
-    return {"style": style.item(), "content": content.item()}
+def measured(ruler: Ruler, photo: Tensor, image: Tensor) -> dict[str, float]:
+    """The figures of one painting of a photo."""
+    ruler.reset()
+    ruler.see(photo)
+    ruler.add(image, 0)
+    (figures,) = ruler.figures().values()
+    return {key: figures[key] for key in FIGURES}
 
 
 def report(args: argparse.Namespace, parts: dict, photo: Tensor, results: dict) -> None:
     """Write table.md and a strip for each part, and print the table."""
-    lines = ["| part | statistic | style distance | content distance | difference from the first, "
-             "/255 | ms | time ratio |", "|---|---|---:|---:|---:|---:|---:|"]  # fmt: skip
+    heading = [*FIGURES, "difference from the first, /255", "ms"]
+    heading = ["part", "statistic", *heading, f"centred: {heading[0]}", *heading[1:]]
+    lines = [heading, ["---", "---", *["---:"] * (len(heading) - 2)]]
     for part, texts in parts.items():
         source = args.instances if part == OF_INSTANCES else args.style
-        keys = [f"{Path(source).stem}, {text}" for text in texts]
-        pictures = [images.load(picture_path(args.output, key)) for key in keys]
-        shown = load_pictures(read_styles([source]), args.size)[0]
-        strip = table_of([[photo, shown[0], *pictures]], args.size)
-        images.save(strip, args.output / f"strip_{part[0]}.png", overwrite=True)
-        first = results[keys[0]]["ms"]
-        for text, key, picture in zip(texts, keys, pictures, strict=True):
-            row = results[key]
-            difference = 255 * (picture - pictures[0]).abs().mean().item()
-            lines.append(
-                f"| {part} | {text} | {row['style']:.3f} | {row['content']:.3f} | "
-                f"{difference:.1f} | {row['ms']:.0f} | {row['ms'] / first:.2f} |"
-            )
-    table = "\n".join(lines)
+        forms = (texts, [centered_form(text) for text in texts])
+        keys = [[text and f"{Path(source).stem}, {text}" for text in form] for form in forms]
+        pictures = [[key and images.load(picture_path(args.output, key)) for key in form]
+                    for form in keys]  # fmt: skip
+        write_strip(args, part, [photo, load_pictures(read_styles([source]), args.size)[0][0]],
+                    pictures)  # fmt: skip
+        for place, text in enumerate(texts):
+            cells = [
+                cell
+                for form, shown in zip(keys, pictures, strict=True)
+                for cell in cells_of(results.get(form[place]), shown[place], shown[0])
+            ]
+            lines.append([part, text, *cells])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     print(table)
     write_atomically(args.output / "table.md", f"{table}\n".encode())
+
+
+def cells_of(row: dict | None, picture: Tensor | None, first: Tensor | None) -> list[str]:
+    """A case's cells of the table: empty where there is no such form."""
+    if row is None:
+        return [""] * (len(FIGURES) + 2)
+    difference = 255 * (picture - first).abs().mean().item()
+    return [*(f"{row[key]:.3f}" for key in FIGURES), f"{difference:.1f}", f"{row['ms']:.0f}"]
+
+
+def write_strip(
+    args: argparse.Namespace, part: str, before: list[Tensor], forms: list[list[Tensor | None]]
+) -> None:
+    """The pictures of a part behind the photo and the painting, a row for each form."""
+    blank = torch.ones_like(before[0])
+    rows = [
+        [*before, *(blank if picture is None else picture for picture in form)]
+        for form in forms
+        if any(picture is not None for picture in form)
+    ]
+    strip = table_of(rows, args.size)
+    images.save(strip, args.output / f"strip_{part[0]}.png", overwrite=True)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,48 @@ def test_spectra_and_ranks_are_numpys(laboratory, grams):
         assert row[2:] == (len(matrix), *expected)
 
 
+def mean_of(loss_weights, picture, layer):
+    features = load_loss_network(loss_weights)(picture[None], [layer])[layer]
+    return features[0].flatten(1).double().numpy().mean(1)
+
+
+@pytest.fixture(scope="module")
+def centered(loss_weights, pictures):
+    network = load_loss_network(loss_weights)
+    return Laboratory(network, pictures, ["stripes", "cloud"], LAYERS, centered=True)
+
+
+def test_centred_matrices_are_what_the_mean_leaves(centered, grams, loss_weights, pictures):
+    for place, name in enumerate(("stripes", "cloud")):
+        for layer in LAYERS:
+            mean = mean_of(loss_weights, pictures[place], layer)
+            covariance = grams[layer, name] - np.outer(mean, mean)
+            found = centered.grams[layer][place].numpy()
+            np.testing.assert_allclose(found, covariance, atol=1e-5 * np.trace(grams[layer, name]))
+            values = [row[3] for row in centered.spectra().rows if row[:2] == (layer, name)]
+            expected = np.linalg.eigvalsh(covariance)[::-1].clip(0)
+            np.testing.assert_allclose(values, expected, atol=1e-5 * np.trace(grams[layer, name]))
+
+
+@pytest.mark.parametrize("which", ["laboratory", "centered"])
+def test_what_the_mean_holds_is_numpys(request, which, grams, loss_weights, pictures):
+    rows = request.getfixturevalue(which).mean_shares().rows
+    assert len(rows) == len(grams)
+    for layer, name, trace, energy, cosine in rows:
+        mean = mean_of(loss_weights, pictures[("stripes", "cloud").index(name)], layer)
+        matrix = grams[layer, name]
+        assert trace == pytest.approx(mean @ mean / np.trace(matrix), rel=1e-4)
+        assert energy == pytest.approx((mean @ mean) ** 2 / np.sum(matrix**2), rel=1e-4)
+        first = np.linalg.eigh(matrix)[1][:, -1]
+        assert cosine == pytest.approx(abs(first @ mean) / np.linalg.norm(mean), rel=1e-4)
+
+
+def test_a_black_picture_has_no_mean_to_share(loss_weights):
+    black = Laboratory(load_loss_network(loss_weights), [torch.zeros(3, 64, 64)], ["black"], LAYERS)
+    black.means["relu1_1"].zero_(), black.grams["relu1_1"].zero_()
+    assert black.mean_shares().rows[0][2:] == (0, 0, 0)
+
+
 def test_reconstruction_error_is_what_the_left_out_pairs_hold(laboratory, grams):
     for layer, name, share, k, error in laboratory.reconstruction().rows:
         values = np.linalg.eigvalsh(grams[layer, name])[::-1]
@@ -130,14 +172,25 @@ def test_the_report_holds_figures_and_tables(argv, tmp_path, capsys):
     assert len(re.findall(r'src="data:image/png;base64,', page)) == 9
     assert not re.search(r'(src|href)="(?!data:)', page)  # nothing but itself is needed
     names = {path.stem for path in (folder / "tables").iterdir()}
-    assert names == {"spectra", "ranks", "reconstruction", "similarity", "aggregates", "patches",
-                     "costs"}  # fmt: skip
+    assert names == {"mean_shares", "spectra", "ranks", "reconstruction", "similarity",
+                     "aggregates", "patches", "costs"}  # fmt: skip
     rows = list(csv.reader((folder / "tables" / "ranks.csv").open()))
     assert len(rows) == 1 + 2 * 5
     assert images.load(folder / "figures" / "textures.png").shape[2] > 3 * 32
     log = EventAccumulator(str(folder / "tensorboard"))
     log.Reload()
     assert "gram/spectra_log" in log.Tags()["images"]
+
+
+def test_a_centred_report_says_so_and_differs(argv, tmp_path):
+    for folder, extra in (("plain", []), ("centred", ["--centered"])):
+        assert main(argv("-o", folder, *extra)) == 0
+    page = (tmp_path / "centred" / "report.html").read_text()
+    assert "Eigenvalues of the centred Gram matrices" in page
+    plain, centred = ((tmp_path / f).joinpath("tables") for f in ("plain", "centred"))
+    for name in ("spectra", "ranks", "reconstruction", "similarity"):
+        file = f"{name}.csv"
+        assert (plain / file).read_text() != (centred / file).read_text()
 
 
 def test_a_single_picture_has_no_similarity(argv, tmp_path, style_files):

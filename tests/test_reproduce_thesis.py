@@ -23,15 +23,40 @@ def test_every_statistic_can_be_read(thesis):
     for texts in thesis.PARTS.values():
         for text in texts:
             read_statistic(text)
+            if centred := thesis.centered_form(text):
+                assert "centered=yes" in read_statistic(centred).text
+
+
+@pytest.mark.parametrize(
+    ("text", "centred"),
+    [
+        ("gram", "gram centered"),
+        ("eigen top=5%", "eigen centered top=5%"),
+        ("projected rank=10% patches=2x2", "projected centered rank=10% patches=2x2"),
+        ("wasserstein", None),
+        ("meanstd instances=max", None),
+    ],
+)
+def test_statistics_of_gram_matrices_have_a_centred_form(thesis, text, centred):
+    assert thesis.centered_form(text) == centred
 
 
 def test_all_eigenpairs_paint_the_picture_of_plain_gram(thesis, argv, tmp_path, capsys):
     assert thesis.main([*argv, "--parts", "a", "f"]) == 0
-    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
-    table = {row[1]: [float(cell) for cell in row[2:5]] for row in rows}
+    lines = capsys.readouterr().out.splitlines()
+    heading, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
     assert len(rows) == 5 + 6
-    assert table["eigen top=100%"][0] == pytest.approx(table["gram"][0], abs=0.01)
-    assert table["gram"][2] == 0 < table["eigen top=5%"][2]
+    table = {row[1]: dict(zip(heading[2:7], row[2:7], strict=True)) for row in rows}
+    centred = {row[1]: dict(zip(heading[2:7], row[7:], strict=True)) for row in rows}
+    for form in (table, centred):
+        for figure in ("brushwork", "style"):
+            found = float(form["eigen top=100%"][figure])
+            assert found == pytest.approx(float(form["gram"][figure]), abs=0.02)
+        assert float(form["gram"][heading[5]]) == 0 < float(form["eigen top=5%"][heading[5]])
+    assert table["gram"] != centred["gram"]
+    assert table["meanstd instances=max"]["brushwork"] and not any(
+        centred["meanstd instances=max"].values()
+    )
     assert (tmp_path / "out" / "strip_a.png").is_file()
 
 
@@ -39,7 +64,7 @@ def test_a_second_call_paints_only_what_lacks(thesis, argv, tmp_path, monkeypatc
     assert thesis.main([*argv, "--parts", "d"]) == 0
     path = tmp_path / "out" / "results.json"
     stored = json.loads(path.read_text())
-    assert len(stored["results"]) == 2
+    assert len(stored["results"]) == 4  # two statistics, uncentred and centred
     monkeypatch.setattr(thesis, "paint", lambda *_: pytest.fail("painted again"))
     assert thesis.main([*argv, "--parts", "d"]) == 0
     assert thesis.main([*argv, "--parts", "d", "--steps", "4"]) == 2

@@ -131,6 +131,102 @@ def test_projected_target_is_smaller_than_a_gram_matrix():
     assert vectors.shape == images.shape == (6, 2)
 
 
+# ---- centred -----------------------------------------------------------------------------------
+
+
+def numpy_moments(features):
+    return flat(features).mean(1), np.cov(flat(features), bias=True)
+
+
+def half_and_half(of_covariance, size, image, mean):
+    """The mean of a relative distance of covariances and the relative distance of the means."""
+    of_means = np.sum((numpy_moments(image)[0] - mean) ** 2) / np.sum(mean**2)
+    return (of_covariance / size + of_means) / 2
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), channels=st.integers(1, 5), height=st.integers(2, 9),
+    offset=st.floats(0, 3),
+)  # fmt: skip
+def test_centred_gram_is_covariance_and_means_half_and_half(seed, channels, height, offset):
+    image, style = (features_of(seed + i, channels, height) + offset * i for i in (0, 1))
+    (_, s), (n, t) = numpy_moments(image), numpy_moments(style)
+    # A covariance below a hundredth of the energy counts as that much.
+    size = max(np.sum(t**2), (0.01 * np.trace(numpy_gram(style))) ** 2)
+    expected = half_and_half(np.sum((s - t) ** 2), size, image, n)
+    assert distance("gram centered", image, [style]) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("option", "places"), [("top=2", [0, 1]), ("bottom=50%", [3, 4, 5]), ("slice=1-3", [1, 2])]
+)
+def test_centred_eigen_keeps_pairs_of_the_covariance(option, places):
+    (_, s), (n, t) = numpy_moments(IMAGE), numpy_moments(STYLE)
+    squares = np.sum((s - numpy_part(t, places)) ** 2)
+    expected = half_and_half(squares, np.sum(t**2), IMAGE, n)
+    assert distance(f"eigen centered {option}", IMAGE, [STYLE]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_centred_eigen_puts_the_ones_vector_in_place_of_the_smallest_pair():
+    t = numpy_moments(STYLE)[1]
+    ones = np.full((6, 6), eigen.ONES_EIGENVALUE * np.linalg.eigvalsh(t)[-1] / 6)
+    target = read_statistic("eigen centered ones").loss.target([STYLE])[0]
+    np.testing.assert_allclose(target.numpy(), numpy_part(t, range(5)) + ones, atol=1e-12)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_centred_projected_looks_along_the_eigenvectors_of_the_covariance(k):
+    (_, s), (n, t) = numpy_moments(IMAGE), numpy_moments(STYLE)
+    values, vectors = np.linalg.eigh(t)
+    vectors, values = vectors[:, -k:], values[-k:]
+    squares = np.sum((s @ vectors - vectors * values) ** 2)
+    expected = half_and_half(squares, np.sum(values**2), IMAGE, n)
+    found = distance(f"projected centered rank={k}", IMAGE, [STYLE])
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("how", ["mean", "max", "min"])
+def test_centred_instances_are_aggregated_means_and_covariances(how):
+    pictures = [features_of(seed) for seed in (1, 2, 3)]
+    function = {"mean": np.mean, "max": np.max, "min": np.min}[how]
+    n, t = (function(rows, axis=0) for rows in zip(*map(numpy_moments, pictures), strict=True))
+    matrix, _, mean, _ = read_statistic(f"gram centered instances={how}").loss.target(pictures)
+    np.testing.assert_allclose(matrix.numpy(), t, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(mean.numpy(), n, rtol=1e-9)
+
+
+def test_means_beside_each_other_are_their_mean():
+    pictures = [STYLE, features_of(2)]
+    text = "projected centered rank=2 instances=beside"
+    vectors, _, _, mean, _ = read_statistic(text).loss.target(pictures)
+    assert vectors.shape == (6, 4)
+    expected = np.mean([numpy_moments(picture)[0] for picture in pictures], axis=0)
+    np.testing.assert_allclose(mean.numpy(), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("text", ["gram", "eigen top=1", "eigen bottom=2", "projected rank=1"])
+def test_palette_stays_matched_whatever_of_the_covariance_is_kept(text):
+    # Of a constant shift of all features, centred losses see the means' part alone.
+    near, far = (distance(f"{text} centered", STYLE + by, [STYLE]) for by in (0, 0.5))
+    mean = numpy_moments(STYLE)[0]
+    assert far - near == pytest.approx(6 * 0.5**2 / np.sum(mean**2) / 2, rel=1e-9)
+
+
+@pytest.mark.parametrize("text", ["gram centered", "projected centered rank=3"])
+def test_features_that_are_all_0_have_centred_distance_1(text):
+    assert distance(text, torch.zeros_like(IMAGE), [STYLE]) == pytest.approx(1)
+
+
+def test_partial_covariances_lie_further_from_another_than_partial_gram_matrices():
+    # The mean is most of a Gram matrix of rectified features: its first pair is nearly all of it.
+    style = STYLE + 2
+    lost = {
+        text: distance(text, style, [style]) for text in ("eigen top=1", "eigen centered top=1")
+    }
+    assert lost["eigen top=1"] < 0.01 < 0.05 < lost["eigen centered top=1"]
+
+
 # ---- instances ---------------------------------------------------------------------------------
 
 
@@ -248,10 +344,17 @@ def test_sliced_is_a_loop_over_directions():
 
 # ---- all of them -------------------------------------------------------------------------------
 
-ALL = [*STYLE_LOSSES, "eigen top=2", "projected rank=2", "sliced directions=5"]
+CENTERED = ["gram centered", "eigen centered top=2", "projected centered rank=2"]
+ALL = [*STYLE_LOSSES, "eigen top=2", "projected rank=2", "sliced directions=5", *CENTERED]
 
 
-@pytest.mark.parametrize("text", ["gram", "eigen", "projected", "meanstd", "covariance", "sliced"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("gram", "eigen", "projected", "meanstd", "covariance", "sliced"),
+        *("gram centered", "eigen centered", "projected centered rank=2"),
+    ],
+)
 def test_the_style_picture_itself_has_distance_zero(text):
     assert distance(text, STYLE, [STYLE]) == pytest.approx(0, abs=1e-12)
 
@@ -358,6 +461,8 @@ def test_pictures_too_small_for_the_grid_are_refused(options):
         ("eigen slice=3", "FROM-TO"),
         ("eigen slice=1-50%", "two counts or two shares"),
         ("eigen ones=maybe", "yes or no"),
+        ("gram centered=maybe", "yes or no"),
+        ("wasserstein centered", "option 'centered' is unknown"),
         ("projected rank", "such as 5%"),
         ("gram instances=median", "mean, max, min"),
         ("gram instances=beside", "mean, max, min"),
@@ -399,6 +504,8 @@ def test_ranks_that_a_layer_lacks_are_refused(text, part):
         ("eigen ones", "eigen ones=yes"),
         ("projected rank=8", "projected rank=8"),
         ("gram instances=mean", "gram"),
+        ("projected centered rank=10% patches=2x2", "projected centered=yes patches=2x2"),
+        ("gram centered=no", "gram"),
         ("projected rank=10%", "projected"),
         ("eigen ones=no", "eigen"),
         ("eigen slice=0-5", "eigen slice=0-5"),
@@ -417,7 +524,7 @@ def test_counts_and_shares():
 
 def test_a_picture_of_one_colour_is_not_infinitely_far():
     flat_picture = torch.ones(1, 6, 8, 8)
-    for text in STYLE_LOSSES:
+    for text in (*STYLE_LOSSES, *CENTERED):
         assert distance(text, IMAGE.float(), [flat_picture]) < 1e6
 
 

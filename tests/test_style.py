@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fst.losses.gram import gram_matrix
-from fst.losses.style import StyleLoss, classic_distance, gram, gram_distance, gram_target
+from fst.losses.style import classic_distance, gram, gram_distance, gram_target
+from fst.losses.style_loss import StyleLoss
 
 
 def random_features(batch=2, channels=3, height=5, width=4, seed=0):

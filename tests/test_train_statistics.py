@@ -94,6 +94,7 @@ def test_statistics_change_what_is_learned(argv, trained, train_argv, tmp_path):
         (["eigen", "top=1", "bottom=1"], "top, bottom and slice: give one"),
         (["gram", "patches=9x9"], "style stripes: patches 9x9"),
         (["meanstd", "--classic-weights"], "'meanstd' has no classic form"),
+        (["gram", "centered", "--classic-weights"], "'gram centered=yes' has no classic form"),
     ],
 )
 def test_a_statistic_that_does_not_fit_is_told_before_work(

@@ -19,6 +19,7 @@ PROGRAM = "fst-gram"
 _EXAMPLES = """examples:
   fst-gram wave.jpg -o report/
   fst-gram signac/ wave.jpg                         instances of one style, held against each other
+  fst-gram wave.jpg --centered                      covariances: the mean is not in them
   fst-gram wave.jpg --synthesize                    with textures from parts of the statistics
   fst-gram wave.jpg --synthesize gram "eigen top=5%%" "meanstd"
 
@@ -59,6 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--overwrite", action="store_true", help="replace the report that is there")
     add("--size", type=positive, default=384, metavar="PX", help="shorter sides at most (384)")
     add("--layers", nargs="+", metavar="LAYER", help="relu1_1 ... relu5_1")
+    add("--centered", action="store_true", help="the matrices of centred features: covariances")
     add("--patches", type=grid, default=(3, 3), metavar="RxC", help="grid of patches (3x3)")
     add("--synthesize", nargs="*", metavar="STATISTIC", help="textures too: of these, or a choice")
     add("--texture-size", type=texture_size, default=128, metavar="PX",
@@ -171,7 +173,8 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
 
     keep_freed_memory()
     layers = args.layers or STYLE_LAYERS[network.topology]
-    laboratory = Laboratory(network, pictures, unique([printable(name) for name in names]), layers)
+    shown = unique([printable(name) for name in names])
+    laboratory = Laboratory(network, pictures, shown, layers, args.centered)
     parts = report.sections(laboratory, args.patches)
     if args.synthesize:
         textures = synthesized(args, pictures, layers)
@@ -179,7 +182,7 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
     networks = args.loss_weights or [args.loss_network]
     settings = (
         f"{', '.join(Path(name).name for name in networks)} at {', '.join(layers)}; "
-        f"shorter sides of at most {args.size} px"
+        f"shorter sides of at most {args.size} px{'; centred' if args.centered else ''}"
     )
     try:
         path = report.write(args.output, laboratory.names, settings, parts)

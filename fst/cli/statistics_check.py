@@ -42,7 +42,7 @@ def check_statistic(text: str, channels: dict[str, int], classic: bool = False) 
     from fst.losses.statistic import read_statistic
 
     statistic = read_statistic(text)
-    if classic and statistic.text.split()[0] != "gram":
+    if classic and not statistic.has_classic_form:
         raise FstError(f"style loss {statistic.text!r} has no classic form: use gram")
     for layer, count in channels.items():
         try:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fst.losses.centering import split
 from fst.losses.eigen import count_of, eigenpairs, energy_rank
 from fst.losses.gram import gram_matrix
 from fst.losses.patches import cut
 from fst.losses.statistic import read_statistic
-from fst.losses.style import aggregated
+from fst.losses.style_loss import aggregated
 
 ENERGIES = (0.90, 0.95, 0.99)
 RANKS = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -36,7 +37,9 @@ class Laboratory:
 
     Attributes:
         names: Of the pictures.
+        centered: Whether the matrices are those of centred features: covariances.
         grams: Layer to (P, C, C), one matrix a picture, fp32.
+        means: Layer to (P, C), the channel means of the features, fp32.
         eigenvalues: Layer to (P, C), largest magnitude first, float64.
     """
 
@@ -47,6 +50,7 @@ class Laboratory:
         pictures: Sequence[Tensor],
         names: Sequence[str],
         layers: Sequence[str],
+        centered: bool = False,
     ) -> None:
         """Compute the Gram matrices.
 
@@ -55,22 +59,47 @@ class Laboratory:
             pictures: Each (3, H, W) in [0, 1], on the network's device.
             names: One for each.
             layers: Where to look, such as "relu3_1".
+            centered: Take the channel means from the features first.
 
         Raises:
             FstError: The network lacks a layer.
         """
         self.network, self.pictures, self.names = loss_network, list(pictures), list(names)
-        self.layers = tuple(layers)
-        rows = [self._grams(picture) for picture in self.pictures]
-        self.grams = {layer: torch.cat([row[layer] for row in rows]) for layer in self.layers}
+        self.layers, self.centered = tuple(layers), centered
+        rows = [self._moments(picture) for picture in self.pictures]
+        self.means, self.grams = (
+            {layer: torch.cat([row[layer][place] for row in rows]) for layer in self.layers}
+            for place in (0, 1)
+        )
         self.eigenvalues = {
             layer: torch.stack([eigenpairs(matrix)[0] for matrix in matrices])
             for layer, matrices in self.grams.items()
         }
 
-    def _grams(self, picture: Tensor) -> dict[str, Tensor]:
-        features = self.network(picture[None], self.layers)
-        return {layer: gram_matrix(features[layer]).cpu() for layer in self.layers}
+    def _moments(self, picture: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Channel means (1, C) and Gram matrix (1, C, C) at each layer."""
+        found = {}
+        for layer, features in self.network(picture[None], self.layers).items():
+            mean, rest = split(features)
+            matrix = gram_matrix(rest if self.centered else features)
+            found[layer] = mean.cpu(), matrix.cpu()
+        return found
+
+    def mean_shares(self) -> Table:
+        """What the mean m holds of the Gram matrix that is not centred, A = S + m m^T: the share of
+        the trace, that of ||A||_F^2, and |cos| of m and the first eigenvector, 1 where it is m."""
+        rows = []
+        for layer in self.layers:
+            pairs = zip(self.means[layer].double(), self.grams[layer].double(), strict=True)
+            for name, (mean, matrix) in zip(self.names, pairs, strict=True):
+                whole = matrix + torch.outer(mean, mean) if self.centered else matrix
+                square = mean.square().sum()
+                trace = square / whole.trace().clamp_min(1e-30)
+                energy = square.square() / whole.square().sum().clamp_min(1e-30)
+                cosine = (eigenpairs(whole)[1][:, 0] @ mean).abs() / square.sqrt().clamp_min(1e-30)
+                rows.append((layer, name, trace.item(), energy.item(), cosine.item()))
+        header = ("layer", "picture", "of the trace", "of ||A||_F^2", "cosine with the first")
+        return Table("mean_shares", header, rows)
 
     def spectra(self) -> Table:
         """Every eigenvalue of every picture, with the share of ||A||_F^2 that it completes."""
@@ -139,7 +168,7 @@ class Laboratory:
         for place, (name, picture) in enumerate(zip(self.names, self.pictures, strict=True)):
             for number, patch in enumerate(cut(picture, grid)):
                 row, column = divmod(number, grid[1])
-                for layer, matrix in self._grams(patch).items():
+                for layer, (_, matrix) in self._moments(patch).items():
                     whole = self.grams[layer][place]
                     distance = (matrix[0] - whole).norm() / whole.norm().clamp_min(1e-30)
                     rows.append((layer, name, row, column, distance.item()))

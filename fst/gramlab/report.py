@@ -53,11 +53,15 @@ def sections(laboratory: Laboratory, grid: tuple[int, int]) -> list[Section]:
     spectra, reconstruction = laboratory.spectra(), laboratory.reconstruction()
     similarity, patches = laboratory.similarity(), laboratory.patches(grid)
     aggregates, costs = laboratory.aggregates(), laboratory.costs()
+    matrices = "centred Gram matrices" if laboratory.centered else "Gram matrices"
     pictures = {n: p.cpu() for n, p in zip(laboratory.names, laboratory.pictures, strict=True)}
     parts = [
         Section("Pictures", "Style pictures as measured.",
                 {"pictures": drawn(figures.strip(pictures))}),
-        Section("Spectra", "Eigenvalues of the Gram matrices, largest first; marks show where 90, "
+        Section("What the mean holds", "Shares of the channel means in the Gram matrices that are "
+                "not centred, and how nearly the first eigenvector is the mean. What is left, the "
+                "covariance, is what --centered shows.", table=laboratory.mean_shares()),
+        Section("Spectra", f"Eigenvalues of the {matrices}, largest first; marks show where 90, "
                 "95 and 99 % of ||A||_F^2 are reached. The steeper, the fewer pairs carry the "
                 "style.", {"spectra_linear": drawn(figures.spectra(spectra, log=False)),
                 "spectra_log": drawn(figures.spectra(spectra, log=True))}, laboratory.ranks(),
@@ -72,8 +76,8 @@ def sections(laboratory: Laboratory, grid: tuple[int, int]) -> list[Section]:
                 "network's own.", {"costs": drawn(figures.costs(costs))}, costs),
     ]  # fmt: skip
     if len(laboratory.names) > 1:
-        parts[3:3] = [
-            Section("Similarity", "Relative distances of the pictures' Gram matrices: 0 the same, "
+        parts[4:4] = [
+            Section("Similarity", f"Relative distances of the pictures' {matrices}: 0 the same, "
                     "about 1 nothing in common.",
                     {"similarity": drawn(figures.similarity(similarity))}, hidden=[similarity]),
             Section("Mean, maximum, minimum", "Aggregates over the pictures. A negative share says "

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from fst.errors import FstError
 from fst.losses.statistic import Statistic, read_statistic
-from fst.losses.style import StyleLoss, Targets, classic_distance
+from fst.losses.style import classic_distance
+from fst.losses.style_loss import StyleLoss, Targets
 from fst.networks.vgg import LossNetwork
 
 # Content at the third stage keeps shapes and frees textures; styles at every scale
@@ -259,7 +260,7 @@ def _stacked(rows: Sequence[Targets]) -> Targets:
 
 
 def _classic(statistic: Statistic) -> Statistic:
-    if statistic.text.split()[0] != "gram":
+    if not statistic.has_classic_form:
         raise FstError(f"style loss {statistic.text!r} has no classic form: use gram")
     return replace(statistic, loss=StyleLoss(statistic.loss.target, classic_distance))
 

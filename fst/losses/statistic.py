@@ -12,7 +12,8 @@ from torch import Tensor
 from fst.errors import FstError
 from fst.losses.eigen import Amount, shown
 from fst.losses.patches import cut
-from fst.losses.style import STYLE_LOSSES, StyleLoss
+from fst.losses.style import STYLE_LOSSES
+from fst.losses.style_loss import StyleLoss
 
 INSTANCES = ("mean", "max", "min")
 PATCH_OPTIONS = ("patches", "overlap", "patch_size")  # of every statistic: how pictures are cut
@@ -32,6 +33,12 @@ class Statistic:
     loss: StyleLoss
     patches: Mapping[str, Any] | None = None
 
+    @property
+    def has_classic_form(self) -> bool:
+        """Whether its targets are Gram matrices, as the absolute sums need them."""
+        name, *options = self.text.split()
+        return name == "gram" and "centered=yes" not in options
+
     def pictures(self, picture: Tensor) -> list[Tensor]:
         """The instances that a style picture (3, H, W) gives: its patches, or itself."""
         return [picture] if self.patches is None else cut(picture, **self.patches)
@@ -41,9 +48,9 @@ def read_statistic(text: str) -> Statistic:
     """Read a statistic.
 
     Options of all: instances=mean|max|min (several pictures or patches of one style), patches=RxC,
-    overlap=SHARE, patch_size=PX. Of eigen: top=, bottom= or slice=FROM-TO, and ones. Of projected:
-    rank=, and instances=beside. Of sliced: directions=, seed=. Amounts of eigenpairs are counts
-    (8) or shares (5%, 0.05).
+    overlap=SHARE, patch_size=PX. Of gram, eigen and projected: centered. Of eigen: top=, bottom= or
+    slice=FROM-TO, and ones. Of projected: rank=, and instances=beside. Of sliced: directions=,
+    seed=. Amounts of eigenpairs are counts (8) or shares (5%, 0.05).
 
     Raises:
         FstError: Name or option unknown, or a value that does not fit.
@@ -173,6 +180,7 @@ _READERS = {
     "rank": _amount,
     "slice": _slice,
     "ones": _yes,
+    "centered": _yes,
     "patches": _grid,
     "overlap": _share,
     "patch_size": partial(_whole, least=32),

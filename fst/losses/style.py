@@ -4,47 +4,21 @@ A statistic is written as its name and options: "gram", "eigen top=5%", "eigen s
 "projected rank=10% patches=3x3", "meanstd instances=max". `fst.losses.statistic` reads that.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from fst.losses import moments
+from fst.losses.centering import of_centered, with_means
 from fst.losses.eigen import Amount, count_of, eigenpairs, part, span
 from fst.losses.gram import gram_matrix
+from fst.losses.style_loss import FLOOR, Features, StyleLoss, Targets, aggregated
 
-Targets = tuple[Tensor, ...]
-Features = Sequence[Tensor]  # of the images of ONE style, each (1, C, H, W)
 QUANTILES = 256  # bins of `sliced`
-FLAT = 1e-2  # of the features' energy: what counts as no covariance
-FLOOR = 1e-12  # a black style image has an all-zero Gram matrix at relu1_1 at worst
-
-
-class StyleLoss(NamedTuple):
-    """A style statistic and how far features are from it, at one layer.
-
-    Attributes:
-        target: Takes the features of the images of ONE style, each (1, C, H, W), and returns its
-            target: tensors of any shape without a batch dimension.
-        distance: Takes features (B, C, H, W) and the targets of their styles, each (B, ...), and
-            returns the distances (B,), fp32.
-    """
-
-    target: Callable[[Features], Targets]
-    distance: Callable[..., Tensor]
 
 
 # ---- Gram matrices and parts of them -----------------------------------------------------------
-
-
-def aggregated(rows: Tensor, instances: str) -> Tensor:
-    """Mean, max or min over the first dimension, one row an instance, element by element.
-
-    Thesis, "descriptive statistics". Maxima and minima of Gram matrices are symmetric, but can
-    have negative eigenvalues.
-    """
-    return {"mean": rows.mean, "max": rows.amax, "min": rows.amin}[instances](0)
 
 
 def gram_target(features: Features, instances: str = "mean") -> Targets:
@@ -71,9 +45,10 @@ def gram_distance(features: Tensor, targets: Tensor, size: Tensor) -> Tensor:
     return squares / size.clamp_min(FLOOR)
 
 
-def gram(instances: str = "mean") -> StyleLoss:
-    """All that Gram matrices say (Gatys et al. 2016)."""
-    return StyleLoss(lambda features: gram_target(features, instances), gram_distance)
+def gram(centered: bool = False, instances: str = "mean") -> StyleLoss:
+    """All that Gram matrices say (Gatys et al. 2016); centred, covariances beside means."""
+    loss = StyleLoss(lambda features: gram_target(features, instances), gram_distance)
+    return with_means(loss, instances) if centered else loss
 
 
 def eigen(
@@ -81,6 +56,7 @@ def eigen(
     bottom: Amount | None = None,
     slice: tuple[Amount, Amount] | None = None,
     ones: bool = False,
+    centered: bool = False,
     instances: str = "mean",
 ) -> StyleLoss:
     """Some eigenpairs of the target: ||G(y) - P_K L_K P_K^T||_F^2 / ||A||_F^2 (thesis).
@@ -92,6 +68,8 @@ def eigen(
         bottom: The smallest so many.
         slice: From after so many to so many, sorted from the largest.
         ones: The last of them is replaced by the ones-vector with a tiny eigenvalue.
+        centered: Of the covariance, and the means apart (`with_means`): else the first pair is
+            mostly the mean, and what is kept or left out beside it changes little.
         instances: How several images become one target: mean, max or min.
     """
 
@@ -99,7 +77,8 @@ def eigen(
         matrix, size = gram_target(features, instances)
         return part(matrix, *span(len(matrix), top, bottom, slice), ones), size
 
-    return StyleLoss(target, gram_distance)
+    loss = StyleLoss(target, gram_distance)
+    return with_means(loss, instances) if centered else loss
 
 
 def projected_distance(features: Tensor, vectors: Tensor, images: Tensor, size: Tensor) -> Tensor:
@@ -120,11 +99,12 @@ def projected_distance(features: Tensor, vectors: Tensor, images: Tensor, size: 
     return (turned - images).square().sum((1, 2)) / size.clamp_min(FLOOR)
 
 
-def projected(rank: Amount = 0.1, instances: str = "mean") -> StyleLoss:
+def projected(rank: Amount = 0.1, centered: bool = False, instances: str = "mean") -> StyleLoss:
     """The Gram matrix along the target's leading eigenvectors: C x k numbers, not C x C (thesis).
 
     Args:
         rank: k.
+        centered: Of the covariance, and the means apart (`with_means`).
         instances: How several images become one target: mean, max, min; or beside: each with its
             own eigenvectors, side by side.
     """
@@ -142,7 +122,16 @@ def projected(rank: Amount = 0.1, instances: str = "mean") -> StyleLoss:
         beside = torch.cat(images, 1)
         return torch.cat(vectors, 1), beside, beside.square().sum()
 
-    return StyleLoss(target, projected_distance)
+    loss = StyleLoss(target, projected_distance)
+    if not centered:
+        return loss
+    # From the means beside each other, the distance is that from their mean, but for a constant.
+    return with_means(loss, "mean" if instances == "beside" else instances)
+
+
+def covariance(instances: str = "mean") -> StyleLoss:
+    """Gram matrices of centred features, whatever the means are: ||S(y) - T||_F^2 / ||T||_F^2."""
+    return of_centered(gram(instances=instances))
 
 
 def classic_distance(features: Tensor, targets: Tensor, size: Tensor) -> Tensor:
@@ -173,23 +162,6 @@ def meanstd(instances: str = "mean") -> StyleLoss:
     def distance(features: Tensor, both: Tensor, size: Tensor) -> Tensor:
         ours = torch.stack(moments.channel_moments(features), 1)
         return (ours - both).square().sum((1, 2)) / size.clamp_min(FLOOR)
-
-    return StyleLoss(target, distance)
-
-
-def covariance(instances: str = "mean") -> StyleLoss:
-    """Gram matrices of centred features: ||S(y) - T||_F^2 / ||T||_F^2, whatever the means are."""
-
-    def target(features: Features) -> Targets:
-        rows = [moments.covariance_matrix(image)[1] for image in features]
-        matrix = aggregated(torch.cat(rows), instances)
-        # A picture of one colour has nearly none: relative to that, all others are infinitely far.
-        energy = gram_target(features, "mean")[0].trace()
-        return matrix, matrix.square().sum().clamp_min((FLAT * energy).square())
-
-    def distance(features: Tensor, targets: Tensor, size: Tensor) -> Tensor:
-        squares = (moments.covariance_matrix(features)[1] - targets).square().sum((1, 2))
-        return squares / size.clamp_min(FLOOR)
 
     return StyleLoss(target, distance)
 

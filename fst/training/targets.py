@@ -8,7 +8,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from fst.losses.perceptual import PerceptualLoss
-from fst.losses.style import Targets
+from fst.losses.style_loss import Targets
 from fst.metrics import STYLE_SIZES_PX, style_grams
 from fst.styles import Style, fingerprint, load_pictures
 from fst.training.processes import from_first

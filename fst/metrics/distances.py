@@ -1,0 +1,120 @@
+"""Style and content distance of paintings by features of a loss network."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from fst.losses.gram import gram_matrix
+from fst.losses.perceptual import content_distance
+from fst.metrics.per_style import PerStyleMean
+from fst.metrics.views import layers_of
+from fst.networks.vgg import LossNetwork
+
+STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1")
+# Deep: shallower features forbid to redraw in strokes what they are to keep.
+CONTENT_LAYER = "relu4_3"
+
+
+def content_layer(network: LossNetwork) -> str:
+    """The layer that content is measured at: relu4_3, or the deepest of a network that ends before.
+
+    Args:
+        network: Any loss network.
+    """
+    return max(layer for layer in network.layers if layer <= CONTENT_LAYER)
+
+
+def measured_layers(network: LossNetwork) -> tuple[str, ...]:
+    """Layers that style and content distance need, in one pass of the network.
+
+    Args:
+        network: Any loss network; what it lacks is left out.
+    """
+    return tuple(dict.fromkeys((*layers_of(network, STYLE_LAYERS), content_layer(network))))
+
+
+@torch.no_grad()
+def style_grams(network: LossNetwork, styles: Sequence[Sequence[Tensor]]) -> dict[str, Tensor]:
+    """Gram matrices of the styles: layer to (S, C, C), the mean over the pictures of each style.
+
+    Args:
+        network: Its layers among relu1_2, relu2_2, relu3_3, relu4_3 and relu5_1 are taken.
+        styles: For each style its pictures (3, H, W) in [0, 1], all read at one size.
+    """
+    layers = layers_of(network, STYLE_LAYERS)
+    rows: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    for pictures in styles:
+        grams: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+        for picture in pictures:
+            for layer, features in network(picture[None], layers).items():
+                grams[layer].append(gram_matrix(features))
+        for layer in layers:
+            rows[layer].append(torch.cat(grams[layer]).mean(0))
+    return {layer: torch.stack(matrices) for layer, matrices in rows.items()}
+
+
+class StyleDistance(PerStyleMean):
+    """Mean relative distance of Gram matrices from those of the style, per style id.
+
+    d(y, s) = mean over layers of ||G(y) - G(s)||_F / ||G(s)||_F, the least over the sizes of the
+    style pictures, because a network may paint a style with larger or smaller strokes (Gatys et al.
+    2016, eq. 3 and 4). Differs from the paper: neither squared nor weighed, so that networks can be
+    compared however they were trained.
+
+    Args:
+        targets: One entry for each size of the style pictures: `style_grams` at that size.
+    """
+
+    def __init__(self, targets: Sequence[Mapping[str, Tensor]]) -> None:
+        super().__init__(len(next(iter(targets[0].values()))))
+        self.targets = [dict(target) for target in targets]
+
+    def update(self, features: Mapping[str, Tensor], style_index: Tensor) -> None:
+        """Add stylised images.
+
+        Args:
+            features: Of the stylised images, layer to (B, C, H, W), with those of the targets.
+            style_index: (B,) the style each was painted in.
+        """
+        layers = tuple(self.targets[0])
+        grams = {layer: gram_matrix(features[layer]) for layer in layers}
+        by_size = [
+            torch.stack([self._relative(grams[n], t[n], style_index) for n in layers]).mean(0)
+            for t in self.targets
+        ]
+        self._add(torch.stack(by_size).amin(0), style_index)  # (B,)
+
+    @staticmethod
+    def _relative(grams: Tensor, targets: Tensor, style_index: Tensor) -> Tensor:
+        target = targets.to(grams.device)[style_index]  # (B, C, C)
+        norm = torch.linalg.matrix_norm
+        return norm(grams - target) / norm(target).clamp_min(1e-6)
+
+
+class ContentDistance(PerStyleMean):
+    """Mean relative squared distance of deep features from those of the photo, per style id.
+
+    ||F(y) - F(x)||^2 / ||F(x)||^2, see `fst.losses.perceptual.content_distance`.
+
+    Args:
+        num_styles: Style ids are below it.
+        layer: Where; see `content_layer`.
+    """
+
+    def __init__(self, num_styles: int, layer: str = CONTENT_LAYER) -> None:
+        super().__init__(num_styles)
+        self.layer = layer
+
+    def update(
+        self, features: Mapping[str, Tensor], content: Mapping[str, Tensor], style_index: Tensor
+    ) -> None:
+        """Add stylised images.
+
+        Args:
+            features: Of the stylised images, with the layer (B, C, H, W).
+            content: Of their photos, with that layer.
+            style_index: (B,) the style each was painted in.
+        """
+        stylized, photo = features[self.layer].float(), content[self.layer].float()
+        self._add(content_distance(stylized, photo), style_index)

@@ -1,0 +1,204 @@
+"""All metrics of the paintings of held-out photos in one go."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from tqdm import tqdm
+
+from fst.errors import FstError
+from fst.metrics.brushwork import Brushwork, Covariances, Found, brushwork_covariances
+from fst.metrics.distances import (
+    ContentDistance,
+    StyleDistance,
+    content_layer,
+    measured_layers,
+    style_grams,
+)
+from fst.metrics.faults import Flat, Halo, calm_ground
+from fst.metrics.per_style import PhotoSimilarity
+from fst.metrics.views import VIEW_SIZES_PX, load_views
+from fst.networks.vgg import LossNetwork
+from fst.styles import Style
+
+COLUMNS = {  # key of a figure: heading of a table
+    "brushwork": "brushwork",
+    "found": "found",
+    "style": "style distance",
+    "content": "content distance",
+    "ssim": "SSIM",
+    "flat": "flat",
+    "halo": "halo",
+    "unstylised_brushwork": "photo's brushwork",
+    "unstylised_found": "photo's found",
+    "unstylised_style": "photo's style distance",
+}
+
+FOUND = ("found", "unstylised_found")
+
+
+class Ruler:
+    """Measures paintings of photos in several styles, and the photos themselves for scale.
+
+    Examples:
+        >>> from fst.metrics import Ruler
+        >>> from fst.networks.vgg import load_loss_network
+        >>> from fst.shipped import SAMPLE_PHOTO
+        >>> from fst.styles import Style
+        >>> from fst.images import load
+        >>> style = Style("itself", (str(SAMPLE_PHOTO),))
+        >>> ruler = Ruler(load_loss_network("vgg19-lite"), [style], sizes_px=[64])
+        >>> photo = load(SAMPLE_PHOTO, 64)
+        >>> ruler.see(photo)
+        >>> ruler.add(photo, 0)
+        >>> figures = ruler.figures()["itself"]
+        >>> figures["brushwork"], figures["ssim"]
+        (0.0, 1.0)
+    """
+
+    def __init__(
+        self,
+        network: LossNetwork,
+        styles: Sequence[Style],
+        others: Sequence[Style] = (),
+        same_hand: Mapping[str, Collection[str]] | None = None,
+        sizes_px: Sequence[int] = VIEW_SIZES_PX,
+        progress: bool = False,
+    ) -> None:
+        """Measure the paintings of the styles, once: the most of the time for few photos.
+
+        Args:
+            network: Features of every kind come from it.
+            styles: What photos are painted in; the style id is the place here.
+            others: More styles that a picture can be taken for, see `Found`.
+            same_hand: For the name of a style the names of those that count as it, see `Found`.
+            sizes_px: Shorter sides that the paintings are shown at.
+            progress: Show a bar on a terminal.
+
+        Raises:
+            FstError: A painting cannot be read, or `same_hand` names no style.
+        """
+        self.network, self.styles = network, list(styles)
+        self._device = network.mean.device
+        self._layers = measured_layers(network)
+        references = [*styles, *others]
+        self._choice = len({style.images for style in references}) > 1
+        own = _own_places(self.styles, references, same_hand or {})
+        bar = tqdm(references, unit="style", desc="paintings", disable=None if progress else True)
+        views = _views_of(network, bar, sizes_px)
+        calm, grams = _style_side(network, self.styles, sizes_px)
+        self._metrics = self._empty_metrics(views, own, calm, grams)
+        self._photo = self._content = self._strokes = None
+
+    def reset(self) -> None:
+        """Forget the photos and paintings, not the styles."""
+        for metric in self._metrics.values():
+            metric.reset()
+
+    def _empty_metrics(
+        self, views: list[Covariances], own: list[list[int]], calm: Tensor, grams: list
+    ) -> dict[str, Metric]:
+        count = len(self.styles)
+        metrics: dict[str, Metric] = {
+            "content": ContentDistance(count, content_layer(self.network)),
+            "ssim": PhotoSimilarity(count),
+            "flat": Flat(calm),
+            "halo": Halo(count),
+        }
+        for prefix in ("", "unstylised_"):
+            metrics[f"{prefix}brushwork"] = Brushwork(views[:count])
+            metrics[f"{prefix}found"] = Found(views, own)
+            metrics[f"{prefix}style"] = StyleDistance(grams)
+        return {key: metric.to(self._device) for key, metric in metrics.items()}
+
+    @torch.no_grad()
+    def see(self, photo: Tensor) -> None:
+        """Look at the photo (3, H, W) whose paintings are added next."""
+        self._photo = photo[None].to(self._device)
+        self._content = self.network(self._photo, self._layers)
+        self._strokes = brushwork_covariances(self.network, self._photo)
+        for style_id in range(len(self.styles)):
+            self._update("unstylised_", self._content, self._strokes, style_id)
+
+    @torch.no_grad()
+    def add(self, painting: Tensor, style_id: int) -> None:
+        """Measure a painting (3, H, W) of the photo seen last."""
+        shown = painting[None].to(self._device)
+        features = self.network(shown, self._layers)
+        index = self._update("", features, brushwork_covariances(self.network, shown), style_id)
+        self._metrics["content"].update(features, self._content, index)
+        for key in ("ssim", "flat", "halo"):
+            self._metrics[key].update(shown, self._photo, index)
+
+    def _update(self, prefix: str, features: dict, strokes: Covariances, style_id: int) -> Tensor:
+        index = torch.tensor([style_id], device=self._device)
+        self._metrics[f"{prefix}style"].update(features, index)
+        self._metrics[f"{prefix}brushwork"].update(strokes, index)
+        self._metrics[f"{prefix}found"].update(strokes, index)
+        return index
+
+    def figures(self) -> dict[str, dict[str, float | None]]:
+        """For each style the figures named in `COLUMNS`.
+
+        None stands for what no photo could show, and for *found* where there is nothing to choose
+        among: all references are of the same pictures.
+        """
+        # torchmetrics makes a scalar of a single value.
+        values = {key: self._metrics[key].compute().reshape(-1).tolist() for key in COLUMNS}
+        figures = {}
+        for i, style in enumerate(self.styles):
+            row = {key: None if math.isnan(values[key][i]) else values[key][i] for key in COLUMNS}
+            figures[style.name] = row if self._choice else {**row, **dict.fromkeys(FOUND)}
+        return figures
+
+
+def _own_places(
+    styles: Sequence[Style], references: Sequence[Style], same_hand: Mapping[str, Collection[str]]
+) -> list[list[int]]:
+    """For each style the places in `references` that count as it."""
+    places = {style.name: place for place, style in enumerate(references)}
+    named = {*same_hand, *(name for names in same_hand.values() for name in names)}
+    if unknown := sorted(named - set(places)):
+        raise FstError(f"same hand: no style is named {', '.join(unknown)}")
+    return [
+        [place, *(places[name] for name in same_hand.get(style.name, ()))]
+        for place, style in enumerate(styles)
+    ]
+
+
+def _views_of(network: LossNetwork, styles, sizes_px: Sequence[int]) -> list[Covariances]:
+    """Covariances of the views of each style; styles of the same pictures are measured once."""
+    device, known = network.mean.device, {}
+    views = []
+    for style in styles:
+        if style.images not in known:
+            each = [
+                brushwork_covariances(network, picture[None].to(device))
+                for size_px in sizes_px
+                for picture in load_views(style, size_px)
+            ]
+            known[style.images] = {name: torch.cat([v[name] for v in each]) for name in each[0]}
+        views.append(known[style.images])
+    return views
+
+
+def _style_side(
+    network: LossNetwork, styles: Sequence[Style], sizes_px: Sequence[int]
+) -> tuple[Tensor, list[dict[str, Tensor]]]:
+    """Calm ground (S, 100) of the styles, and their Gram matrices at each size."""
+    device, calm, grams = network.mean.device, {}, {}
+    for style in styles:
+        if style.images not in calm:
+            pictures = [[p.to(device) for p in load_views(style, size)] for size in sizes_px]
+            calm[style.images] = calm_ground([view for size in pictures for view in size])
+            grams[style.images] = [style_grams(network, [views]) for views in pictures]
+    stacked = [
+        {
+            layer: torch.cat([grams[style.images][place][layer] for style in styles])
+            for layer in grams[styles[0].images][place]
+        }
+        for place in range(len(sizes_px))
+    ]
+    return torch.stack([calm[style.images] for style in styles]), stacked
