@@ -41,7 +41,8 @@ from fst import images
 from fst.allocator import keep_freed_memory
 from fst.errors import FstError
 from fst.gatys import GatysStep, optimize
-from fst.losses.perceptual import DEFAULT_WEIGHTS, PerceptualLoss
+from fst.losses.objective import WEIGHTS
+from fst.losses.perceptual import PerceptualLoss
 from fst.networks.combined import load_loss_networks
 from fst.sheets import table_of
 from fst.shipped import GALLERY
@@ -153,7 +154,7 @@ def prepare(args: argparse.Namespace) -> Contest:
         stylizer,
         styles,
         load_pictures(styles, sizes),
-        trained("style_weight", DEFAULT_WEIGHTS[1]),
+        trained("style_weight", WEIGHTS[1]),
         network,
         open_loss_network(args.judge, "cpu") if args.judge else None,
     )
@@ -197,7 +198,7 @@ def compare(contest: Contest, path: Path, place: int) -> dict:
     loss = PerceptualLoss(
         contest.loss_network,
         content_layer=args.content_layer,
-        weights=(DEFAULT_WEIGHTS[0], contest.weights[place], DEFAULT_WEIGHTS[2]),
+        weights=(WEIGHTS[0], contest.weights[place], WEIGHTS[2]),
     )
     loss.set_styles([contest.pictures[place]])
     photo = images.load(path, args.size)

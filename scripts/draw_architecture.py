@@ -9,7 +9,7 @@ import argparse
 from html import escape
 from pathlib import Path
 
-from fst.losses.perceptual import CONTENT_LAYER, STYLE_LAYERS
+from fst.losses.objective import CONTENT_LAYER, STYLE_LAYERS
 from fst.networks.transformer import TransformerNet
 from fst.stylize.style_model import write_atomically
 
@@ -138,7 +138,7 @@ def loss(painting_left: float) -> list[str]:
              "style: a statistic of these features against the style pictures'", 13),
         rectangle(left, 556, right - left, 34, LIGHT, BLUE),
         text((left + right) / 2, 578,
-             f"content: features at {CONTENT_LAYER['vgg19']} against the photo's", 13),
+             f"content: features at {CONTENT_LAYER} against the photo's", 13),
     ]  # fmt: skip
     return parts
 

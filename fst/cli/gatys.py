@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fst.cli.devices import usable_device
 from fst.cli.gatys_arguments import parse
 from fst.cli.infer_outputs import clip
+from fst.cli.loss_arguments import statistic, weights
 from fst.cli.messages import Problems, lines_of, noting, tell
 from fst.errors import FstError
 
@@ -143,31 +144,28 @@ def _start(args: argparse.Namespace) -> "str | Tensor":
 def _loss(args: argparse.Namespace, device: str) -> "PerceptualLoss":
     import torch
 
-    from fst.gatys.optimization import PADDING, WEIGHTS
-    from fst.losses.perceptual import CLASSIC_WEIGHTS, PerceptualLoss
+    from fst.gatys.optimization import PADDING
+    from fst.losses.perceptual import PerceptualLoss
     from fst.networks.combined import load_loss_networks
 
-    defaults = CLASSIC_WEIGHTS if args.classic_weights else WEIGHTS
-    given = (args.content_weight, args.style_weight, args.tv_weight)
     padding = None if args.texture else PADDING
     network = load_loss_networks(args.loss_weights or args.loss_network, args.pooling, padding)
     return PerceptualLoss(
         # The convolutions of CPUs and tensor cores prefer this layout.
         network.to(device).to(memory_format=torch.channels_last),
-        content_layer=args.content_layer or _content_layer(args, network.topology),
+        content_layer=_content_layer(args, network.topology),
         style_layers=args.style_layers,
-        weights=tuple(d if g is None else g for g, d in zip(given, defaults, strict=True)),
-        style_loss=" ".join(args.style_loss),
+        weights=weights(args, args.style_weight),
+        style_loss=statistic(args),
         classic=args.classic_weights,
     )
 
 
 def _content_layer(args: argparse.Namespace, topology: str) -> str:
-    from fst.gatys.optimization import CONTENT_LAYER
-    from fst.losses.perceptual import STYLE_LAYERS
+    from fst.losses.objective import STYLE_LAYERS
 
     if not args.texture:
-        return CONTENT_LAYER
+        return args.content_layer
     return (args.style_layers or STYLE_LAYERS[topology])[0]  # not used, but there
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from fst.cli.commands import finish
 from fst.cli.devices import amount, device_name
 from fst.cli.loss_arguments import add_loss_network
+from fst.losses import objective
 
 _EXAMPLES = """examples:
   fst-gatys --content photo.jpg --style wave.jpg -o painted.png
@@ -73,11 +74,16 @@ def _add_descent(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
-    add_loss_network(parser, "deeper: freer forms (relu4_2)")
+    add_loss_network(parser)
     add = parser.add_argument
     add("--pooling", choices=("avg", "max"), default="avg", help="of the loss network (avg)")
     add("--content-weight", type=number, metavar="W", help="weight of content (1)")
-    add("--style-weight", type=number, metavar="W", help="weight of style (10)")
+    add(
+        "--style-weight",
+        type=number,
+        metavar="W",
+        help=f"weight of style ({objective.WEIGHTS[1]:g})",
+    )
     add("--tv-weight", type=number, metavar="W", help="weight of smoothness (0)")
 
 

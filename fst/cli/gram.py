@@ -144,8 +144,8 @@ def _picture(name: str, file: Path, size_px: int):
 def _probe(args: argparse.Namespace, pictures: list, network) -> list[str]:
     """What would fail after minutes of work."""
     from fst.cli.statistics_check import check_statistic, network_channels
+    from fst.losses.objective import STYLE_LAYERS
     from fst.losses.patches import cut
-    from fst.losses.perceptual import STYLE_LAYERS
     from fst.stylize.style_model import write_atomically
 
     problems: list[str] = []
@@ -169,7 +169,7 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
     from fst.gramlab import report
     from fst.gramlab.measure import Laboratory
     from fst.images import printable
-    from fst.losses.perceptual import STYLE_LAYERS
+    from fst.losses.objective import STYLE_LAYERS
 
     keep_freed_memory()
     layers = args.layers or STYLE_LAYERS[network.topology]

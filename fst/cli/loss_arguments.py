@@ -2,20 +2,35 @@
 
 import argparse
 
+from fst.losses import objective
 
-def add_loss_network(parser: argparse.ArgumentParser, content_layers: str) -> None:
-    """Add them to a parser of argparse or jsonargparse.
 
-    Args:
-        parser: What to add to.
-        content_layers: The command's defaults, for the help.
-    """
+def add_loss_network(parser: argparse.ArgumentParser) -> None:
+    """Add them to a parser of argparse or jsonargparse."""
     add = parser.add_argument
     add("--loss-network", default="vgg19-lite", metavar="NAME", help="or vgg16, vgg19 (downloaded)")
     add("--loss-weights", type=str, nargs="+", metavar="FILE",
         help="VGG files instead; the first that has a layer gives it")  # fmt: skip
-    add("--content-layer", metavar="LAYER", help=content_layers)
+    add("--content-layer", default=objective.CONTENT_LAYER, metavar="LAYER",
+        help=f"deeper: freer forms ({objective.CONTENT_LAYER})")  # fmt: skip
     add("--style-layers", type=str, nargs="+", metavar="LAYER", help="relu1_1 ... relu5_1")
-    add("--style-loss", type=str, nargs="+", default=["gram"], metavar="NAME",
-        help="statistic (gram) and its options: eigen top=5%%, ...; see README")  # fmt: skip
+    add(
+        "--style-loss",
+        type=str,
+        nargs="+",
+        metavar="NAME",
+        help=f"statistic ({objective.STATISTIC}), options: eigen top=5%%, ...; see README",
+    )
     add("--classic-weights", action="store_true", help="Johnson's absolute sums, 1e5/1e10")
+
+
+def statistic(args: argparse.Namespace) -> str:
+    """The style statistic asked for, or that of the mode."""
+    return " ".join(args.style_loss or [objective.statistic(args.classic_weights)])
+
+
+def weights(args: argparse.Namespace, style: float | list[float] | None) -> tuple:
+    """Weights of content, style and total variation asked for, or those of the mode."""
+    given = (args.content_weight, style, args.tv_weight)
+    defaults = objective.weights(args.classic_weights)
+    return tuple(d if g is None else g for g, d in zip(given, defaults, strict=True))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fst.cli.loss_arguments import statistic
 from fst.errors import FstError
 
 PROBE_PX = 32  # of the picture that tells the channels of the layers
@@ -14,7 +15,7 @@ def check_statistics(settings: Any, styles: Sequence) -> None:
     Raises:
         FstError: Lists what does not fit.
     """
-    run_wide = " ".join(settings.style_loss)
+    run_wide = statistic(settings)
     problems: list[str] = []
     texts = {run_wide: "--style-loss"}
     for style in styles:
@@ -53,7 +54,7 @@ def check_statistic(text: str, channels: dict[str, int], classic: bool = False) 
 
 def _channels(settings: Any) -> dict[str, int]:
     """Channels of the style layers; of networks that may have to be downloaded, VGG's."""
-    from fst.losses.perceptual import STYLE_LAYERS
+    from fst.losses.objective import STYLE_LAYERS
     from fst.networks.combined import load_loss_networks
     from fst.networks.vgg import CONVS_PER_STAGE, VGG_CHANNELS
 

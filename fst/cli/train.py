@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from fst.cli.loss_arguments import statistic
 from fst.cli.messages import Problems, lines_of, quieten_lightning, tell
 from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
@@ -184,9 +185,9 @@ def _module(settings: Any, styles: list, kept: list[dict[str, Any]]):
         content_weight=settings.content_weight,
         style_weight=_one_or_each(settings.style_weight),
         tv_weight=settings.tv_weight,
-        grid_weight=0.0 if settings.classic_weights else settings.grid_weight,
+        grid_weight=settings.grid_weight,
         classic_weights=settings.classic_weights,
-        style_loss=" ".join(settings.style_loss),
+        style_loss=statistic(settings),
         style_size_px=_one_or_each(settings.style_size),
         learning_rate=settings.lr,
         kept_styles=kept,

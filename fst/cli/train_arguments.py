@@ -19,6 +19,7 @@ from fst.cli.loss_arguments import add_loss_network
 from fst.cli.messages import Problems
 from fst.cli.train_files import CONFIG_NAME, is_plain, with_lists, with_stored_settings
 from fst.errors import FstError
+from fst.losses import objective
 
 EPILOG = """every flag of pytorch-lightning's Trainer is accepted as --trainer.NAME
 (--trainer.devices 2, --trainer.precision 32-true, ...); --trainer.help lists them"""
@@ -232,8 +233,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     add("--content", type=str, nargs="+", metavar="DIR", help="photos to train on (drawn scenes)")
     add("--held-out", type=str, nargs="+", metavar="DIR", help="photos for review only")
     add("--size", type=PositiveInt, metavar="PX", help="side of the crops (256; rows alone 192)")
-    add("--style-size", type=PositiveInt, nargs="+", default=[384], metavar="PX",
-        help="larger: larger strokes; one, or one a style")  # fmt: skip
+    add("--style-size", type=PositiveInt, nargs="+", default=[objective.STYLE_SIZE_PX],
+        metavar="PX", help="larger: larger strokes; one, or one a style")  # fmt: skip
     add("--batch-size", type=PositiveInt, metavar="N", help="images a step (4; rows alone 2)")
     add("--num-workers", type=NonNegativeInt, metavar="N", help="reader processes (by memory)")
 
@@ -260,14 +261,15 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
-    add_loss_network(parser, "relu3_2 (vgg19), relu3_3 (vgg16)")
+    add_loss_network(parser)
+    style, grid = objective.WEIGHTS[1], objective.GRID_WEIGHT
     add = parser.add_argument
     add("--content-weight", type=NonNegativeFloat, metavar="W", help="weight of content (1)")
     add("--style-weight", type=NonNegativeFloat, nargs="+", metavar="W",
-        help="weight of style (5); one, or one a style")  # fmt: skip
+        help=f"weight of style ({style:g}); one, or one a style")  # fmt: skip
     add("--tv-weight", type=NonNegativeFloat, metavar="W", help="weight of smoothness")
-    add("--grid-weight", type=NonNegativeFloat, default=300.0, metavar="W",
-        help="weight against patterns in step with the pixel grid (300)")  # fmt: skip
+    add("--grid-weight", type=NonNegativeFloat, metavar="W",
+        help=f"weight against patterns in step with the pixel grid ({grid:g})")  # fmt: skip
 
 
 def _all_problems(parser: ArgumentParser, argv: list[str], first: Exception) -> list[str]:

@@ -43,7 +43,7 @@ from fst.precision import best_precision
 # style weight 10 keeps a portrait's face, 30 begins to lose it, 100 loses the photo.
 # Zero padding: with reflection each layer mirrors the edge once more, and dashes grow there.
 # Not for textures: those of another size than the style's picture have another share of edges.
-POOLING, PADDING, CONTENT_LAYER, WEIGHTS = "avg", "zeros", "relu4_2", (1.0, 10.0, 0.0)
+POOLING, PADDING = "avg", "zeros"
 STARTS = ("content", "noise")
 FIRST_STEPS, FURTHER_STEPS = 300, 150  # at the first size, which makes the forms, and at others
 
@@ -154,14 +154,12 @@ def optimize(
 
 
 def default_loss(texture: bool = False) -> PerceptualLoss:
-    """vgg19-lite with pooling, padding, content layer and weights for single images.
-
-    Not those of training: a network cannot follow what an optimiser can, and the other way round.
-    """
+    """The objective of `fst.losses.objective`, by vgg19-lite with pooling and padding for single
+    images."""
     network = load_loss_network("vgg19-lite", POOLING, None if texture else PADDING)
     # The convolutions of CPUs and tensor cores prefer this layout.
     network.to(memory_format=torch.channels_last)
-    return PerceptualLoss(network, content_layer=CONTENT_LAYER, weights=WEIGHTS)
+    return PerceptualLoss(network)
 
 
 def _shapes(

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from fst.gatys import GatysStep, optimize
-from fst.losses.perceptual import STYLE_LAYERS, PerceptualLoss
+from fst.losses.objective import STYLE_LAYERS
+from fst.losses.perceptual import PerceptualLoss
 from fst.networks.vgg import LossNetwork
 
 SYNTHESIZED = ("gram", "eigen top=25%", "eigen top=10%", "eigen top=5%", "eigen slice=10%-20%",

@@ -7,24 +7,14 @@ import torch
 from torch import Tensor
 
 from fst.errors import FstError
+from fst.losses import objective
 from fst.losses.statistic import Statistic, read_statistic
 from fst.losses.style import classic_distance
 from fst.losses.style_loss import StyleLoss, Targets
 from fst.networks.vgg import LossNetwork
 
-# Content at the third stage keeps shapes and frees textures; styles at every scale
-# (VGG-19: Gatys et al. 2016; VGG-16: Johnson et al. 2016).
-CONTENT_LAYER = {"vgg19": "relu3_2", "vgg16": "relu3_3"}
-STYLE_LAYERS = {
-    "vgg19": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
-    "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
-}
 # How the network's quarter-resolution trunk can show: a pattern that repeats with its pixels.
 GRID_PERIOD_PX, GRID_TILE_PX = 4, 64
-# Weights of content, style and total variation. With relative losses one set serves every style;
-# the classic ones are those of the published Johnson recipes for absolute sums.
-DEFAULT_WEIGHTS = (1.0, 5.0, 0.0)
-CLASSIC_WEIGHTS = (1e5, 1e10, 0.0)
 
 
 @dataclass(frozen=True)
@@ -72,32 +62,34 @@ class PerceptualLoss:
         content_layer: str | None = None,
         style_layers: Sequence[str] | None = None,
         weights: tuple[float, float | Sequence[float], float] | None = None,
-        style_loss: str | Sequence[str] = "gram",
+        style_loss: str | Sequence[str] | None = None,
         classic: bool = False,
     ) -> None:
         """Choose layers and weights.
 
         Args:
             loss_network: Frozen features.
-            content_layer: Layer that measures content; by default the third stage's second.
-            style_layers: Layers that measure style; by default one of each stage.
-            weights: Of content, style and total variation; by default those of the mode. That of
-                style may be a sequence, one for each style id.
+            content_layer: Layer that measures content; this and the following by default as
+                `fst.losses.objective` has them.
+            style_layers: Layers that measure style.
+            weights: Of content, style and total variation. That of style may be a sequence, one for
+                each style id.
             style_loss: Statistic with its options, see `read_statistic`; or one for each style id.
             classic: Absolute sums and their weights (Johnson et al. 2016), not relative ones.
 
         Raises:
             FstError: The network lacks a layer, or a style loss is unknown or not for `classic`.
         """
+        style_loss = style_loss or objective.statistic(classic)
         texts = [style_loss] if isinstance(style_loss, str) else style_loss
         self.statistics = [read_statistic(text) for text in texts]
         if classic:
             self.statistics = [_classic(statistic) for statistic in self.statistics]
         self.loss_network = loss_network
-        self.content_layer = content_layer or CONTENT_LAYER[loss_network.topology]
-        self.style_layers = tuple(style_layers or STYLE_LAYERS[loss_network.topology])
+        self.content_layer = content_layer or objective.CONTENT_LAYER
+        self.style_layers = tuple(style_layers or objective.STYLE_LAYERS[loss_network.topology])
         self.classic = classic
-        self.weights = weights or (CLASSIC_WEIGHTS if classic else DEFAULT_WEIGHTS)
+        self.weights = weights or objective.weights(classic)
         self.groups: list[StyleGroup] = []
         loss_network.require([self.content_layer, *self.style_layers])
 

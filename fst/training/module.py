@@ -10,12 +10,8 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from fst.errors import FstError
-from fst.losses.perceptual import (
-    CLASSIC_WEIGHTS,
-    DEFAULT_WEIGHTS,
-    PerceptualLoss,
-    grid_pattern,
-)
+from fst.losses import objective
+from fst.losses.perceptual import PerceptualLoss, grid_pattern
 from fst.metrics import STYLE_LAYERS, ContentDistance, StyleDistance
 from fst.networks.combined import load_loss_networks
 from fst.networks.conditional import ConditionalInstanceNorm2d
@@ -61,10 +57,10 @@ class StyleTransferModule(pl.LightningModule):
         content_weight: float | None = None,
         style_weight: float | Sequence[float] | None = None,
         tv_weight: float | None = None,
-        grid_weight: float = 0.0,
+        grid_weight: float | None = None,
         classic_weights: bool = False,
-        style_loss: str = "gram",
-        style_size_px: int | Sequence[int] = 384,
+        style_loss: str | None = None,
+        style_size_px: int | Sequence[int] = objective.STYLE_SIZE_PX,
         shift_px: int = 3,
         learning_rate: float = 1e-3,
         rows_first_steps: int = 0,
@@ -113,6 +109,9 @@ class StyleTransferModule(pl.LightningModule):
         """
         super().__init__()
         styles = [dict(style) for style in styles]
+        style_loss = style_loss or objective.statistic(classic_weights)
+        if grid_weight is None:
+            grid_weight = objective.grid_weight(classic_weights)
         for name, value in (("style_weight", style_weight), ("style_size_px", style_size_px)):
             if isinstance(value, list | tuple) and len(value) != len(styles):
                 raise FstError(f"{name}: {len(value)} numbers for {len(styles)} styles")
@@ -325,7 +324,7 @@ class StyleTransferModule(pl.LightningModule):
 
     def loss_weights(self) -> tuple[float, float | list[float], float]:
         """Weights of content, style (one, or one a style) and total variation, as they are used."""
-        defaults = CLASSIC_WEIGHTS if self.hparams.classic_weights else DEFAULT_WEIGHTS
+        defaults = objective.weights(self.hparams.classic_weights)
         names = ("content_weight", "style_weight", "tv_weight")
         given = (self.hparams[name] for name in names)
         content, style, tv = (d if g is None else g for g, d in zip(given, defaults, strict=True))

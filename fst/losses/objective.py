@@ -1,0 +1,38 @@
+"""What is minimised unless a user says otherwise: the defaults of every command and of Python.
+
+Compared by `scripts/compare_objectives.py`; the table is in docs/quality.md. Without torch, so that
+`--help` can name them.
+"""
+
+# Covariances of features, compared by the distance between normal distributions: strokes. Gram
+# matrices, mostly means of features, ask for palette and grain.
+STATISTIC = "wasserstein"
+# Content at the fourth stage keeps what things are and leaves room for strokes; at the third it
+# holds every edge in its place.
+CONTENT_LAYER = "relu4_2"
+# Styles at every scale (VGG-19: Gatys et al. 2016; VGG-16: Johnson et al. 2016).
+STYLE_LAYERS = {
+    "vgg19": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+    "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
+}
+# Weights of content, style and total variation. With relative losses one set serves every style.
+WEIGHTS = (1.0, 20.0, 0.0)
+STYLE_SIZE_PX = 512  # shorter side of the style pictures, which sets the size of the strokes
+GRID_WEIGHT = 300.0  # of patterns in step with the pixel grid, in training
+# The published Johnson recipes: absolute sums of Gram distances.
+CLASSIC_STATISTIC, CLASSIC_WEIGHTS = "gram", (1e5, 1e10, 0.0)
+
+
+def statistic(classic: bool) -> str:
+    """The style statistic of a mode."""
+    return CLASSIC_STATISTIC if classic else STATISTIC
+
+
+def weights(classic: bool) -> tuple[float, float, float]:
+    """Weights of content, style and total variation of a mode."""
+    return CLASSIC_WEIGHTS if classic else WEIGHTS
+
+
+def grid_weight(classic: bool) -> float:
+    """Weight of the grid pattern of a mode: the recipes have none."""
+    return 0.0 if classic else GRID_WEIGHT
