@@ -4,6 +4,8 @@ Compared by `scripts/compare_objectives.py`; the table is in docs/quality.md. Wi
 `--help` can name them.
 """
 
+from collections.abc import Sequence
+
 # Covariances of features, compared by the distance between normal distributions: strokes. Gram
 # matrices, mostly means of features, ask for palette and grain.
 STATISTIC = "wasserstein"
@@ -15,6 +17,8 @@ STYLE_LAYERS = {
     "vgg19": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
     "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
 }
+# Of a style layer by its stage: deep ones, which see strokes whole, count more.
+STAGE_WEIGHTS = {1: 1.0, 2: 1.0, 3: 2.0, 4: 4.0, 5: 2.0}
 # Weights of content, style and total variation. With relative losses one set serves every style.
 WEIGHTS = (1.0, 20.0, 0.0)
 STYLE_SIZE_PX = 512  # shorter side of the style pictures, which sets the size of the strokes
@@ -31,6 +35,17 @@ def statistic(classic: bool) -> str:
 def weights(classic: bool) -> tuple[float, float, float]:
     """Weights of content, style and total variation of a mode."""
     return CLASSIC_WEIGHTS if classic else WEIGHTS
+
+
+def layer_weights(layers: Sequence[str]) -> list[float]:
+    """Weights of style layers, which add up to 1.
+
+    Examples:
+        >>> layer_weights(["relu1_1", "relu2_1", "relu3_1"])
+        [0.25, 0.25, 0.5]
+    """
+    parts = [STAGE_WEIGHTS[int(layer[4])] for layer in layers]
+    return [part / sum(parts) for part in parts]
 
 
 def grid_weight(classic: bool) -> float:

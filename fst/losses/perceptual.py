@@ -90,6 +90,9 @@ class PerceptualLoss:
         self.style_layers = tuple(style_layers or objective.STYLE_LAYERS[loss_network.topology])
         self.classic = classic
         self.weights = weights or objective.weights(classic)
+        # The classic recipes add the layers up.
+        equal = [1.0] * len(self.style_layers)
+        self.layer_weights = equal if classic else objective.layer_weights(self.style_layers)
         self.groups: list[StyleGroup] = []
         loss_network.require([self.content_layer, *self.style_layers])
 
@@ -163,7 +166,7 @@ class PerceptualLoss:
         """Loss terms of a batch.
 
         content = ||F(y) - F(x)||^2 / ||F(x)||^2, style = mean over layers of the style distance,
-        tv = mean squared difference of neighbouring pixels;
+        weighted by `objective.layer_weights`; tv = mean squared difference of neighbouring pixels;
         total = w_content content + w_style style + w_tv tv, averaged over the batch.
 
         Args:
@@ -203,9 +206,8 @@ class PerceptualLoss:
         by_layer = {
             layer: self._style(features[layer], layer, members) for layer in style_layers
         }  # each (B,)
-        style = torch.stack(list(by_layer.values()) or [content.new_zeros(len(stylized))])
-        # The classic recipes add the layers up.
-        style = style.sum(0) if self.classic else style.mean(0)
+        weighed = [w * by_layer[n] for n, w in zip(style_layers, self.layer_weights, strict=False)]
+        style = torch.stack(weighed or [content.new_zeros(len(stylized))]).sum(0)
         tv = total_variation(stylized.float())
         return {
             "total": self._total(content, style, tv, style_index),
