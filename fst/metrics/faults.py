@@ -15,7 +15,7 @@ from fst.metrics.per_style import PerStyleMean
 FLAT_WINDOW_PX = 15  # sees weaves of 2 px and blotches of 15, hardly the slope of a sky
 FLAT_CONTRAST = 0.02  # 5 of 255 levels: what film grain and JPEG leave on a clear sky
 MIN_FLAT_SHARE = 0.02  # less is no ground but a chance gap
-CALM_STEPS = 100  # a painting's calmest 1 %, 2 %, ..., all of it
+CALM_SHARE = 0.2  # paintings that have a sky or a plain ground have a fifth of it
 
 EDGE_BLUR_PX = 1.5  # standard deviation; averages away a photo's grain
 EDGE_CONTRAST = 0.2  # grey step across a strong edge
@@ -38,23 +38,17 @@ def local_contrast(images: Tensor) -> Tensor:
 
 
 def calm_ground(views: Sequence[Tensor]) -> Tensor:
-    """Contrast of a style's own calm ground: entry k is that of its calmest k + 1 %; (100,).
+    """Contrast of a style's own calm ground, a scalar.
 
-    The mean of the lowest k + 1 % of `local_contrast`, the largest over the views: a network may
-    paint with the grain of any of them.
+    The mean of `local_contrast` over the calmest fifth of a view, the largest over the views: a
+    network may paint with the grain of any of them.
 
     Args:
         views: Pictures of one style (3, H, W), at the sizes they may be painted at.
     """
-    curves = []
-    for view in views:
-        contrast = local_contrast(view[None]).flatten().sort().values
-        means = contrast.double().cumsum(0) / torch.arange(
-            1, len(contrast) + 1, device=contrast.device
-        )
-        ends = torch.arange(1, CALM_STEPS + 1, device=contrast.device) * len(contrast)
-        curves.append(means[ends // CALM_STEPS - 1 + (ends < CALM_STEPS).long()].float())
-    return torch.stack(curves).amax(0)
+    contrasts = [local_contrast(view[None]).flatten() for view in views]
+    calmest = [c.sort().values[: max(1, int(CALM_SHARE * len(c)))] for c in contrasts]
+    return torch.stack([contrast.mean() for contrast in calmest]).amax()
 
 
 class Flat(PerStyleMean):
@@ -62,14 +56,14 @@ class Flat(PerStyleMean):
 
     With sigma the `local_contrast` and M the positions of the photo x where sigma_x < 0.02,
     flat(y) = max(0, mean over M of sigma_y - max(mean over M of sigma_x, c_s)), where c_s is the
-    style's contrast on as large a share of its calmest ground (`calm_ground`). A style that is
+    contrast of the calmest fifth of the style's own pictures (`calm_ground`). A style that is
     grainy everywhere may be grainy on a sky; one with a calm sky of its own may not. In parts of
     the range of colours: 0.02 is a faint weave, 0.1 a loud one. Photos with less than 2 % of flat
     ground are not counted; NaN where all are. Ours: no published measure leaves the style's own
     texture out.
 
     Args:
-        calm: (S, 100), `calm_ground` of each style id.
+        calm: (S,), `calm_ground` of each style id.
     """
 
     def __init__(self, calm: Tensor) -> None:
@@ -91,8 +85,7 @@ class Flat(PerStyleMean):
         share = flat.float().mean(1)
         count = flat.sum(1).clamp_min(1)
         ours, theirs = ((values * flat).sum(1) / count for values in (painted, seen))
-        step = (share * CALM_STEPS).ceil().long().clamp(1, CALM_STEPS) - 1
-        allowed = torch.maximum(theirs, self.calm.to(share.device)[style_index, step])
+        allowed = torch.maximum(theirs, self.calm.to(share.device)[style_index])
         counted = share >= MIN_FLAT_SHARE
         self._add((ours - allowed).clamp_min(0)[counted], style_index[counted])
 

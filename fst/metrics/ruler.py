@@ -187,7 +187,7 @@ def _views_of(network: LossNetwork, styles, sizes_px: Sequence[int]) -> list[Cov
 def _style_side(
     network: LossNetwork, styles: Sequence[Style], sizes_px: Sequence[int]
 ) -> tuple[Tensor, list[dict[str, Tensor]]]:
-    """Calm ground (S, 100) of the styles, and their Gram matrices at each size."""
+    """Calm ground (S,) of the styles, and their Gram matrices at each size."""
     device, calm, grams = network.mean.device, {}, {}
     for style in styles:
         if style.images not in calm:
