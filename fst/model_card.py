@@ -90,13 +90,17 @@ def _architecture(metadata: Mapping[str, Any]) -> str:
 
 def _styles(styles: Sequence[Mapping[str, Any]], training: Mapping[str, Any]) -> str:
     metrics = _mapping(training.get("metrics"))
-    lines = ["| id | name | shown by | style distance | content distance |",
-             "| ---: | --- | --- | ---: | ---: |"]  # fmt: skip
+    kinds = ["style", "content"]
+    headings = ["style distance", "content distance"]
+    if any(
+        str(key).startswith("held_out_brushwork/") for key in metrics
+    ):  # models from before it was measured lack it
+        kinds, headings = [*kinds, "brushwork"], [*headings, "brushwork"]
+    lines = [f"| id | name | shown by | {' | '.join(headings)} |",
+             "| ---: | --- | --- |" + " ---: |" * len(kinds)]  # fmt: skip
     for style_id, style in enumerate(styles[:MAX_STYLES]):
         name = style["name"]
-        distances = [
-            _number(metrics.get(f"held_out_{kind}/{name}")) for kind in ("style", "content")
-        ]
+        distances = [_number(metrics.get(f"held_out_{kind}/{name}")) for kind in kinds]
         cells = [str(style_id), escaped(name), _pictures(style.get("images")), *distances]
         lines.append(f"| {' | '.join(cells)} |")
     if len(styles) > MAX_STYLES:
@@ -124,15 +128,20 @@ def _measured(training: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         return "Distances from held-out photos and style pictures were not measured in this run."
     held_out = run.get("held_out")
     photos = escaped(held_out) if held_out else "held-out photos"
+    layers = run.get("measured_style")  # models from before it was noted: those of then
+    layers = layers[:20] if isinstance(layers, list) else ("relu1_1", "relu2_1", "relu3_1")
     size = f" of {escaped(run['size_px'])} px" if "size_px" in run else ""
     step = run.get("measured_step")
     when = f"after step {step}" if isinstance(step, int) and step >= 0 else "of the last review"
     text = (
         f"Distances {when}, on {photos}{size}, by features of the loss network "
         f"{escaped(settings.get('loss_network'))}; lower is nearer. Style: relative distance of "
-        "Gram matrices (relu1_1, relu2_1, relu3_1). Content: relative squared distance of relu3_1. "
+        f"Gram matrices ({', '.join(map(escaped, layers))}). Content: relative squared distance of "
+        f"{escaped(run.get('measured_content', 'relu3_1'))}. "
         "Comparable only with figures by the same network and photos."
     )
+    if _number(metrics.get("held_out/brushwork")) != NOT_MEASURED:
+        text += " Brushwork: relative distance of the strokes, whatever their colours."
     drift = metrics.get("held_out/drift")
     if _number(drift) != NOT_MEASURED:
         text += f" The styles from before drifted by {drift:.2f}/255 in the mean."

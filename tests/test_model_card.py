@@ -187,8 +187,10 @@ def test_a_run_leaves_a_card_with_its_figures_and_settings(run, photo_folder, st
     assert head["license"] == "unknown"
     metrics = Stylizer(run / "model.safetensors").metadata["training"]["metrics"]
     for style_id, (name, file) in enumerate([("stripes", "stripes.png"), ("cloud", "cloud.jpg")]):
-        style, content = (metrics[f"held_out_{kind}/{name}"] for kind in ("style", "content"))
-        assert f"| {style_id} | {name} | {file} | {style:.3f} | {content:.3f} |" in body
+        kinds = ("style", "content", "brushwork")
+        distances = [f"{metrics[f'held_out_{kind}/{name}']:.3f}" for kind in kinds]
+        assert f"| {style_id} | {name} | {file} | {' | '.join(distances)} |" in body
+    assert "Gram matrices (relu1_2, relu2_2, relu3_3, relu4_3, relu5_1)" in body
     for row in (
         "steps | 12",
         "images a step | 2",

@@ -1,12 +1,16 @@
 """The training module: what it computes, what it stores and what it keeps out of storage."""
 
 import copy
+import math
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
+from fst.cli.train_report import RunEnds
 from fst.errors import FstError
 from fst.images import load
 from fst.training.module import StyleTransferModule
@@ -16,11 +20,11 @@ from fst.training.rates import WARMUP_STEPS
 class Repeated(pl.LightningDataModule):
     """The same batch again and again."""
 
-    def __init__(self, count=4):
+    def __init__(self, count=4, style_ids=(1, 0)):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         photos = torch.randint(0, 256, (2, 3, 40, 48), generator=generator, dtype=torch.uint8)
-        self.batches = [(photos, torch.tensor([1, 0]))] * count
+        self.batches = [(photos, torch.tensor(style_ids))] * count
         self.photos = [photos[0]]
 
     def train_dataloader(self):
@@ -40,7 +44,7 @@ def make_module(style_files, loss_weights):
     return make
 
 
-def fit(module, folder, steps=4, **settings):
+def fit(module, folder, steps=4, style_ids=(1, 0), **settings):
     trainer = pl.Trainer(
         max_steps=steps,
         accelerator="cpu",
@@ -52,7 +56,7 @@ def fit(module, folder, steps=4, **settings):
         default_root_dir=folder,
         **settings,
     )
-    trainer.fit(module, datamodule=Repeated(steps))
+    trainer.fit(module, datamodule=Repeated(steps, style_ids))
     return trainer
 
 
@@ -83,8 +87,6 @@ def test_only_the_network_is_stored_and_trained(fitted):
 
 
 def test_the_loss_network_stays_frozen(fitted, loss_weights):
-    from safetensors.torch import load_file
-
     stored = load_file(loss_weights)["features.0.weight"]
     parameter = next(fitted.perceptual.loss_network.parameters())
     assert torch.equal(parameter, stored) and not parameter.requires_grad
@@ -195,12 +197,66 @@ def test_targets_are_those_of_the_style_pictures(fitted, style_files):
 
 
 def test_held_out_figures_name_every_style(fitted):
-    expected = {
-        f"held_out_{kind}/{s}" for kind in ("style", "content") for s in ("stripes", "cloud")
-    }
-    assert set(fitted.final_metrics) == expected | {"held_out/style", "held_out/content"}
+    kinds = ("style", "content", "brushwork", "found")
+    expected = {f"held_out_{kind}/{s}" for kind in kinds for s in ("stripes", "cloud")}
+    assert set(fitted.final_metrics) == expected | {f"held_out/{kind}" for kind in kinds}
+    assert all(math.isfinite(figure) for figure in fitted.final_metrics.values())
     styles = [fitted.final_metrics[f"held_out_style/{name}"] for name in ("stripes", "cloud")]
     assert fitted.final_metrics["held_out/style"] == pytest.approx(sum(styles) / 2)
+
+
+def test_one_style_alone_is_not_found_and_folders_and_shallow_networks_are_measured(
+    style_files, loss_weights, tmp_path
+):
+    """A folder of two instances; one network to relu3_1 before a deeper one."""
+    shallow = {k: v for k, v in load_file(loss_weights).items() if int(k.split(".")[1]) <= 10}
+    save_file(shallow, tmp_path / "shallow.safetensors", {"topology": "vgg19"})
+    pictures = {"name": "both", "images": [str(path) for path in style_files]}
+    shallow_layers = {"content_layer": "relu3_1", "style_layers": ["relu1_1", "relu3_1"]}
+    for networks, settings in (
+        (str(tmp_path / "shallow.safetensors"), shallow_layers),
+        ([str(tmp_path / "shallow.safetensors"), str(loss_weights)], {}),
+    ):
+        module = StyleTransferModule(
+            [pictures], width=0.125, num_blocks=1, loss_network=networks, **settings
+        )
+        fit(module, tmp_path, steps=1, style_ids=(0, 0))
+        assert set(module.metrics) == {"style", "content", "brushwork"}
+        assert len(module.final_metrics) == 6
+        assert all(math.isfinite(figure) for figure in module.final_metrics.values())
+
+
+class Reviews(Callback):
+    """Notes whether each review measured brushwork, and stops the run after so many."""
+
+    def __init__(self, stop_after):
+        self.measured, self.stop_after = [], stop_after
+
+    def on_validation_end(self, trainer, module):
+        self.measured.append("held_out/brushwork" in module.final_metrics)
+        trainer.should_stop = len(self.measured) == self.stop_after
+
+
+class FinalReview(RunEnds):
+    """Of the end of a run by fst-train, the review alone."""
+
+    def setup(self, *_, **__):
+        pass
+
+    on_fit_end = setup
+
+
+@pytest.mark.parametrize(
+    ("stop_after", "measured"), [(None, [False, False, True]), (1, [False, True])]
+)
+def test_brushwork_is_measured_in_the_last_review_alone(
+    make_module, tmp_path, stop_after, measured
+):
+    """The run's last step has it, and so has the state that an earlier end leaves."""
+    reviews = Reviews(stop_after)
+    callbacks = [reviews, FinalReview(tmp_path)]
+    fit(make_module(), tmp_path, steps=3, val_check_interval=1, callbacks=callbacks)
+    assert reviews.measured == measured
 
 
 def test_the_shift_is_the_same_for_both_images_and_drawn_by_the_step(make_module):

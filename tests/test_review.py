@@ -32,6 +32,8 @@ EXPECTED_SCALARS = (
         "lr-Adam/convolutions",
     }
     | {"held_out/style", "held_out/content", "throughput/images_per_s"}
+    | {"held_out/brushwork", "held_out/found"}
+    | {f"held_out_brushwork/{style}" for style in STYLES}
     | {f"train_layer/{layer}" for layer in LAYERS}
     | {f"train_style/{style}" for style in STYLES}
     | {f"held_out_style/{style}" for style in STYLES}
@@ -54,6 +56,7 @@ def test_every_curve_is_logged_and_finite(log):
 
 def test_held_out_distances_stand_at_the_steps_of_the_reviews(log):
     assert {event.step for event in log.Scalars("held_out/style")} == {6, 12}
+    assert {event.step for event in log.Scalars("held_out/brushwork")} == {12}
 
 
 def test_throughput_is_positive(log):

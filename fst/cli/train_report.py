@@ -48,9 +48,12 @@ class RunEnds(Callback):
             follow_first()
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Review the last step, if it was not, before it is saved."""
-        if module.measured_step == trainer.global_step or trainer.limit_val_batches == 0:
+        """Review the last step, if it was not or not in full, before it is saved."""
+        reviewed = module.measured_step == trainer.global_step
+        complete = reviewed and "held_out/brushwork" in module.final_metrics
+        if complete or trainer.limit_val_batches == 0:
             return
+        module.stopped_early = True
         trainer.validating = True  # as Lightning does for a review on the way
         trainer.fit_loop.epoch_loop.val_loop.run()
         trainer.training = True
@@ -66,11 +69,14 @@ def _conclude(folder: Path, module: pl.LightningModule, data: Any) -> None:
     if data.photos.bad_files:
         print(data.photos.report())
     if module.final_metrics:  # not with --trainer.limit_val_batches 0
-        print(f"\nheld-out distances   {'style':>8} {'content':>8}")
+        print(f"\nheld-out distances   {'style':>9} {'content':>9} {'brushwork':>9}")
     for style in module.styles if module.final_metrics else ():
-        style_distance = module.final_metrics[f"held_out_style/{style.name}"]
-        content_distance = module.final_metrics[f"held_out_content/{style.name}"]
-        print(f"  {style.name[:18]:18} {style_distance:8.3f} {content_distance:8.3f}")
+        kinds = ("style", "content", "brushwork")
+        figures = (module.final_metrics[f"held_out_{kind}/{style.name}"] for kind in kinds)
+        print(f"  {style.name[:18]:18} {' '.join(f'{figure:9.3f}' for figure in figures)}")
+    if "held_out/found" in module.final_metrics:
+        share = module.final_metrics["held_out/found"]
+        print(f"nearest to the painting of its own style: {share:.0%} of the pictures")
     if "held_out/drift" in module.final_metrics:
         drift = module.final_metrics["held_out/drift"]
         print(f"drift of the {module.first_id} earlier styles: {drift:.2f}/255 in the mean")

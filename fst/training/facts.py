@@ -25,6 +25,7 @@ def run_facts(module: pl.LightningModule) -> dict[str, Any]:
     return {
         "max_steps": trainer.max_steps,
         "measured_step": module.measured_step,
+        **_measured_at(module),
         "precision": trainer.precision,
         "processes": trainer.world_size,
         "weights": {**weights, "grid": module.hparams.grid_weight},
@@ -32,6 +33,14 @@ def run_facts(module: pl.LightningModule) -> dict[str, Any]:
         f"pytorch-lightning {pl.__version__}",
         **(_data_facts(data) if hasattr(data, "held_out") else {}),
     }
+
+
+def _measured_at(module: pl.LightningModule) -> dict[str, Any]:
+    """The layers of style and content distance, which differ between loss networks."""
+    if module.metrics is None:
+        return {}
+    layers = list(module.metrics["style"].targets[0])
+    return {"measured_style": layers, "measured_content": module.metrics["content"].layer}
 
 
 def _data_facts(data: Any) -> dict[str, Any]:

@@ -16,7 +16,15 @@ from fst.losses.perceptual import (
     PerceptualLoss,
     grid_pattern,
 )
-from fst.metrics import STYLE_LAYERS, ContentDistance, StyleDistance
+from fst.metrics import (
+    Brushwork,
+    ContentDistance,
+    Found,
+    StyleDistance,
+    brushwork_covariances,
+    content_layer,
+    measured_layers,
+)
 from fst.networks.combined import load_loss_networks
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet
@@ -30,6 +38,7 @@ from fst.training.rates import rate_factors, scaled_rate, set_rates
 from fst.training.targets import targets_of_styles
 
 TERMS = ("total", "content", "style", "tv", "grid", "kept")  # logged as train/...
+STROKE_METRICS = {"brushwork", "found"}
 # Where styles are added and the trunk learns too: weight of the kept styles' mean squared drift,
 # and relative rate of the convolutions. At full rate, and with kept rows learning, the kept styles
 # had a fifth more style distance afterwards, at weights of 100 and 1000 alike.
@@ -136,6 +145,7 @@ class StyleTransferModule(pl.LightningModule):
         self.drift: MeanMetric | None = None  # of the kept styles, in 1/255
         self.final_metrics: dict[str, float] = {}
         self.measured_step = -1  # the step of final_metrics
+        self.stopped_early = False  # the next review is the last, whatever the step
         self.finite = FiniteGuard()
 
     def forward(self, photos: Tensor, style_index: Tensor) -> Tensor:
@@ -165,14 +175,18 @@ class StyleTransferModule(pl.LightningModule):
             classic=settings.classic_weights,
         )
         sizes = self._each(settings.style_size_px, "size_px")
-        targets, grams, self.marks = targets_of_styles(self.perceptual, self.styles, sizes, device)
-        self.perceptual.set_targets(targets)
+        held = targets_of_styles(self.perceptual, self.styles, sizes, device)
+        self.perceptual.set_targets(held.targets)
+        self.marks = held.marks
         self.metrics = nn.ModuleDict(
             {
-                "style": StyleDistance(grams),
-                "content": ContentDistance(len(self.styles)),
+                "style": StyleDistance(held.grams),
+                "content": ContentDistance(len(self.styles), content_layer(loss_network)),
+                "brushwork": Brushwork(held.views),
             }
         )
+        if len(self.styles) > 1:
+            self.metrics["found"] = Found(held.views)
         self.drift = MeanMetric().to(device) if self.keeper is not None else None
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
@@ -214,19 +228,34 @@ class StyleTransferModule(pl.LightningModule):
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
         """Measure one held-out photo in every style."""
         photos = (photos.float() / 255).contiguous(memory_format=torch.channels_last)
-        content = self.perceptual.loss_network(photos, STYLE_LAYERS)
+        network = self.perceptual.loss_network
+        layers = measured_layers(network)
+        content = network(photos, layers)
         for style_id in range(len(self.styles)):
             style_index = torch.full((len(photos),), style_id, device=self.device)
-            features = self.perceptual.loss_network(self(photos, style_index), STYLE_LAYERS)
+            stylized = self(photos, style_index)
+            features = network(stylized, layers)
             self.metrics["style"].update(features, style_index)
             self.metrics["content"].update(features, content, style_index)
+            if self._is_last_review():
+                strokes = brushwork_covariances(network, stylized)
+                for kind in STROKE_METRICS & set(self.metrics):
+                    self.metrics[kind].update(strokes, style_index)
         if self.keeper is not None:
             self.drift.update(self.keeper.drift(self.network, photos).mean())
+
+    def _is_last_review(self) -> bool:
+        """Whether brushwork is measured: it takes longer than all else in a review."""
+        trainer = self.trainer
+        finished = 0 <= trainer.max_steps <= trainer.global_step
+        return finished or self.stopped_early or trainer.state.fn != "fit"
 
     def on_validation_epoch_end(self) -> None:
         """Log the held-out distances per style and their means."""
         self.final_metrics, self.measured_step = {}, self.trainer.global_step
         for kind, metric in self.metrics.items():
+            if kind in STROKE_METRICS and not self._is_last_review():
+                continue
             values = metric.compute().reshape(-1)  # torchmetrics makes (1,) a scalar
             metric.reset()
             for style, value in zip(self.styles, values.tolist(), strict=True):

@@ -1,6 +1,7 @@
 """What the styles of a run are held against: computed by one process, sent to the others."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,12 +10,30 @@ from torch import Tensor
 
 from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style_loss import Targets
-from fst.metrics import STYLE_SIZES_PX, style_grams
+from fst.metrics import brushwork_covariances, load_views, style_grams
 from fst.styles import Style, fingerprint, load_pictures
 from fst.training.processes import from_first
 
-# Of the loss, a style; of the metrics, a size of the pictures; what marks a style.
-Found = tuple[list[dict[str, Targets]], list[dict[str, Tensor]], list[dict[str, str]]]
+# Sizes of the paintings for the metrics: crops of 256 px are smaller than the 320 px that
+# `VIEW_SIZES_PX` are for, and by as much these.
+REVIEW_SIZES_PX = (256, 384, 512)
+
+
+@dataclass
+class Held:
+    """What styles are held against.
+
+    Attributes:
+        targets: For each style its targets, for `PerceptualLoss.set_targets`.
+        grams: For each size of the pictures what `StyleDistance` needs.
+        views: For each style what `Brushwork` needs.
+        marks: For each style what tells that others are of the same pictures, for the style model.
+    """
+
+    targets: list[dict[str, Targets]]
+    grams: list[dict[str, Tensor]]
+    views: list[dict[str, Tensor]]
+    marks: list[dict[str, str]]
 
 
 def targets_of_styles(
@@ -22,7 +41,7 @@ def targets_of_styles(
     styles: Sequence[Style],
     sizes_px: int | Sequence[int],
     device: torch.device,
-) -> Found:
+) -> Held:
     """Targets of the loss and of the metrics, and marks that tell styles of the same pictures.
 
     Args:
@@ -30,9 +49,6 @@ def targets_of_styles(
         styles: All of the run.
         sizes_px: Shorter side of the pictures for the loss, one or one a style.
         device: Where the targets shall lie.
-
-    Returns:
-        For `PerceptualLoss.set_targets`, for `StyleDistance`, and for the style model.
 
     Raises:
         FstError: A picture cannot be read, or a statistic does not fit it; in every process.
@@ -47,18 +63,21 @@ def compute_targets(
     styles: Sequence[Style],
     sizes_px: int | Sequence[int],
     device: torch.device,
-) -> Found:
+) -> Held:
     """The same by this process alone."""
-
-    def pictures(size_px: int | Sequence[int]) -> list[list[Tensor]]:
-        read = load_pictures(styles, size_px)
-        return [[picture.to(device) for picture in of_style] for of_style in read]
-
-    targets = perceptual.style_targets(pictures(sizes_px))
-    grams = [style_grams(perceptual.loss_network, pictures(px)) for px in STYLE_SIZES_PX]
-    return targets, grams, [{"fingerprint": fingerprint(style)} for style in styles]
+    targets = perceptual.style_targets(_moved(load_pictures(styles, sizes_px), device))
+    network, grams = perceptual.loss_network, []
+    views: list[list[dict[str, Tensor]]] = [[] for _ in styles]
+    for size_px in REVIEW_SIZES_PX:
+        pictures = [_moved(load_views(style, size_px), device) for style in styles]
+        grams.append(style_grams(network, pictures))
+        for of_style, shown in zip(views, pictures, strict=True):
+            of_style += [brushwork_covariances(network, picture[None]) for picture in shown]
+    stacked = [{name: torch.cat([v[name] for v in each]) for name in each[0]} for each in views]
+    marks = [{"fingerprint": fingerprint(style)} for style in styles]
+    return Held(targets, grams, stacked, marks)
 
 
 def _moved(values: Any, device: torch.device | str) -> Any:
-    """Lists, tuples and dicts with their tensors on a device."""
+    """Lists, dicts and dataclasses with their tensors on a device."""
     return apply_to_collection(values, Tensor, lambda tensor: tensor.to(device))
