@@ -5,8 +5,8 @@
 
 The same photos are painted in one style at each value of `--texture`, `--strength` or `--share`
 (of the painting in a plain mix with the photo: what strength is calibrated from). Prints the
-table of `evaluate.py` with a row for each, whether the style distance falls from each value to the
-next, and which part of its way it has gone. The picture has a row for each photo.
+table of `evaluate.py` with a row for each, whether brushwork and style distance fall from each
+value to the next, and which part of its way each has gone. The picture has a row for each photo.
 """
 
 import argparse
@@ -91,16 +91,21 @@ def run(args: argparse.Namespace) -> None:
         args.size,
         args.grid_photos if args.grid else 0,
     )
-    print(markdown(figures))
-    distances = [row["style"] for row in figures.values()]
+    print(f"{markdown(figures)}\n")
+    for key, name in (("brushwork", "Brushwork"), ("style", "The style distance")):
+        print_way(name, [row[key] for row in figures.values()])
+    if args.grid:
+        images.save(table_of(rows, args.size), args.grid, overwrite=True)
+
+
+def print_way(name: str, distances: Sequence[float]) -> None:
+    """Say whether a distance falls from value to value, and which part of its way it has gone."""
     falls = all(after < before for before, after in pairwise(distances))
     if len(distances) > 1:
-        print(f"\nThe style distance {'falls' if falls else 'does NOT fall'} from value to value.")
+        print(f"{name} {'falls' if falls else 'does NOT fall'} from value to value.")
     if way := distances[0] - distances[-1]:
         parts = (f"{(distances[0] - distance) / way + 0.0:.2f}" for distance in distances)
         print(f"Parts of its way: {' '.join(parts)}")
-    if args.grid:
-        images.save(table_of(rows, args.size), args.grid, overwrite=True)
 
 
 if __name__ == "__main__":
