@@ -186,14 +186,19 @@ def test_an_absent_style_is_not_moved(make_module, tmp_path):
 
 
 def test_targets_are_those_of_the_style_pictures(fitted, style_files):
-    """The Gram matrix of the first layer by a naive loop over the picture's own features."""
+    """Mean and covariance of the first layer by a naive loop over the picture's own features."""
     network = fitted.perceptual.loss_network
     for style_id, path in enumerate(style_files):
         features = network(load(path)[None], ["relu1_1"])["relu1_1"][0].flatten(1)  # (C, N)
         count = features.shape[1]
-        naive = [[float(a @ b) / count for b in features] for a in features]
-        target = fitted.perceptual.groups[0].targets["relu1_1"][0][style_id]
-        torch.testing.assert_close(target, torch.tensor(naive), rtol=1e-4, atol=1e-5)
+        means = torch.tensor([float(row.sum()) / count for row in features])
+        rows = [row - mean for row, mean in zip(features, means, strict=True)]
+        naive = torch.tensor([[float(a @ b) / count for b in rows] for a in rows])
+        parts = fitted.perceptual.groups[0].targets["relu1_1"]
+        mean, root, blur, _ = (part[style_id] for part in parts)
+        torch.testing.assert_close(mean, means, rtol=1e-4, atol=1e-5)
+        covariance = root @ root - blur * torch.eye(len(root))
+        torch.testing.assert_close(covariance, naive, rtol=1e-4, atol=1e-5)
 
 
 def test_held_out_figures_name_every_style(fitted):

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models import vgg
 
 from fst.errors import FstError
-from fst.losses import perceptual
+from fst.losses import objective
 from fst.losses.perceptual import (
     PerceptualLoss,
     content_distance,
@@ -64,15 +64,16 @@ def test_the_style_picture_itself_has_zero_style_loss(classic):
     terms = loss_of(*STYLES, classic=classic)(
         torch.stack(STYLES), pictures(2, 36, 44), torch.tensor([0, 1])
     )
-    # The target was computed one picture at a time, which may round the convolutions differently.
-    assert terms["style"].item() == pytest.approx(0, abs=1e-10)
+    # The target was computed one picture at a time, which may round the convolutions differently;
+    # the Wasserstein distance of the default is a small difference of large numbers.
+    assert terms["style"].item() == pytest.approx(0, abs=1e-10 if classic else 1e-5)
     assert terms["content"].item() > 0
 
 
 def test_terms_are_the_formulas_in_numpy():
     network, (photo, stylized) = loss_network(), (pictures(), pictures(seed=2))
     layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-    loss = PerceptualLoss(network, weights=(2.0, 3.0, 0.5))
+    loss = PerceptualLoss(network, weights=(2.0, 3.0, 0.5), style_loss="gram")
     loss.set_styles([[style] for style in STYLES])
     index = torch.tensor([1, 0])
 
@@ -85,7 +86,7 @@ def test_terms_are_the_formulas_in_numpy():
     content = np.mean(
         [
             np.square(y - x).sum() / np.square(x).sum()
-            for y, x in zip(flat(stylized, "relu3_2"), flat(photo, "relu3_2"), strict=True)
+            for y, x in zip(flat(stylized, "relu4_2"), flat(photo, "relu4_2"), strict=True)
         ]
     )
     style = {
@@ -98,7 +99,8 @@ def test_terms_are_the_formulas_in_numpy():
         )
         for layer in layers
     }
-    per_image = np.mean(list(style.values()), axis=0)
+    # The deep stages count more.
+    per_image = np.average(list(style.values()), axis=0, weights=[1, 1, 2, 4, 2])
     y = stylized.double().numpy()
     tv = np.square(np.diff(y, axis=2)).mean() + np.square(np.diff(y, axis=3)).mean()
 
@@ -139,30 +141,34 @@ def test_classic_mode_is_the_recipe_of_the_pytorch_examples():
     torch.testing.assert_close(terms["total"], content + style, rtol=1e-3, atol=0)
 
 
-def test_a_mixed_batch_equals_single_images():
-    loss, index = loss_of(*STYLES), torch.tensor([1, 0, 1])
+# Rounding weighs more in a small difference of large numbers.
+@pytest.mark.parametrize(("style_loss", "atol"), [("gram", 1e-6), ("wasserstein", 3e-5)])
+def test_a_mixed_batch_equals_single_images(style_loss, atol):
+    loss, index = loss_of(*STYLES, style_loss=style_loss), torch.tensor([1, 0, 1])
     photo, stylized = pictures(3), pictures(3, seed=2)
     together = loss(stylized, photo, index)
     alone = [loss(stylized[i : i + 1], photo[i : i + 1], index[i : i + 1]) for i in range(3)]
-    for name in ("content", "style", "tv", "total", "style/relu3_1"):
+    for name in ("content", "style", "tv", "style/relu3_1"):
         mean = torch.stack([terms[name] for terms in alone]).mean()
-        torch.testing.assert_close(together[name], mean, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(together[name], mean, rtol=1e-4, atol=atol)
+    total = torch.stack([terms["total"] for terms in alone]).mean()
+    torch.testing.assert_close(together["total"], total, rtol=1e-4, atol=20 * atol)
     styles = torch.cat([terms["style_per_image"] for terms in alone])
-    torch.testing.assert_close(together["style_per_image"], styles, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(together["style_per_image"], styles, rtol=1e-4, atol=atol)
 
 
 def test_style_index_picks_the_target():
     picture = STYLES[0][None]
     loss = loss_of(*STYLES)
     own, other = (loss(picture, picture, torch.tensor([i]))["style"].item() for i in (0, 1))
-    assert own < 1e-10 < 1e-4 < other
+    assert own < 1e-5 < 1e-4 < other
 
 
 def test_a_style_of_several_pictures_has_the_mean_of_their_targets():
     network = loss_network()
-    both = PerceptualLoss(network)
+    both = PerceptualLoss(network, style_loss="gram")
     both.set_styles([[STYLES[0], STYLES[1][:, :20]]])
-    singles = PerceptualLoss(network)
+    singles = PerceptualLoss(network, style_loss="gram")
     singles.set_styles([[STYLES[0]], [STYLES[1][:, :20]]])
     for layer, (target, _) in both.groups[0].targets.items():
         assert len(target) == 1
@@ -180,7 +186,7 @@ def test_targets_are_computed_once(monkeypatch):
             LossNetwork.forward(loss.loss_network, images, layers),
         )[1],
     )
-    before = {layer: target.clone() for layer, (target, _) in loss.groups[0].targets.items()}
+    before = {layer: parts[0].clone() for layer, parts in loss.groups[0].targets.items()}
     for _ in range(3):
         loss(pictures(seed=2), photo, torch.tensor([0, 1]))
     assert sizes == [(40, 32)] * 6  # the stylized and the content images, never the styles
@@ -193,7 +199,7 @@ def test_the_content_pass_stops_at_the_content_layer():
         conv.register_forward_hook(lambda *_, name=name: ran.append(name))
     loss(pictures(seed=2), pictures(), torch.tensor([0, 1]))
     names = list(loss.loss_network.layers)
-    assert ran == names[: names.index("relu3_2") + 1] + names[: names.index("relu5_1") + 1]
+    assert ran == names[: names.index("relu4_2") + 1] + names[: names.index("relu5_1") + 1]
 
 
 def test_gradients_reach_the_stylized_images_only():
@@ -252,7 +258,7 @@ def test_moving_the_loss_moves_targets_and_network():
 def test_layers_that_the_network_lacks_are_named():
     state = vgg.make_layers([4, 4, "M", 8]).state_dict()
     shallow = LossNetwork({f"features.{key}": value for key, value in state.items()})
-    with pytest.raises(FstError, match=r"no layer relu3_2, relu3_1.*relu1_1, relu1_2, relu2_1"):
+    with pytest.raises(FstError, match=r"no layer relu4_2, relu3_1.*relu1_1, relu1_2, relu2_1"):
         PerceptualLoss(shallow)
 
 
@@ -264,8 +270,8 @@ def test_an_unknown_style_loss_is_refused_with_the_choice():
 def test_default_layers_follow_the_topology():
     for topology in ("vgg16", "vgg19"):
         loss = PerceptualLoss(loss_network(topology))
-        assert loss.content_layer == perceptual.CONTENT_LAYER[topology]
-        assert loss.style_layers == perceptual.STYLE_LAYERS[topology]
+        assert loss.content_layer == objective.CONTENT_LAYER
+        assert loss.style_layers == objective.STYLE_LAYERS[topology]
 
 
 def test_content_distance_by_hand():
