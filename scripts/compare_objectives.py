@@ -1,0 +1,138 @@
+"""Compare objectives: the same network, seed, steps and images, one setting of fst-train changed.
+
+    python scripts/compare_objectives.py --styles mosaic.jpg derain.jpg --photos val/ --every 5 \
+        --styles-dir paintings/ --loss-weights VGG16.safetensors --steps 250 -o objectives/
+
+Trains every case of `CASES` from the shipped gallery (or as --train says: any flags of fst-train,
+such as "--from-scratch --steps 1000") and measures it on held-out photos by `fst.metrics.Ruler`.
+*Found* counts among the given styles and all of --styles-dir. Prints a Markdown table of means over
+the styles. results.json is written after each case: called again with the same folder it goes on
+where it was stopped.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from compare_with_gatys import read_results
+from evaluate import (
+    add_protocol,
+    means,
+    measure,
+    model_painter,
+    open_loss_network,
+    other_styles,
+)
+
+from fst import images
+from fst.cli.train import main as fst_train
+from fst.errors import FstError
+from fst.metrics import Ruler
+from fst.metrics.ruler import COLUMNS
+from fst.styles import Style, read_styles
+from fst.stylize.style_model import write_atomically
+from fst.stylize.stylizer import Stylizer
+
+# Name to flags of fst-train; the first is what it does by itself.
+CASES = {
+    "as shipped": "",
+    "gram": "--style-loss gram",
+    "covariance": "--style-loss covariance",
+    "sliced": "--style-loss sliced",
+    "content relu3_2": "--content-layer relu3_2",
+    "style size 384": "--style-size 384",
+    "style size 768": "--style-size 768",
+    "style weight 10": "--style-weight 10",
+    "style weight 80": "--style-weight 80",
+    "one layer a stage, the last": "--style-layers relu1_2 relu2_2 relu3_4 relu4_4 relu5_1",
+    "the recipe before": "--style-loss gram --content-layer relu3_2 --style-weight 5 "
+    "--style-size 384",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    args = make_parser().parse_args(argv)
+    try:
+        run(args)
+    except FstError as error:
+        print(f"compare_objectives: {images.printable(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Command line of this script."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    add = parser.add_argument
+    add("--styles", nargs="+", required=True, metavar="PATH", help="what each case learns")
+    add("--styles-dir", type=Path, metavar="FOLDER", help="what a picture may be taken for")
+    add("--steps", default="250", metavar="N", help="of each case (250)")
+    add("--train", default="", metavar="FLAGS", help="more flags of fst-train, for every case")
+    add("--only", nargs="+", choices=CASES, metavar="CASE", help="these cases")
+    add("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    add_protocol(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train and measure what has not been measured yet, and print the table."""
+    styles = read_styles(args.styles)
+    photos = images.find(args.photos)[:: args.every]
+    settings = {
+        "styles": [style.name for style in styles],
+        "photos": [photo.name for photo in photos],
+        "train": f"--steps {args.steps} {args.train}".strip(),
+    }
+    path = args.output / "results.json"
+    results = read_results(path, settings)
+    args.output.mkdir(parents=True, exist_ok=True)
+    missing = [case for case in args.only or CASES if case not in results]
+    ruler = make_ruler(args, styles) if missing else None  # the paintings are measured once
+    for case in missing:
+        minutes, model = trained(args, case)
+        paint = model_painter(Stylizer(model, args.device))
+        figures, _ = measure(paint, photos, ruler, args.size)
+        results[case] = {**means(figures), "minutes": minutes}
+        text = json.dumps({"settings": settings, "results": results}, indent=2)
+        write_atomically(path, text.encode())
+    print(table(results))
+
+
+def make_ruler(args: argparse.Namespace, styles: Sequence[Style]) -> Ruler:
+    """The ruler of the styles, among all paintings."""
+    others = other_styles([style.name for style in styles], args.styles_dir, {})
+    network = open_loss_network(args.loss_weights, args.device)
+    return Ruler(network, styles, others, progress=True)
+
+
+def trained(args: argparse.Namespace, case: str) -> tuple[float, Path]:
+    """Minutes that the training of a case took, and its model.
+
+    Raises:
+        FstError: It failed.
+    """
+    folder = args.output / case.replace(" ", "_").replace(",", "")
+    argv = ["--styles", *args.styles, "--steps", args.steps, "--seed", "0", "-o", str(folder)]
+    start = time.monotonic()
+    if fst_train([*argv, *shlex.split(args.train), *shlex.split(CASES[case])]):
+        raise FstError(f"case {case!r}: fst-train failed")
+    return (time.monotonic() - start) / 60, folder / "model.safetensors"
+
+
+def table(results: dict[str, dict[str, float | None]]) -> str:
+    """The means of every case as a Markdown table."""
+    headings = COLUMNS | {"minutes": "minutes"}
+    lines = [f"| | {' | '.join(headings.values())} |", "|---|" + "---:|" * len(headings)]
+    for case, row in results.items():
+        cells = ("-" if row[key] is None else f"{row[key]:.3f}" for key in headings)
+        lines.append(f"| {case} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
