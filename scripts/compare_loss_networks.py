@@ -17,13 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from evaluate import find_styles, measure, open_loss_network, positive, style_files
+from evaluate import find_styles, make_ruler, measure, open_loss_network, positive, style_files
 from torch import Tensor
 
 from fst import images
 from fst.errors import FstError
 from fst.losses.perceptual import PerceptualLoss
-from fst.metrics import Ruler
 from fst.networks.vgg import load_loss_network
 from fst.styles import Style, load_pictures
 
@@ -63,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     photos = images.find(args.photos)[:: args.every]
     names = args.only or [name for name, _ in style_files(args.styles_dir)]
     styles = find_styles(names, args.styles_dir, {})
-    ruler = Ruler(open_loss_network(args.judge, "cpu"), styles, progress=True)
+    ruler = make_ruler(open_loss_network(args.judge, "cpu"), styles)
     figures, seconds = {}, {}
     for name in args.networks:
         start = time.monotonic()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import PIL
 import torch
+from painters import Painter, model_painter, painted_files, picture_painter
 from torch import Tensor
 from tqdm import tqdm
 
@@ -44,9 +45,6 @@ from fst.sheets import table_of
 from fst.styles import MIN_STYLE_PX, Style
 from fst.stylize.style_model import write_atomically
 from fst.stylize.stylizer import Stylizer
-
-# Gives the painting (3, H, W) of a photo: takes its file, its pixels and the name of the style.
-Painter = Callable[[Path, Tensor, str], Tensor]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -138,10 +136,8 @@ def run(args: argparse.Namespace) -> None:
         paint = picture_painter(args.pictures, painted, photos, names, args.size)
     styles = find_styles(names, args.styles_dir, dict(args.style))
     others = other_styles(names, args.styles_dir, dict(args.style))
-    ruler = Ruler(
-        open_loss_network(args.loss_weights, args.device), styles, others,
-        same_hand=grouped(args.same_hand), progress=True,
-    )  # fmt: skip
+    loss_network = open_loss_network(args.loss_weights, args.device)
+    ruler = make_ruler(loss_network, styles, others, grouped(args.same_hand))
     figures, rows = measure(paint, photos, ruler, args.size, args.grid_photos if args.grid else 0)
     print(markdown(figures))
     if args.json:
@@ -165,23 +161,6 @@ def grouped(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
 def chosen_names(stylizer: Stylizer, only: Sequence[str] | None) -> list[str]:
     """The styles to measure, of the model's."""
     return [stylizer.style_names[stylizer.style_id(name)] for name in only or stylizer.style_names]
-
-
-def painted_files(folder: Path) -> dict[str, Path]:
-    """Files of --pictures as PHOTO_STYLE to path: PHOTO_STYLE.png, or STYLE/PHOTO.png."""
-    parts = [folder]
-    if folder.is_dir():
-        parts += [path for path in sorted(folder.iterdir()) if path.is_dir()]
-    files = {}
-    for part in parts:
-        pictures = part.is_dir() and any(
-            p.suffix.lower() in images.IMAGE_SUFFIXES for p in part.iterdir()
-        )
-        if part == folder and len(parts) > 1 and not pictures:
-            continue  # nothing but folders
-        for file in images.find(part):
-            files[file.stem if part == folder else f"{file.stem}_{part.name}"] = file
-    return files
 
 
 def painted_names(
@@ -249,38 +228,6 @@ def other_styles(
     return find_styles(others, folder, overrides)
 
 
-def model_painter(stylizer: Stylizer) -> Painter:
-    """Paints with a model."""
-    return lambda path, photo, style: stylizer.stylize(photo, style)
-
-
-def picture_painter(
-    folder: Path, painted: dict[str, Path], photos: Sequence[Path], names: Sequence[str],
-    size_px: int,
-) -> Painter:  # fmt: skip
-    """Reads pictures that were painted before.
-
-    Raises:
-        FstError: Some are missing; later, when one is read, it is not of its photo's size.
-    """
-    missing = [s for p in photos for n in names if (s := f"{p.stem}_{n}") not in painted]
-    if missing:
-        raise FstError(
-            f"--pictures {folder} lacks {', '.join(missing[:5])}"
-            f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}"
-        )
-
-    def read(path: Path, photo: Tensor, style: str) -> Tensor:
-        file = painted[f"{path.stem}_{style}"]
-        painting = images.load(file)
-        if painting.shape != photo.shape:
-            sizes = ["x".join(map(str, image.shape[:0:-1])) for image in (painting, photo)]
-            raise FstError(f"{file} is {sizes[0]} px, expected {sizes[1]}: paint at {size_px} px")
-        return painting
-
-    return read
-
-
 # ---- figures ----------------------------------------------------------------------------------
 
 
@@ -291,6 +238,16 @@ def open_loss_network(name_or_file: str, device: str) -> LossNetwork:
         return loss_network.to(device)
     except (RuntimeError, AssertionError) as error:
         raise FstError(f"device {device}: {str(error).splitlines()[0]}") from None
+
+
+def make_ruler(
+    loss_network: LossNetwork,
+    styles: Sequence[Style],
+    others: Sequence[Style] = (),
+    same_hand: dict[str, list[str]] | None = None,
+) -> Ruler:
+    """The ruler of these scripts, with a bar on a terminal: the paintings take a while."""
+    return Ruler(loss_network, styles, others, same_hand, VIEW_SIZES_PX, progress=True)
 
 
 def measure(

@@ -19,6 +19,7 @@ import torch
 from evaluate import (
     add_protocol,
     check_grid,
+    make_ruler,
     markdown,
     measure,
     named_path,
@@ -28,7 +29,6 @@ from torch import Tensor
 
 from fst import images
 from fst.errors import FstError
-from fst.metrics import Ruler
 from fst.sheets import table_of
 from fst.styles import Style
 from fst.stylize.stylizer import Stylizer
@@ -83,10 +83,9 @@ def run(args: argparse.Namespace) -> None:
     figures, rows = measure(
         paint,
         images.find(args.photos)[:: args.every],
-        Ruler(
+        make_ruler(
             open_loss_network(args.loss_weights, args.device),
             [Style(label, pictures) for label in values],
-            progress=True,
         ),
         args.size,
         args.grid_photos if args.grid else 0,

@@ -1,28 +1,35 @@
 """Tests of scripts/evaluate.py on a random tiny model and a slim random loss network."""
 
-import importlib.util
 import json
 import re
-from pathlib import Path
+import sys
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import SCRIPTS
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from fst import Stylizer, images
+from fst.metrics import COLUMNS
 from fst.networks.transformer import TransformerNet
 from fst.stylize.style_model import describe, load_style_model, save_style_model
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "evaluate.py"
-SPEC = importlib.util.spec_from_file_location("evaluate", SCRIPT)
-evaluate = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(evaluate)
+sys.path.insert(0, str(SCRIPTS))  # as when a script runs: scripts import their neighbours
+import evaluate
+
+sys.path.remove(str(SCRIPTS))
 
 STYLES = ["wave", "two_views"]
 SIZE_PX = 40
+VIEW_SIZES_PX = (48, 72)  # in place of 320 to 640, which take longer
+
+
+@pytest.fixture(autouse=True)
+def small_views(monkeypatch):
+    monkeypatch.setattr(evaluate, "VIEW_SIZES_PX", VIEW_SIZES_PX)
 
 
 def smooth_picture(path, width, height, seed):
@@ -37,7 +44,8 @@ def folder(tmp_path_factory):
     top = tmp_path_factory.mktemp("evaluate")
     for i, (width, height) in enumerate([(60, 40), (40, 52), (90, 80)]):
         smooth_picture(top / "photos" / f"p{i}.png", width, height, i)
-    smooth_picture(top / "styles" / "wave.jpg", 400, 300, 10)  # two different sizes: 256 and 300
+    smooth_picture(top / "styles" / "wave.jpg", 400, 300, 10)
+    smooth_picture(top / "styles" / "dawn.jpg", 64, 64, 13)  # a painting in no style of the model
     smooth_picture(top / "styles" / "two_views" / "a.png", 64, 64, 11)
     smooth_picture(top / "styles" / "two_views" / "b.png", 50, 64, 12)
     torch.manual_seed(0)
@@ -69,6 +77,9 @@ def figures(folder, tmp_path, *extra, model=True):
     return json.loads((tmp_path / "out.json").read_text())
 
 
+MEASURED = (2, 7, 10)  # convolutions before relu1_2, relu2_2 and relu3_1, the deepest
+
+
 def naive_features(image, weights):
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -80,7 +91,7 @@ def naive_features(image, weights):
             x, weights[f"features.{index}.weight"], weights[f"features.{index}.bias"], 1, 1
         )
         x = x.clamp_min(0)
-        if index in (0, 5, 10):  # relu1_1, relu2_1, relu3_1
+        if index in MEASURED:
             found.append(x[0].double().numpy())
     return found
 
@@ -90,40 +101,102 @@ def naive_gram(features):
     return np.array([[np.mean(a * b) for b in flat] for a in flat])
 
 
+def relative(found, wanted):
+    return np.sqrt(((found - wanted) ** 2).sum() / (wanted**2).sum())
+
+
+def naive_views(pictures, size_px):
+    for path in pictures:
+        picture = Image.open(path).convert("RGB")
+        sides = [round(side * size_px / min(picture.size)) for side in picture.size]
+        yield images.to_tensor(picture.resize(sides, Image.Resampling.LANCZOS))
+
+
 def naive_style_distance(features, pictures, weights):
+    """Of the layers that the network has: relu1_2 and relu2_2."""
     by_size = []
-    for size_px in (256, 384, 512):
-        views = [naive_features(images.load(picture, size_px), weights) for picture in pictures]
-        ratios = []
-        for layer in range(3):
-            target = sum(naive_gram(view[layer]) for view in views) / len(views)
-            difference = naive_gram(features[layer]) - target
-            ratios.append(np.sqrt((difference**2).sum() / (target**2).sum()))
-        by_size.append(np.mean(ratios))
+    for size_px in VIEW_SIZES_PX:
+        views = [naive_features(view, weights) for view in naive_views(pictures, size_px)]
+        targets = [sum(naive_gram(view[i]) for view in views) / len(views) for i in (0, 1)]
+        by_size.append(np.mean([relative(naive_gram(features[i]), targets[i]) for i in (0, 1)]))
     return min(by_size)
 
 
-def test_figures_equal_a_naive_loop(folder, tmp_path):
-    result = figures(folder, tmp_path, "--every", 2)
-    weights, stylizer = (
-        load_file(folder / "vgg.safetensors"),
-        Stylizer(folder / "model.safetensors"),
-    )
-    shown = {"wave": ["wave.jpg"], "two_views": ["two_views/a.png", "two_views/b.png"]}
-    assert result["photos"] == 2
-    for name, files in shown.items():
-        pictures = [folder / "styles" / file for file in files]
-        style, content, unstylised = [], [], []
+def naive_strokes(image, weights):
+    grey = np.tensordot([0.299, 0.587, 0.114], image.numpy(), 1)
+    order = np.argsort(grey.astype(np.float32), axis=None, kind="stable")
+    levels = np.empty(grey.size, np.float32)
+    levels[order] = np.linspace(0.05, 0.95, grey.size)
+    equalised = Image.fromarray(levels.reshape(grey.shape))
+    covariances = []
+    for scale in (1, 2, 4):
+        sides = [round(side / scale) for side in equalised.size]
+        shown = np.array(equalised.resize(sides, Image.Resampling.BILINEAR))
+        features = naive_features(torch.from_numpy(shown).expand(3, -1, -1), weights)
+        covariances += [np.cov(f.reshape(len(f), -1), bias=True) for f in features[:2]]
+    return covariances
+
+
+@pytest.fixture(scope="module")
+def naive(folder):
+    """Figures of photos 0 and 2 in each style, by naive loops."""
+    weights = load_file(folder / "vgg.safetensors")
+    stylizer = Stylizer(folder / "model.safetensors")
+    files = {"wave": ["wave.jpg"], "two_views": ["two_views/a.png", "two_views/b.png"],
+             "dawn": ["dawn.jpg"]}  # fmt: skip
+    pictures = {name: [folder / "styles" / f for f in names] for name, names in files.items()}
+    strokes = {
+        name: [naive_strokes(v, weights) for px in VIEW_SIZES_PX for v in naive_views(paths, px)]
+        for name, paths in pictures.items()
+    }
+
+    def of_picture(image, name, prefix=""):
+        own, features = naive_strokes(image, weights), naive_features(image, weights)
+        distances = {
+            other: min(np.mean([relative(a, b) for a, b in zip(own, view, strict=True)])
+                       for view in views)
+            for other, views in strokes.items()
+        }  # fmt: skip
+        nearest = min(distances, key=distances.get)
+        return {
+            f"{prefix}brushwork": distances[name],
+            f"{prefix}found": float(nearest == name),
+            f"{prefix}nearest": nearest,
+            f"{prefix}style": naive_style_distance(features, pictures[name], weights),
+        }
+
+    figures = {}
+    for name in STYLES:
+        figures[name] = []
         for photo in ("p0.png", "p2.png"):
             x = images.load(folder / "photos" / photo, SIZE_PX)
-            f_x = naive_features(x, weights)
-            f_y = naive_features(stylizer.stylize(x, name), weights)
-            style.append(naive_style_distance(f_y, pictures, weights))
-            unstylised.append(naive_style_distance(f_x, pictures, weights))
-            content.append(((f_y[2] - f_x[2]) ** 2).sum() / (f_x[2] ** 2).sum())
-        expected = {"style": style, "content": content, "unstylised_style": unstylised}
-        for key, values in expected.items():
-            assert result["styles"][name][key] == pytest.approx(np.mean(values), rel=1e-4)
+            y = stylizer.stylize(x, name)
+            f_y, f_x = (naive_features(image, weights)[2] for image in (y, x))
+            row = {"content": ((f_y - f_x) ** 2).sum() / (f_x**2).sum()}
+            row |= of_picture(y, name) | of_picture(x, name, "unstylised_")
+            figures[name].append(row)
+    return figures
+
+
+def test_figures_equal_a_naive_loop(folder, tmp_path, naive):
+    result = figures(folder, tmp_path, "--every", 2)
+    assert result["photos"] == 2
+    for name, rows in naive.items():
+        for key in rows[0]:
+            if not key.endswith("nearest"):
+                expected = pytest.approx(np.mean([row[key] for row in rows]), rel=5e-3)
+                assert result["styles"][name][key] == expected, key
+
+
+def test_a_picture_nearest_to_another_of_its_hand_is_found(folder, tmp_path, naive):
+    """Whatever is nearest to the paintings in a style is declared to be that style's own."""
+    words = {f"{name}={row['nearest']}" for name, rows in naive.items() for row in rows}
+    words -= {f"{name}={name}" for name in STYLES}
+    hands = [word for pair in sorted(words) for word in ("--same-hand", pair)]
+    result = figures(folder, tmp_path, "--every", 2, *hands)
+    assert [row["found"] for row in result["styles"].values()] == [1.0, 1.0]
+    assert result["protocol"]["other_styles"] == ["dawn"]
+    assert sum(map(len, result["protocol"]["same_hand"].values())) == len(words)
 
 
 def test_json_and_table_hold_the_figures_and_how_they_were_made(folder, tmp_path, capsys):
@@ -135,8 +208,10 @@ def test_json_and_table_hold_the_figures_and_how_they_were_made(folder, tmp_path
     assert str(folder) not in json.dumps(result)
     lines = capsys.readouterr().out.splitlines()
     wave, mean = result["styles"]["wave"], result["mean"]["content"]
-    keys = ("style", "content", "unstylised_style")
-    assert lines[2] == f"| wave | {' | '.join(f'{wave[key]:.4f}' for key in keys)} |"
+    shown = [key for key in COLUMNS if result["mean"][key] is not None]
+    cells = ("-" if wave[key] is None else f"{wave[key]:.4f}" for key in shown)
+    assert lines[2] == f"| wave | {' | '.join(cells)} |"
+    assert {"brushwork", "found", "style", "content", "ssim", "unstylised_found"} <= set(shown)
     assert lines[-1].startswith("| **mean** |")
     contents = [row["content"] for row in result["styles"].values()]
     assert mean == pytest.approx(sum(contents) / 2)
@@ -152,7 +227,19 @@ def test_saved_pictures_give_the_figures_of_the_model(folder, tmp_path):
     direct = figures(folder, tmp_path)
     assert saved["styles"].keys() == direct["styles"].keys()
     for name, row in direct["styles"].items():
-        assert saved["styles"][name] == pytest.approx(row, rel=0.01)
+        flat = {"flat": 0}  # None on both sides: these photos have no flat ground
+        assert {**saved["styles"][name], **flat} == pytest.approx({**row, **flat}, rel=0.01)
+
+
+def test_pictures_may_lie_in_a_folder_for_each_style(folder, tmp_path):
+    for i in range(3):
+        photo = images.load(folder / "photos" / f"p{i}.png", SIZE_PX)
+        images.save(photo, tmp_path / "painted" / "wave" / f"p{i}.png")
+    result = figures(folder, tmp_path, "--pictures", tmp_path / "painted", model=False)
+    assert list(result["styles"]) == ["wave"]
+    row = result["styles"]["wave"]
+    assert (row["content"], row["ssim"]) == (0, pytest.approx(1))
+    assert row["brushwork"] == pytest.approx(row["unstylised_brushwork"])
 
 
 def test_pictures_of_another_size_are_refused(folder, tmp_path, capsys):
@@ -176,7 +263,10 @@ def test_a_style_picture_can_be_given_by_hand_and_one_style_alone_be_measured(fo
     options = ("--only", "wave", "--style", f"wave={wave}", "--styles-dir", tmp_path)
     alone = figures(folder, tmp_path, *options)
     assert list(alone["styles"]) == ["wave"]
-    assert alone["styles"]["wave"] == pytest.approx(figures(folder, tmp_path)["styles"]["wave"])
+    expected = figures(folder, tmp_path)["styles"]["wave"]
+    assert alone["styles"]["wave"]["found"] is None  # there is no other to choose
+    for key in ("brushwork", "style", "content", "unstylised_style"):
+        assert alone["styles"]["wave"][key] == pytest.approx(expected[key])
 
 
 @pytest.mark.parametrize(
@@ -184,7 +274,8 @@ def test_a_style_picture_can_be_given_by_hand_and_one_style_alone_be_measured(fo
     [
         (("--pictures", "painted"), "either a MODEL or --pictures"),
         (("--only", "wive"), "did you mean wave"),
-        (("--style", "blue=blue.jpg"), "--style blue: no such style"),
+        (("--style", "blue=blue.jpg"), "style 'blue': no such file or folder: blue.jpg"),
+        (("--same-hand", "wave=blue"), "--same-hand: no style is named blue"),
         (("--grid", "grid.txt"), "its suffix must be"),
         (("--device", "cuda:99"), "cuda:99"),
     ],
@@ -233,7 +324,7 @@ def test_the_ends_of_a_texture_line_measure_as_its_styles_do(
     )
     assert load_script("evaluate_controls").main(argv) == 0
     printed = capsys.readouterr().out
-    rows = dict(re.findall(r"texture (\S+) \| (\S+)", printed))
+    rows = dict(re.findall(r"texture (\S+) \| \S+ \| (\S+)", printed))
     assert list(rows) == ["0", "0.5", "1"]
     ends = [f"{expected[name]['style']:.4f}" for name in STYLES]
     assert [rows["0"], rows["1"]] == ends
@@ -256,6 +347,6 @@ def test_strength_runs_from_the_photo_to_the_painting(
     capsys.readouterr()
     assert load_script("evaluate_controls").main(line_argv(f"--{control}", "0", "1")) == 0
     printed = capsys.readouterr().out
-    found = re.findall(rf"{control} \S+ \| (\S+)", printed)
+    found = re.findall(rf"{control} \S+ \| \S+ \| (\S+)", printed)
     assert found == [f"{row[key]:.4f}" for key in ("unstylised_style", "style")]
     assert "Parts of its way: 0.00 1.00" in printed

@@ -331,6 +331,7 @@ def test_a_shallow_network_is_measured_with_the_layers_it_has(network):
 
 
 def test_views_are_enlarged_and_reduced(tmp_path):
+    assert metrics.VIEW_SIZES_PX == (320, 480, 640)
     picture = images.to_picture(torch.rand(3, 30, 45))
     picture.save(tmp_path / "p.png")
     style = Style("p", (str(tmp_path / "p.png"),) * 2)
