@@ -60,11 +60,11 @@ def test_the_ratios_of_a_comparison_are_those_of_the_figures(script):
     assert table.splitlines()[2] == "| wave | 0.300 | 0.500 | 0.200 | 0.500 | 1.500 |"
 
 
-def test_the_gallery_is_trained_with_a_weight_and_a_size_for_each_style(script, monkeypatch):
+def test_the_gallery_is_trained_with_a_weight_for_each_style(script, monkeypatch):
     train_gallery = script("train_gallery")
     seen = []
     monkeypatch.setattr(train_gallery, "fst_train", lambda argv: seen.extend(argv) or 0)
-    argv = "train_gallery --paintings p --photos c --held-out v --shallow a --deep b --steps 7"
+    argv = "train_gallery --paintings p --photos c --steps 7"
     monkeypatch.setattr(sys, "argv", argv.split())
     assert train_gallery.main() == 0
 
@@ -73,8 +73,8 @@ def test_the_gallery_is_trained_with_a_weight_and_a_size_for_each_style(script, 
         return rest[: next(i for i, a in enumerate([*rest, "--"]) if a.startswith("--"))]
 
     count = len(train_gallery.STYLES)
-    assert [len(values(f"--style{end}")) for end in ("s", "-weight", "-size")] == [count] * 3
-    assert values("--loss-weights") == ["a", "b"] and values("--steps") == ["7"]
+    assert [len(values(f"--style{end}")) for end in ("s", "-weight")] == [count] * 2
+    assert values("--steps") == ["7"]
 
 
 def test_the_sheet_holds_every_photo_in_every_style(
