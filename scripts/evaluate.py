@@ -134,8 +134,9 @@ def run(args: argparse.Namespace) -> None:
         painted = painted_files(args.pictures)
         names = args.only or painted_names(args, photos, painted)
         paint = picture_painter(args.pictures, painted, photos, names, args.size)
-    styles = find_styles(names, args.styles_dir, dict(args.style))
-    others = other_styles(names, args.styles_dir, dict(args.style))
+    given = dict(args.style)
+    styles = find_styles(names, args.styles_dir, {n: given[n] for n in given if n in names})
+    others = other_styles(names, args.styles_dir, given)
     loss_network = open_loss_network(args.loss_weights, args.device)
     ruler = make_ruler(loss_network, styles, others, grouped(args.same_hand))
     figures, rows = measure(paint, photos, ruler, args.size, args.grid_photos if args.grid else 0)
@@ -196,10 +197,11 @@ def find_styles(
     """The pictures that show each style.
 
     Raises:
-        FstError: Names every style without a picture and with more than one.
+        FstError: Names every style without a picture, with more than one, and every name in
+            `overrides` that is no style.
     """
     files = style_files(folder)
-    styles, problems = [], []
+    styles, problems = [], [f"--style {n}: no such style" for n in overrides if n not in names]
     for name in names:
         found = [path for stem, path in files if stem == name]
         found = [overrides[name]] if name in overrides else found
@@ -225,7 +227,7 @@ def other_styles(
     """The styles given that are not measured, for a picture to be taken for."""
     given = [name for name, _ in style_files(folder)] + list(overrides)
     others = [name for name in dict.fromkeys(given) if name not in names]
-    return find_styles(others, folder, overrides)
+    return find_styles(others, folder, {n: overrides[n] for n in others if n in overrides})
 
 
 # ---- figures ----------------------------------------------------------------------------------

@@ -22,17 +22,17 @@ OURS = Path(__file__).parents[1] / "datasets" / "samples" / "styles"
 # Public-domain works and two drawings of our own, in order of id, with style weight. Signac is five of
 # his paintings.
 STYLES = {
-    "the_scream": 20,
-    "udnie": 20,
-    "wave": 20,
-    "shipwreck": 20,
+    "the_scream": 8,
+    "udnie": 10,
+    "wave": 10,
+    "shipwreck": 15,
     "starry_night": 12,
-    "composition_vii": 15,
+    "composition_vii": 18,
     "edtaonisl": 15,
-    "robert_delaunay_portrait": 15,
-    "signac": 20,
-    "pointillism": 20,
-    "cubist_shards": 20,
+    "robert_delaunay_portrait": 12,
+    "signac": 15,
+    "pointillism": 10,
+    "cubist_shards": 15,
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import smooth_field
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from fst.cli.train import main
 from fst.training.module import StyleTransferModule
@@ -130,13 +130,21 @@ def test_another_seed_gives_other_weights(run, train_argv, tmp_path):
     assert not torch.equal(first["conv_in.conv.weight"], second["conv_in.conv.weight"])
 
 
-def test_training_brings_the_paintings_closer_to_the_style(train_argv, tmp_path):
-    """Measured by the held-out distance, which is not the training loss."""
+def test_training_brings_the_paintings_closer_to_the_style(train_argv, loss_weights, tmp_path):
+    """Measured by the held-out distance, which is not the training loss.
+
+    With the network to relu3_1 alone: deeper, random features of crops of 48 px are but noise.
+    """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    # Enough steps for any seed and any processor's rounding: six seeds came to 0.64 to 0.81.
+    shallow = {k: v for k, v in load_file(loss_weights).items() if int(k.split(".")[1]) <= 10}
+    about = {"topology": "vgg19", "padding": "reflect"}
+    save_file(shallow, tmp_path / "shallow.safetensors", about)
+    # Enough steps for any seed and any processor's rounding: four seeds came to 0.46 to 0.52.
     extra = ["--steps", 200, "--save-every", 200, "--review-every", 2, "--width", 0.25]
-    extra += ["--lr", 0.005, "--style-weight", 20]
+    extra += ["--lr", 0.005, "--style-weight", 20, "--content-layer", "relu3_1"]
+    extra += ["--style-layers", "relu1_1", "relu2_1", "relu3_1"]
+    extra += ["--loss-weights", tmp_path / "shallow.safetensors"]
     assert main(train_argv(tmp_path / "run", *extra)) == 0
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     values = [e.value for e in sorted(events.Scalars("held_out/style"), key=lambda e: e.step)]

@@ -34,6 +34,7 @@ from fst.training.rates import rate_factors, scaled_rate, set_rates
 from fst.training.targets import targets_of_styles
 
 TERMS = ("total", "content", "style", "tv", "grid", "kept")  # logged as train/...
+CROP_PX = 256  # taken for the size of the crops where the data do not say
 STROKE_METRICS = {"brushwork", "found"}
 # Where styles are added and the trunk learns too: weight of the kept styles' mean squared drift,
 # and relative rate of the convolutions. At full rate, and with kept rows learning, the kept styles
@@ -174,7 +175,8 @@ class StyleTransferModule(pl.LightningModule):
             classic=settings.classic_weights,
         )
         sizes = self._each(settings.style_size_px, "size_px")
-        held = targets_of_styles(self.perceptual, self.styles, sizes, device)
+        crop_px = getattr(self.trainer.datamodule, "size_px", CROP_PX)
+        held = targets_of_styles(self.perceptual, self.styles, sizes, crop_px, device)
         self.perceptual.set_targets(held.targets)
         self.marks = held.marks
         self.metrics = nn.ModuleDict(

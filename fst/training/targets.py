@@ -14,9 +14,9 @@ from fst.metrics import brushwork_covariances, load_views, style_grams
 from fst.styles import Style, fingerprint, load_pictures
 from fst.training.processes import from_first
 
-# Sizes of the paintings for the metrics: crops of 256 px are smaller than the 320 px that
-# `VIEW_SIZES_PX` are for, and by as much these.
-REVIEW_SIZES_PX = (256, 384, 512)
+# Shorter sides of the paintings for the metrics, in crops: what `VIEW_SIZES_PX` are to photos of
+# 320 px. Strokes are as large as the run paints them.
+VIEW_SIZES = (1.0, 1.5, 2.0)
 
 
 @dataclass
@@ -40,6 +40,7 @@ def targets_of_styles(
     perceptual: PerceptualLoss,
     styles: Sequence[Style],
     sizes_px: int | Sequence[int],
+    crop_px: int,
     device: torch.device,
 ) -> Held:
     """Targets of the loss and of the metrics, and marks that tell styles of the same pictures.
@@ -48,12 +49,15 @@ def targets_of_styles(
         perceptual: The loss, whose network lies on `device`.
         styles: All of the run.
         sizes_px: Shorter side of the pictures for the loss, one or one a style.
+        crop_px: Side of the run's crops, which the metrics' sizes go by.
         device: Where the targets shall lie.
 
     Raises:
         FstError: A picture cannot be read, or a statistic does not fit it; in every process.
     """
-    found = from_first(lambda: _moved(compute_targets(perceptual, styles, sizes_px, device), "cpu"))
+    found = from_first(
+        lambda: _moved(compute_targets(perceptual, styles, sizes_px, crop_px, device), "cpu")
+    )
     return _moved(found, device)
 
 
@@ -62,14 +66,16 @@ def compute_targets(
     perceptual: PerceptualLoss,
     styles: Sequence[Style],
     sizes_px: int | Sequence[int],
+    crop_px: int,
     device: torch.device,
 ) -> Held:
     """The same by this process alone."""
     targets = perceptual.style_targets(_moved(load_pictures(styles, sizes_px), device))
     network, grams = perceptual.loss_network, []
     views: list[list[dict[str, Tensor]]] = [[] for _ in styles]
-    for size_px in REVIEW_SIZES_PX:
-        pictures = [_moved(load_views(style, size_px), device) for style in styles]
+    for size in VIEW_SIZES:
+        shown_px = round(size * crop_px)
+        pictures = [_moved(load_views(style, shown_px), device) for style in styles]
         grams.append(style_grams(network, pictures))
         for of_style, shown in zip(views, pictures, strict=True):
             of_style += [brushwork_covariances(network, picture[None]) for picture in shown]
