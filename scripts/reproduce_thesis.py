@@ -41,6 +41,7 @@ from fst.allocator import keep_freed_memory
 from fst.errors import FstError
 from fst.gatys import optimize
 from fst.gatys.optimization import PADDING, POOLING
+from fst.losses.objective import weights
 from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style import STYLE_LOSSES
 from fst.metrics import Ruler
@@ -187,7 +188,7 @@ def paint(
 ) -> tuple[Tensor, float]:
     """The picture of a case, and the median milliseconds of its evaluations."""
     pictures = load_pictures(read_styles([source]), args.size)[0]
-    loss = PerceptualLoss(network, style_loss=text)
+    loss = PerceptualLoss(network, style_loss=text, weights=weights(gatys=True))
     times = [time.perf_counter()]
     result = optimize(
         photo, pictures, loss=loss, sizes=[min(photo.shape[1:])], steps=args.steps,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fst.cli.devices import usable_device
 from fst.cli.gatys_arguments import parse
 from fst.cli.infer_outputs import clip
-from fst.cli.loss_arguments import statistic, weights
+from fst.cli.loss_arguments import statistic
 from fst.cli.messages import Problems, lines_of, noting, tell
 from fst.errors import FstError
 
@@ -145,9 +145,12 @@ def _loss(args: argparse.Namespace, device: str) -> "PerceptualLoss":
     import torch
 
     from fst.gatys.optimization import PADDING
+    from fst.losses import objective
     from fst.losses.perceptual import PerceptualLoss
     from fst.networks.combined import load_loss_networks
 
+    defaults = objective.weights(args.classic_weights, gatys=True)
+    given = (args.content_weight, args.style_weight, args.tv_weight)
     padding = None if args.texture else PADDING
     network = load_loss_networks(args.loss_weights or args.loss_network, args.pooling, padding)
     return PerceptualLoss(
@@ -155,7 +158,7 @@ def _loss(args: argparse.Namespace, device: str) -> "PerceptualLoss":
         network.to(device).to(memory_format=torch.channels_last),
         content_layer=_content_layer(args, network.topology),
         style_layers=args.style_layers,
-        weights=weights(args, args.style_weight),
+        weights=tuple(d if g is None else g for g, d in zip(given, defaults, strict=True)),
         style_loss=statistic(args),
         classic=args.classic_weights,
     )

@@ -82,7 +82,7 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
         "--style-weight",
         type=number,
         metavar="W",
-        help=f"weight of style ({objective.WEIGHTS[1]:g})",
+        help=f"weight of style ({objective.GATYS_STYLE_WEIGHT:g})",
     )
     add("--tv-weight", type=number, metavar="W", help="weight of smoothness (0)")
 

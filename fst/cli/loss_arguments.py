@@ -27,10 +27,3 @@ def add_loss_network(parser: argparse.ArgumentParser) -> None:
 def statistic(args: argparse.Namespace) -> str:
     """The style statistic asked for, or that of the mode."""
     return " ".join(args.style_loss or [objective.statistic(args.classic_weights)])
-
-
-def weights(args: argparse.Namespace, style: float | list[float] | None) -> tuple:
-    """Weights of content, style and total variation asked for, or those of the mode."""
-    given = (args.content_weight, style, args.tv_weight)
-    defaults = objective.weights(args.classic_weights)
-    return tuple(d if g is None else g for g, d in zip(given, defaults, strict=True))

@@ -32,15 +32,13 @@ from fst.gatys.scales import (
     shape_of,
     styles_at,
 )
+from fst.losses import objective
 from fst.losses.perceptual import PerceptualLoss
 from fst.memory import available_bytes
 from fst.networks.vgg import load_loss_network
 from fst.precision import best_precision
 
-# Chosen by eye, waves painted over photos at 256 px. As in training (max pooling, content relu3_2):
-# the photo under a coat of grain, whatever the style weight. With max pooling and relu4_2: grain.
-# With average pooling, as Gatys et al. 2016 advise, and relu4_2: strokes in the painting's colours;
-# style weight 10 keeps a portrait's face, 30 begins to lose it, 100 loses the photo.
+# Average pooling, as Gatys et al. 2016 advise: with that of training an optimiser finds grain.
 # Zero padding: with reflection each layer mirrors the edge once more, and dashes grow there.
 # Not for textures: those of another size than the style's picture have another share of edges.
 POOLING, PADDING = "avg", "zeros"
@@ -159,7 +157,7 @@ def default_loss(texture: bool = False) -> PerceptualLoss:
     network = load_loss_network("vgg19-lite", POOLING, None if texture else PADDING)
     # The convolutions of CPUs and tensor cores prefer this layout.
     network.to(memory_format=torch.channels_last)
-    return PerceptualLoss(network)
+    return PerceptualLoss(network, weights=objective.weights(gatys=True))
 
 
 def _shapes(

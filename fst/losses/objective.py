@@ -21,6 +21,8 @@ STYLE_LAYERS = {
 STAGE_WEIGHTS = {1: 1.0, 2: 1.0, 3: 2.0, 4: 4.0, 5: 2.0}
 # Weights of content, style and total variation. With relative losses one set serves every style.
 WEIGHTS = (1.0, 20.0, 0.0)
+# Of one picture: an optimiser follows the style further than a network does.
+GATYS_STYLE_WEIGHT = 5.0
 STYLE_SIZE_PX = 640  # shorter side of the style pictures, which sets the size of the strokes
 GRID_WEIGHT = 300.0  # of patterns in step with the pixel grid, in training
 # The published Johnson recipes: absolute sums of Gram distances.
@@ -32,9 +34,10 @@ def statistic(classic: bool) -> str:
     return CLASSIC_STATISTIC if classic else STATISTIC
 
 
-def weights(classic: bool) -> tuple[float, float, float]:
+def weights(classic: bool = False, gatys: bool = False) -> tuple[float, float, float]:
     """Weights of content, style and total variation of a mode."""
-    return CLASSIC_WEIGHTS if classic else WEIGHTS
+    content, style, tv = CLASSIC_WEIGHTS if classic else WEIGHTS
+    return content, GATYS_STYLE_WEIGHT if gatys and not classic else style, tv
 
 
 def layer_weights(layers: Sequence[str]) -> list[float]:
