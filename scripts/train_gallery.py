@@ -4,17 +4,17 @@
 
 Any flag of fst-train may follow, such as --steps, --warm-start or --resume.
 
-The shipped file grew out of that of version 0.1.0, which painted palettes and grain (its recipe is in
-this file there), by the objective of `fst/losses/objective.py`, 4 x 256 px a step and vgg19-lite, on a
-processor with bf16 products, beside other work. Style weights are in order of id:
+The shipped file grew out of that of version 0.1.0, which painted palettes and grain (its recipe is
+in this file there), by the objective of `fst/losses/objective.py`, 4 x 256 px a step and vgg19-lite,
+on a processor with bf16 products, beside other work. Style weights are in order of id:
 
 1. 1,500 steps, --style-weight 40, --seed 0 (24 minutes on one core): strokes, but faces dissolve;
 2. from 1: 500 steps, --seed 1, 20 20 20 20 12 20 15 15 20 20 20 (8 minutes on one core);
 3. from 2: 300 steps, --seed 2, --grid-weight 800, 8 10 10 15 12 18 15 12 15 10 15 (3 minutes on two
    cores): of 16 pictures of stage 2, 8 had been chosen, blind, before those of version 0.1.0;
    the others lost for the subjects that they lost;
-4. from 3: 200 steps, --seed 3, --grid-weight 800, the weights below: 8 of 14 were chosen, but none of
-   shipwreck and robert_delaunay_portrait.
+4. from 3: 200 steps, --seed 3, --grid-weight 800, the weights below (3 minutes): of stage 3, 8 of 14
+   had been chosen, but none of shipwreck and robert_delaunay_portrait.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from pathlib import Path
 from fst.cli.train import main as fst_train
 
 OURS = Path(__file__).parents[1] / "datasets" / "samples" / "styles"
-# Public-domain works and two drawings of our own, in order of id, with their style weights. Signac is
-# five of his paintings.
+# Public-domain works and two drawings of our own, in order of id, with their style weights. Signac
+# is five of his paintings.
 STYLES = {
     "the_scream": 8,
     "udnie": 10,
