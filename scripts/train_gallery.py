@@ -4,8 +4,8 @@
 
 Any flag of fst-train may follow, such as --steps, --warm-start or --resume.
 
-The shipped file grew out of that of version 0.1.0, which painted palettes and grain (its recipe is
-in this file there), by the objective of `fst/losses/objective.py`, 4 x 256 px a step and vgg19-lite,
+The shipped file grew out of that of version 0.1.0, which painted palettes and grain (recipe: this
+file there), by the objective of `fst/losses/objective.py`, 4 x 256 px a step and vgg19-lite,
 on a processor with bf16 products, beside other work. Style weights are in order of id:
 
 1. 1,500 steps, --style-weight 40, --seed 0 (24 minutes on one core): strokes, but faces dissolve;
