@@ -143,7 +143,11 @@ def baseline_step(args: argparse.Namespace) -> Case:
 
 
 def module_step(
-    args: argparse.Namespace, width: float, loss_network: LossNetwork, content_layer: str | None
+    args: argparse.Namespace,
+    width: float,
+    loss_network: LossNetwork,
+    content_layer: str | None = None,
+    style_loss: str | None = None,
 ) -> Case:
     """A training step of fst: that of the Lightning module, its precision and optimiser."""
     # Below 64 px the shifts would leave relu5_1 too small for reflect padding.
@@ -151,7 +155,9 @@ def module_step(
     styles = [{"name": "random", "images": []}]
     module = StyleTransferModule(styles, width=width, shift_px=shift_px)
     loss_network.to(memory_format=torch.channels_last)
-    module.perceptual = PerceptualLoss(loss_network, content_layer=content_layer)
+    module.perceptual = PerceptualLoss(
+        loss_network, content_layer=content_layer, style_loss=style_loss
+    )
     module.perceptual.set_styles([[torch.rand(3, args.size, args.size)]])
     optimizer = torch.optim.Adam(module.network.parameters(), 1e-3, fused=True)
     photos = torch.randint(256, (args.batch_size, 3, args.size, args.size), dtype=torch.uint8)
@@ -179,7 +185,10 @@ def train_cases(args: argparse.Namespace) -> dict[str, Callable[[], Case]]:
         ours: lambda: module_step(
             args, args.width, random_loss_network("vgg16", "relu4_3"), CONTENT_LAYER
         ),
-        shipped: lambda: module_step(args, SHIPPED_WIDTH, load_loss_network("vgg19-lite"), None),
+        shipped: lambda: module_step(args, SHIPPED_WIDTH, load_loss_network("vgg19-lite")),
+        f"{shipped}, gram": lambda: module_step(
+            args, SHIPPED_WIDTH, load_loss_network("vgg19-lite"), style_loss="gram"
+        ),
     }
 
 
@@ -192,8 +201,7 @@ def loss_cases(args: argparse.Namespace) -> dict[str, Case]:
     index = torch.zeros(args.batch_size, dtype=torch.long)
     vgg, loss_network = (random_loss_network("vgg16", "relu4_3") for _ in range(2))
     loss_network.to(memory_format=torch.channels_last)
-    loss = PerceptualLoss(loss_network, content_layer=CONTENT_LAYER)
-    loss.set_styles([[torch.rand(3, args.size, args.size)]])
+    painting = torch.rand(3, args.size, args.size)
     with torch.no_grad():
         style = vgg(torch.rand(1, 3, args.size, args.size), STYLE_LAYERS)
         grams = {name: gram(style[name]).repeat(len(photos), 1, 1) for name in STYLE_LAYERS}
@@ -203,13 +211,20 @@ def loss_cases(args: argparse.Namespace) -> dict[str, Case]:
     def theirs() -> None:
         baseline_loss(vgg, torch.rand_like(photos).requires_grad_(), photos, grams).backward()
 
-    def ours() -> None:
-        stylized = torch.rand_like(photos).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            terms = loss(stylized.requires_grad_(), photos, index)
-        terms["total"].backward()
+    def ours(style_loss: str) -> Case:
+        loss = PerceptualLoss(loss_network, content_layer=CONTENT_LAYER, style_loss=style_loss)
+        loss.set_styles([[painting]])
 
-    return {"baseline loss, VGG-16 to relu4_3": theirs, "fst": ours}
+        def evaluate() -> None:
+            stylized = torch.rand_like(photos).contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                terms = loss(stylized.requires_grad_(), photos, index)
+            terms["total"].backward()
+
+        return evaluate
+
+    names = ("gram", "wasserstein")
+    return {"baseline loss, VGG-16 to relu4_3": theirs} | {f"fst, {n}": ours(n) for n in names}
 
 
 # ---- one painting ------------------------------------------------------------------------------

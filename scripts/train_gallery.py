@@ -13,8 +13,8 @@ on a processor with bf16 products, beside other work. Style weights are in order
 3. from 2: 300 steps, --seed 2, --grid-weight 800, 8 10 10 15 12 18 15 12 15 10 15 (3 minutes on two
    cores): of 16 pictures of stage 2, 8 had been chosen, blind, before those of version 0.1.0;
    the others lost for the subjects that they lost;
-4. from 3: 200 steps, --seed 3, --grid-weight 800, the weights below (3 minutes): of stage 3, 8 of 14
-   had been chosen, but none of shipwreck and robert_delaunay_portrait.
+4. from 3: 200 steps, --seed 3, --grid-weight 800, the weights below (2 minutes): of stage 3, 8 of
+   14 had been chosen, but none of shipwreck and robert_delaunay_portrait.
 """
 
 import argparse
