@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fst.networks.transformer import TransformerNet
+from fst.precision import best_precision
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_train_prints_a_ratio_per_row(benchmark, capsys, tmp_path):
     assert benchmark.main(["train", *options, "--json", str(tmp_path / "out.json")]) == 0
     out = capsys.readouterr().out
     rows = table(out)
-    assert len(rows) == 4 and all(float(row["ratio"]) > 0 for row in rows)
+    assert len(rows) == 5 and all(float(row["ratio"]) > 0 for row in rows)
     assert rows[0]["case"].startswith("baseline") and float(rows[0]["ratio"]) == 1
     assert benchmark.BASELINE in out and torch.__version__ in out
     saved = json.loads((tmp_path / "out.json").read_text())
@@ -115,11 +116,14 @@ def test_a_profile_shares_out_all_of_the_time(benchmark, capsys):
     options = ["--size", "128", "--sizes", "128", "--width", "1", "--repeats", "1"]
     assert benchmark.main(["profile", *options, "--batch-size", "1"]) == 0
     rows = table(capsys.readouterr().out)
-    assert len({row["case"] for row in rows}) == 3
+    assert len({row["case"] for row in rows}) == 4
     for case in {row["case"] for row in rows}:
         shares = {row["part"]: float(row["share"]) for row in rows if row["case"] == case}
         assert sum(shares.values()) == pytest.approx(1, abs=0.01)
-        assert {"convolutions", "Winograd convolutions", "norms", "the rest"} <= set(shares)
+        assert {"convolutions", "norms", "the rest"} <= set(shares)
+        # Winograd's way is one of fp32, in which not every processor trains.
+        in_fp32 = case.startswith("painting") or best_precision("cpu") == "32-true"
+        assert in_fp32 == ("Winograd convolutions" in shares)
 
 
 def test_every_operator_has_one_place_in_the_profile(load_script):
@@ -169,7 +173,7 @@ def test_layers_and_losses_are_held_against_the_first(benchmark, capsys):
     assert [float(row["ratio"]) for row in rows[::2]] == [1] * 14 and len(rows) == 28
     assert len({row["case"] for row in rows[::2]}) == 14
     assert benchmark.main(["loss", "--size", "32", "--repeats", "1", "--batch-size", "1"]) == 0
-    assert len(table(capsys.readouterr().out)) == 2
+    assert len(table(capsys.readouterr().out)) == 3
 
 
 def test_bands_are_held_against_the_whole(benchmark, load_script, capsys, monkeypatch):

@@ -88,13 +88,13 @@ class PerceptualLoss:
         self.loss_network = loss_network
         self.content_layer = content_layer or objective.CONTENT_LAYER
         self.style_layers = tuple(style_layers or objective.STYLE_LAYERS[loss_network.topology])
+        loss_network.require([self.content_layer, *self.style_layers])
         self.classic = classic
         self.weights = weights or objective.weights(classic)
         # The classic recipes add the layers up.
         equal = [1.0] * len(self.style_layers)
         self.layer_weights = equal if classic else objective.layer_weights(self.style_layers)
         self.groups: list[StyleGroup] = []
-        loss_network.require([self.content_layer, *self.style_layers])
 
     def set_styles(self, styles: Sequence[Sequence[Tensor]]) -> None:
         """Compute the targets, once; see `style_targets`."""
