@@ -277,13 +277,42 @@ def test_wasserstein_of_independent_channels_is_the_closed_form():
 
 
 def test_the_blur_is_added_to_both_distributions():
-    root, blur = moments.blurred_root(torch.diag(torch.tensor([1.0, 0.0, 9.0])))
+    variances = torch.diag(torch.tensor([1.0, 0.0, 9.0]))
+    root, blur = moments.blurred_root(torch.zeros(3), variances)
     assert blur.item() == pytest.approx(9e-3)
     expected = np.diag(np.sqrt([1.009, 0.009, 9.009]))
     np.testing.assert_allclose(root.numpy(), expected, rtol=1e-6, atol=1e-9)
-    mean, covariance = torch.zeros(1, 3), torch.diag(torch.tensor([1.0, 0.0, 9.0]))[None]
-    found = moments.gaussian_wasserstein(mean, covariance, mean, root[None], blur[None])
+    mean = torch.zeros(1, 3)
+    found = moments.gaussian_wasserstein(mean, variances[None], mean, root[None], blur[None])
     assert found.item() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_covariance_and_its_gradients_are_those_of_centred_features(memory_format):
+    features = torch.randn(2, 3, 4, 5, dtype=torch.float64).to(memory_format=memory_format)
+    features.requires_grad_()
+
+    def plain(features):
+        centred = features.flatten(2) - features.mean((2, 3))[:, :, None]
+        return features.mean((2, 3)), centred @ centred.mT / 20
+
+    weights = [torch.randn(part.shape, dtype=torch.float64) for part in plain(features)]
+    for way in (moments.covariance_matrix, plain):
+        parts = way(features)
+        total = sum((w * p.sin()).sum() for w, p in zip(weights, parts, strict=True))
+        (gradient,) = torch.autograd.grad(total, features, create_graph=True)
+        (second,) = torch.autograd.grad(gradient.square().sum(), features)
+        if way is moments.covariance_matrix:
+            found = *parts, gradient, second
+    for one, other in zip(found, (*parts, gradient, second), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_covariance_in_fp32_of_features_far_from_0():
+    features = 100 + torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = np.cov(features.double().flatten(2)[0].numpy(), bias=True)
+    _, found = moments.covariance_matrix(features)
+    np.testing.assert_allclose(found[0].numpy(), expected, atol=2e-2)  # 1e-6 of 100^2, twice
 
 
 @settings(max_examples=30, deadline=None)

@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.losses.gram import gram_matrix
-
 VARIANCE_FLOOR = 1e-5  # under the root; Huang & Belongie 2017's implementation
 # Both distributions of a Wasserstein distance get this variance more in every direction, relative
 # to the style's largest: a root has no gradient at 0, where features of few positions have most of
 # their eigenvalues, and roots of much smaller ones drown in rounding.
 BLUR = {torch.float32: 1e-3, torch.float64: 1e-6}
-LEAST_BLUR = 1e-9  # for pictures of one colour, whose largest variance is 0
+# The largest variance counts as this much of the means' squares at least, or rounding would show;
+# and the blur is no less than this where there are neither.
+FLAT, LEAST_BLUR = 1e-3, 1e-9
 # Newton and Schulz's iteration: the root of the smallest eigenvalue over the trace that it is tuned
 # for, and the steps that it takes from there until rounding is all that is left.
 ROOT_RANGE = {torch.float32: (1e-4, 13), torch.float64: (1e-7, 22)}
@@ -33,24 +33,49 @@ def channel_moments(features: Tensor) -> tuple[Tensor, Tensor]:
 
 def covariance_matrix(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (B, C) and covariance (B, C, C) of (B, C, H, W): the centred Gram matrix."""
-    mean = wide(features).mean(2)
-    return mean, gram_matrix(features - mean[:, :, None, None])
+    with torch.autocast(features.device.type, enabled=False):
+        mean, squares = _MeanAndSquares.apply(wide(features))
+        return mean, squares - mean[:, :, None] * mean[:, None]
 
 
-def blurred_root(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Root of a symmetric matrix, and the blur that is in it.
+class _MeanAndSquares(torch.autograd.Function):
+    """Mean (B, C) of (B, C, N), and F F^T / N: (B, C, C).
+
+    In one pass back: centred features, or two gradients to add up, would take as long again as the
+    products.
+    """
+
+    @staticmethod
+    def forward(ctx, flat: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(flat)
+        return flat.mean(2), flat @ flat.mT / flat.shape[2]
+
+    @staticmethod
+    def backward(ctx, of_mean: Tensor, of_squares: Tensor) -> Tensor:
+        (flat,) = ctx.saved_tensors
+        of_mean, both = of_mean / flat.shape[2], (of_squares + of_squares.mT) / flat.shape[2]
+        if flat.mT.is_contiguous():  # channels_last: so is the gradient then
+            return torch.baddbmm(of_mean[:, None], flat.mT, both).mT
+        return torch.baddbmm(of_mean[:, :, None], both, flat)
+
+
+def blurred_root(mean: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Root of a covariance, and the blur that is in it.
 
     In float64 on the CPU: it is taken once a style.
 
     Args:
+        mean: n, (C,).
         matrix: T, (C, C); negative eigenvalues are taken for 0.
 
     Returns:
-        (T + b I)^1/2, (C, C), and b, a scalar: `BLUR` of the largest eigenvalue.
+        (T + b I)^1/2, (C, C), and b, a scalar: `BLUR` of the largest eigenvalue, or more where
+        that is next to nothing beside the means.
     """
     values, vectors = torch.linalg.eigh(matrix.cpu().double())  # mps has no float64
     values = values.clamp_min(0)
-    blur = (BLUR[matrix.dtype] * values.max()).clamp_min(LEAST_BLUR)
+    largest = torch.maximum(values.max(), FLAT * mean.cpu().double().square().sum())
+    blur = (BLUR[matrix.dtype] * largest).clamp_min(LEAST_BLUR)
     root = (vectors * (values + blur).sqrt()) @ vectors.T
     return root.to(matrix), blur.to(matrix)
 

@@ -176,7 +176,7 @@ def wasserstein(instances: str = "mean") -> StyleLoss:
     def target(features: Features) -> Targets:
         pairs = [moments.covariance_matrix(image) for image in features]
         mean, matrix = (aggregated(torch.cat(rows), instances) for rows in zip(*pairs, strict=True))
-        root, blur = moments.blurred_root(matrix)
+        root, blur = moments.blurred_root(mean, matrix)
         return mean, root, blur, mean.square().sum() + root.square().sum()
 
     def distance(
