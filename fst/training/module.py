@@ -12,15 +12,6 @@ from torchmetrics import MeanMetric
 from fst.errors import FstError
 from fst.losses import objective
 from fst.losses.perceptual import PerceptualLoss, grid_pattern
-from fst.metrics import (
-    Brushwork,
-    ContentDistance,
-    Found,
-    StyleDistance,
-    brushwork_covariances,
-    content_layer,
-    measured_layers,
-)
 from fst.networks.combined import load_loss_networks
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet
@@ -29,13 +20,13 @@ from fst.stylize.style_model import describe
 from fst.training.checkpoint import check_moments
 from fst.training.facts import run_facts
 from fst.training.finite import FiniteGuard
+from fst.training.held_out import HeldOutMetrics
 from fst.training.keeping import Keeper
 from fst.training.rates import rate_factors, scaled_rate, set_rates
 from fst.training.targets import targets_of_styles
 
 TERMS = ("total", "content", "style", "tv", "grid", "kept")  # logged as train/...
 CROP_PX = 256  # taken for the size of the crops where the data do not say
-STROKE_METRICS = {"brushwork", "found"}
 # Where styles are added and the trunk learns too: weight of the kept styles' mean squared drift,
 # and relative rate of the convolutions. At full rate, and with kept rows learning, the kept styles
 # had a fifth more style distance afterwards, at weights of 100 and 1000 alike.
@@ -141,7 +132,7 @@ class StyleTransferModule(pl.LightningModule):
         self.styles = [Style.from_dict(style) for style in styles]
         self.marks: list[dict[str, str]] = [{} for _ in styles]  # which styles show the same
         self.perceptual: PerceptualLoss | None = None
-        self.metrics: nn.ModuleDict | None = None
+        self.metrics: HeldOutMetrics | None = None
         self.drift: MeanMetric | None = None  # of the kept styles, in 1/255
         self.final_metrics: dict[str, float] = {}
         self.measured_step = -1  # the step of final_metrics
@@ -179,15 +170,7 @@ class StyleTransferModule(pl.LightningModule):
         held = targets_of_styles(self.perceptual, self.styles, sizes, crop_px, device)
         self.perceptual.set_targets(held.targets)
         self.marks = held.marks
-        self.metrics = nn.ModuleDict(
-            {
-                "style": StyleDistance(held.grams),
-                "content": ContentDistance(len(self.styles), content_layer(loss_network)),
-                "brushwork": Brushwork(held.views),
-            }
-        )
-        if len(self.styles) > 1:
-            self.metrics["found"] = Found(held.views)
+        self.metrics = HeldOutMetrics(held, loss_network)
         self.drift = MeanMetric().to(device) if self.keeper is not None else None
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
@@ -230,38 +213,21 @@ class StyleTransferModule(pl.LightningModule):
         """Measure one held-out photo in every style."""
         photos = (photos.float() / 255).contiguous(memory_format=torch.channels_last)
         network = self.perceptual.loss_network
-        layers = measured_layers(network)
-        content = network(photos, layers)
-        for style_id in range(len(self.styles)):
-            style_index = torch.full((len(photos),), style_id, device=self.device)
-            stylized = self(photos, style_index)
-            features = network(stylized, layers)
-            self.metrics["style"].update(features, style_index)
-            self.metrics["content"].update(features, content, style_index)
-            if self._is_last_review():
-                strokes = brushwork_covariances(network, stylized)
-                for kind in STROKE_METRICS & set(self.metrics):
-                    self.metrics[kind].update(strokes, style_index)
+        self.metrics.update_with(network, self.forward, photos, self._is_last_review())
         if self.keeper is not None:
             self.drift.update(self.keeper.drift(self.network, photos).mean())
 
     def _is_last_review(self) -> bool:
-        """Whether brushwork is measured: it takes longer than all else in a review."""
+        """Whether brushwork is measured."""
         trainer = self.trainer
         finished = 0 <= trainer.max_steps <= trainer.global_step
         return finished or self.stopped_early or trainer.state.fn != "fit"
 
     def on_validation_epoch_end(self) -> None:
         """Log the held-out distances per style and their means."""
-        self.final_metrics, self.measured_step = {}, self.trainer.global_step
-        for kind, metric in self.metrics.items():
-            if kind in STROKE_METRICS and not self._is_last_review():
-                continue
-            values = metric.compute().reshape(-1)  # torchmetrics makes (1,) a scalar
-            metric.reset()
-            for style, value in zip(self.styles, values.tolist(), strict=True):
-                self.final_metrics[f"held_out_{kind}/{style.name}"] = value
-            self.final_metrics[f"held_out/{kind}"] = values.mean().item()
+        names = [style.name for style in self.styles]
+        self.final_metrics = self.metrics.figures(names, self._is_last_review())
+        self.measured_step = self.trainer.global_step
         if self.drift is not None:
             self.final_metrics["held_out/drift"] = self.drift.compute().item()
             self.drift.reset()
