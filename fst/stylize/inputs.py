@@ -12,7 +12,7 @@ from fst import images
 from fst.errors import FstError
 from fst.networks.transformer import MIN_SIZE_PX
 
-FORMS = f"(3, H, W), with alpha (4, H, W), or an array (H, W, 3 or 4), of at least {MIN_SIZE_PX} px a side"
+FORMS = f"(3 or 4, H, W), or an array (H, W, 3 or 4), of at least {MIN_SIZE_PX} px a side"
 
 
 def read_image(image: Tensor | np.ndarray | Image.Image | str | Path) -> Tensor:
@@ -35,7 +35,7 @@ def read_image(image: Tensor | np.ndarray | Image.Image | str | Path) -> Tensor:
         image = _from_array(image)
     if not isinstance(image, Tensor):
         raise FstError(
-            f"an image of type {type(image).__name__}: expected a tensor {FORMS}, a Pillow image "
+            f"an image of type {type(image).__name__}: expected a tensor {FORMS}; a Pillow image; "
             "or a file"
         )
     if image.dim() != 3 or image.shape[0] not in (3, 4) or min(image.shape[1:]) < MIN_SIZE_PX:
