@@ -44,11 +44,11 @@ CASES = {
     "covariance": "--style-loss covariance",
     "sliced": "--style-loss sliced",
     "content relu3_2": "--content-layer relu3_2",
-    "style size 384": "--style-size 384",
-    "style size 768": "--style-size 768",
+    "style size 320": "--style-size 320",
+    "style size 640": "--style-size 640",
     "style weight 10": "--style-weight 10",
-    "style weight 80": "--style-weight 80",
-    "one layer a stage, the last": "--style-layers relu1_2 relu2_2 relu3_4 relu4_4 relu5_1",
+    "style weight 40": "--style-weight 40",
+    "the first layer of each stage": "--style-layers relu1_1 relu2_1 relu3_1 relu4_1 relu5_1",
     "the recipe before": "--style-loss gram --content-layer relu3_2 --style-weight 5 "
     "--style-size 384",
 }

@@ -23,7 +23,8 @@ STAGE_WEIGHTS = {1: 1.0, 2: 1.0, 3: 2.0, 4: 4.0, 5: 2.0}
 WEIGHTS = (1.0, 20.0, 0.0)
 # Of one picture: an optimiser follows the style further than a network does.
 GATYS_STYLE_WEIGHT = 5.0
-STYLE_SIZE_PX = 640  # shorter side of the style pictures, which sets the size of the strokes
+# Shorter side of the style pictures, which sets the size of the strokes; never enlarged.
+STYLE_SIZE_PX = 512
 GRID_WEIGHT = 300.0  # of patterns in step with the pixel grid, in training
 # The published Johnson recipes: absolute sums of Gram distances.
 CLASSIC_STATISTIC, CLASSIC_WEIGHTS = "gram", (1e5, 1e10, 0.0)
