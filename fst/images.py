@@ -7,6 +7,8 @@ Reading: `decode` gives upright 8-bit sRGB, `load` gives a tensor, `load_full` o
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +163,7 @@ def save(
     overwrite: bool = False,
     quality: int = 95,
     bits: int = 8,
+    numbered: bool = False,
 ) -> Path:
     """Write an image so that the path holds either the whole file or what it held before.
 
@@ -172,6 +175,7 @@ def save(
             while this call writes.
         quality: 1 to 100, for JPEG (without chroma subsampling) and WebP.
         bits: a channel; 8, or for PNG and TIFF 16.
+        numbered: take name-1.png, name-2.png, ... where the name is taken.
 
     Returns:
         The path written.
@@ -189,11 +193,17 @@ def save(
         raise FstError(
             f"cannot write {printable(path)}: the image holds NaN or infinite values; try float32"
         )
-    return publish(path, _encoder(image, FORMATS[path.suffix.lower()], quality, bits), overwrite)
+    encode = _encoder(image, FORMATS[path.suffix.lower()], quality, bits)
+    return publish(path, encode, overwrite, numbered)
 
 
 def save_levels(
-    levels: np.ndarray, path: str | Path, *, overwrite: bool = False, quality: int = 95
+    levels: np.ndarray,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    quality: int = 95,
+    numbered: bool = False,
 ) -> Path:
     """Write whole numbers (H,W,3 or 4) of 8 or 16 bits, which may be a memory map, in strips.
 
@@ -204,21 +214,25 @@ def save_levels(
     kind = FORMATS[path.suffix.lower()]
     if kind == "BMP":
         picture = to_picture(on_white(torch.from_numpy(levels).permute(2, 0, 1) / 255))
-        return publish(path, lambda file: picture.save(file, kind), overwrite)
-    return publish(path, lambda file: write_levels(levels, kind, file, quality), overwrite)
+        return publish(path, lambda file: picture.save(file, kind), overwrite, numbered)
+    encode = partial(write_levels, levels, kind, quality=quality)
+    return publish(path, encode, overwrite, numbered)
 
 
-def publish(path: Path, encode: Callable, overwrite: bool) -> Path:
+def publish(path: Path, encode: Callable, overwrite: bool, numbered: bool = False) -> Path:
     """Have a file written by `encode(file)` so that the path never holds a part of it.
+
+    Returns:
+        The path, or with `numbered` and where it is taken the first free number of that name.
 
     Raises:
         FstError: existing path, or a failed write.
     """
     try:
-        if not overwrite and os.path.lexists(path):
+        if not (overwrite or numbered) and os.path.lexists(path):
             raise _exists(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(encode, path, overwrite)
+        return _write(encode, path, overwrite, numbered)
     except FstError:
         raise
     except Exception as error:  # encoders raise struct.error and SystemError as well as OSError
@@ -227,7 +241,6 @@ def publish(path: Path, encode: Callable, overwrite: bool) -> Path:
         raise FstError(
             f"cannot write {printable(path)}: {reason}; name another folder or format"
         ) from error
-    return path
 
 
 def check_target(path: str | Path, bits: int = 8, longer_side_px: int = 0) -> None:
@@ -280,8 +293,12 @@ def _check_bits(path: str | Path, bits: int) -> None:
         raise FstError(f"cannot write {printable(path)}: 16 bits go into .png, .tif or .tiff only")
 
 
-def _exists(path: Path) -> FstError:
-    return FstError(f"{printable(path)} exists; name another file or ask to overwrite it")
+class Taken(FstError):
+    """Something has the name that a file was to get."""
+
+
+def _exists(path: Path) -> Taken:
+    return Taken(f"{printable(path)} exists; name another file or ask to overwrite it")
 
 
 def _encoder(image: torch.Tensor, kind: str, quality: int, bits: int) -> Callable:
@@ -293,17 +310,29 @@ def _encoder(image: torch.Tensor, kind: str, quality: int, bits: int) -> Callabl
     return lambda file: picture.save(file, kind, quality=quality, **options)
 
 
-def _write(encode: Callable, path: Path, overwrite: bool) -> None:
+def _write(encode: Callable, path: Path, overwrite: bool, numbered: bool) -> Path:
     temporary = temporary_beside(path)
     try:
         with open(temporary, "xb") as file:  # not tempfile, for umask rights
             encode(file)
+        if numbered and not overwrite:
+            return publish_numbered(temporary, path)
         if overwrite:
             os.replace(temporary, path)
         else:
             publish_new(temporary, path)
+        return path
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def publish_numbered(temporary: Path, path: Path) -> Path:
+    """Give a finished file its name, or the first free number of it; returns which."""
+    while True:
+        free = unused_path(path)
+        with suppress(Taken):  # by another process, since the look
+            publish_new(temporary, free)
+            return free
 
 
 def publish_new(temporary: Path, path: Path) -> None:

@@ -7,6 +7,8 @@ once.
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = finish(make_parser()).parse_args(argv)
     try:
-        args.run(args)
+        with _claimed(args):
+            args.run(args)
     except FstError as error:
         tell(PROGRAM, f"error: {error}")
         return 2
@@ -96,6 +99,7 @@ def run_list(args: argparse.Namespace) -> None:
 
 def run_extract(args: argparse.Namespace) -> None:
     """Write style files."""
+    from fst.cli.claims import claimed_file
     from fst.stylize.style_sets import STYLE_SUFFIX, read_styles_of, save_style
 
     styles = read_styles_of(_model_path(args.model))
@@ -112,7 +116,9 @@ def run_extract(args: argparse.Namespace) -> None:
     for path in targets:
         _refuse_existing(path, args.overwrite)
     for style, path in zip(chosen, targets, strict=True):
-        print(save_style(path, style))
+        with claimed_file(path, is_numbered=False):
+            _refuse_existing(path, args.overwrite)  # once more: another may have written it
+            print(save_style(path, style))
 
 
 def run_merge(args: argparse.Namespace) -> None:
@@ -150,6 +156,19 @@ def run_rename(args: argparse.Namespace) -> None:
     (place,) = _ids(styles, [args.style])
     styles[place] = renamed(styles[place], args.name)
     _write(args, styles)
+
+
+@contextmanager
+def _claimed(args: argparse.Namespace) -> Iterator[None]:
+    """Hold the model that is written from before it is read: another could change it meanwhile."""
+    if args.run in (run_list, run_extract):
+        yield
+        return
+    from fst.cli.claims import claimed_file
+
+    target, flag = (args.model, "--in-place") if args.in_place else (args.output, "-o")
+    with claimed_file(_model_path(str(target)), is_numbered=False, flag=flag):
+        yield
 
 
 # ---- pieces ------------------------------------------------------------------------------------

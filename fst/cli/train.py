@@ -4,11 +4,10 @@
 begins, and hands over to pytorch-lightning.
 """
 
-import os
 import re
 import signal
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from fst.cli.messages import Problems, lines_of, quieten_lightning, tell
 from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
 from fst.cli.train_checks import check_counts, check_loss_network, check_numbers, check_sizes
-from fst.cli.train_folder import FOLDER_VARIABLE, as_disk_error, check_writable, run_folder
+from fst.cli.train_folder import RunFolder, as_disk_error, asked_folder, check_writable
 from fst.cli.train_start import (
     begin,
     beginning,
@@ -32,9 +31,14 @@ from fst.errors import FstError
 
 def main(argv: list[str] | None = None) -> int:
     """Run fst-train; returns the exit code: 0 done, 1 failed on the way, 2 wrong arguments."""
+    with ExitStack() as held:
+        return _run(sys.argv[1:] if argv is None else argv, held)
+
+
+def _run(argv: list[str], held: ExitStack) -> int:
     try:
-        settings, trainer_settings = parse(sys.argv[1:] if argv is None else argv)
-        run = prepare(settings, trainer_settings)
+        settings, trainer_settings = parse(argv)
+        run = prepare(settings, trainer_settings, held)
     except FstError as error:
         return _told(error, 2)
     try:
@@ -50,8 +54,6 @@ def main(argv: list[str] | None = None) -> int:
         if told is None:
             raise
         return _told(told, 1)
-    finally:
-        os.environ.pop(FOLDER_VARIABLE, None)
     return 0
 
 
@@ -61,8 +63,13 @@ def _told(error: FstError, code: int) -> int:
     return code
 
 
-def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
+def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) -> tuple:
     """Check paths and numbers, and make module, data, callbacks and trainer.
+
+    Args:
+        settings: Of our flags.
+        trainer_settings: Of Lightning's Trainer.
+        held: Gives the folder of the run back at the end.
 
     Raises:
         FstError: Lists all that is wrong.
@@ -84,7 +91,7 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
     if styles:
         attempt(check_counts, settings, len(styles))
     data = attempt(_data, settings, len(styles or [0]))
-    folder = attempt(run_folder, settings)
+    attempt(asked_folder, settings)
     kept = attempt(kept_styles, settings) or []
     attempt(check_names, settings, styles or [], kept)
     attempt(check_resume, settings, styles, kept)
@@ -92,8 +99,12 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
         raise Problems(problems)
     module = _module(settings, styles, kept)
     begin(settings, module)
-    trainer, saver = _trainer(settings, trainer_settings, folder)
-    check_writable(folder)  # last: a refused command leaves no folder behind
+    folder = held.enter_context(RunFolder(settings))
+    trainer, saver = _trainer(settings, trainer_settings, folder.path)
+    if trainer.is_global_zero:
+        folder.hold(saver)
+    else:
+        check_writable(folder.path)
     return module, data, trainer, saver
 
 
