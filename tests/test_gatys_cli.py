@@ -7,6 +7,7 @@ import time
 
 import pytest
 from conftest import smooth_field
+from PIL import Image
 
 from fst import images
 from fst.cli.gatys import main
@@ -132,3 +133,11 @@ def test_a_wrong_statistic_is_one_line(argv, capsys):
     assert main(argv("--style-loss", "eigen", "top=99")) == 2
     err = capsys.readouterr().err
     assert "99 eigenpairs, but the layer has 4 channels" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("flag", ["--content", "--start", "--style"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 3)])
+def test_pictures_of_a_pixel_are_painted(argv, tmp_path, flag, size):
+    Image.new("RGB", size, "teal").save(tmp_path / "dot.png")
+    assert main([*argv("--steps", 2, "-o", "a.png"), flag, "dot.png"]) == 0
+    assert images.load(tmp_path / "a.png").isfinite().all()

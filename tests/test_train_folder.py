@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from fst.cli.train import main
 from fst.errors import FstError
@@ -44,6 +45,19 @@ def test_a_run_that_ends_before_its_first_step_leaves_nothing(
     with pytest.raises((SystemExit, RuntimeError)):
         main(argv)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_thumbnail_among_the_style_pictures_is_refused_before_a_folder_is_made(
+    train_argv, style_files, tmp_path, capsys
+):
+    folder = tmp_path / "styles"
+    folder.mkdir()
+    for name, size_px in (("a.png", 40), ("thumbnail.png", 16)):
+        Image.new("RGB", (size_px, size_px)).save(folder / name)
+    assert main(train_argv(tmp_path / "run", "--styles", style_files[0], folder)) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"{folder / 'thumbnail.png'} has 16x16 px" in line
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_lightning_refuses_leaves_nothing(argv, tmp_path):

@@ -4,6 +4,7 @@
 begins, and hands over to pytorch-lightning.
 """
 
+import os
 import re
 import signal
 import sys
@@ -15,7 +16,13 @@ from fst.cli.loss_arguments import statistic
 from fst.cli.messages import Problems, lines_of, quieten_lightning, tell
 from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
-from fst.cli.train_checks import check_counts, check_loss_network, check_numbers, check_sizes
+from fst.cli.train_checks import (
+    check_counts,
+    check_loss_network,
+    check_numbers,
+    check_pictures,
+    check_sizes,
+)
 from fst.cli.train_folder import RunFolder, as_disk_error, asked_folder, check_writable
 from fst.cli.train_start import (
     begin,
@@ -89,6 +96,7 @@ def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) ->
     attempt(check_sizes, settings)
     attempt(check_numbers, settings)
     if styles:
+        attempt(check_pictures, styles)
         attempt(check_counts, settings, len(styles))
     data = attempt(_data, settings, len(styles or [0]))
     attempt(asked_folder, settings)
@@ -158,6 +166,11 @@ def _of_spawned(error: Exception) -> BaseException:
 def _styles(settings: Any) -> list:
     from fst.styles import read_styles
 
+    if settings.resume and not settings.styles and os.path.isfile(settings.resume):
+        raise FstError(
+            f"--resume: {settings.resume} holds no settings, and no config.yaml is beside it: give "
+            "--styles, --content and the other flags that the run began with"
+        )
     return read_styles(settings.styles or [])
 
 
@@ -227,7 +240,7 @@ def _trainer(settings: Any, trainer_settings: dict[str, Any], folder: Path) -> t
     check_strategy(given.get("strategy"))
     review_every = settings.review_every or max(1, settings.steps // 10)
     # In this order: the last review before the last save, a save that is due before a stop.
-    callbacks = [RunLog(), ReviewGrid(), RunEnds(folder), saver, Stopping()]
+    callbacks = [RunLog(), ReviewGrid(), RunEnds(folder, settings.text()), saver, Stopping()]
     callbacks.append(RunCard(folder / MODEL_NAME))
     if given.get("logger", True):
         callbacks.append(LearningRateMonitor())

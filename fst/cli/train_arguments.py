@@ -52,7 +52,7 @@ def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
     """Read the arguments.
 
     Returns:
-        The settings of our flags, with a method `save(folder)` that stores them for a resume, and
+        The settings of our flags, with methods that store them for a resume, and
         those of Lightning's Trainer (None where not given), classes instantiated.
 
     Raises:
@@ -150,7 +150,7 @@ def _trunk_of_run(checkpoint: str) -> tuple[float, int]:
 
 
 class _Stored:
-    """Settings by attribute; knows how to save the whole configuration."""
+    """Settings by attribute; knows how to store the whole configuration."""
 
     def __init__(self, parser: ArgumentParser, config: Namespace) -> None:
         self._parser, self._config = parser, config
@@ -163,14 +163,17 @@ class _Stored:
         """Write config.yaml for `--resume` and for `--config` of another run."""
         from fst.stylize.style_model import write_atomically
 
+        write_atomically(Path(folder) / CONFIG_NAME, self.text().encode())
+
+    def text(self) -> str:
+        """The configuration as YAML."""
         config = self._config.clone()
         config.resume = config.output = None  # they belong to one call, not to the run
         config.pop("config", None)
         for name, value in vars(config.trainer).items():
             if not is_plain(name, value):  # a class: the file would be refused
                 config.trainer[name] = None
-        text = self._parser.dump(config, skip_none=True)
-        write_atomically(Path(folder) / CONFIG_NAME, text.encode())
+        return self._parser.dump(config, skip_none=True)
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Callback
 from fst.allocator import keep_freed_memory
 from fst.cli.messages import quieten_lightning
 from fst.cli.train_start import announcement
-from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME
+from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME, SETTINGS
 from fst.training.processes import follow_first
 from fst.training.review import write_hyperparameters
 
@@ -37,8 +37,9 @@ class RunEnds(Callback):
     All of it in the processes that train: those that a strategy spawns hand little back.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, settings: str) -> None:
+        """Take the folder of the run, and the command's settings for its checkpoints."""
+        self.folder, self.settings = folder, settings
 
     def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         """What holds for a whole process."""
@@ -46,6 +47,10 @@ class RunEnds(Callback):
         keep_freed_memory()
         if multiprocessing.parent_process():  # spawned
             follow_first()
+
+    def on_save_checkpoint(self, trainer, module, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint alone is enough to go on from."""
+        checkpoint[SETTINGS] = self.settings
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Review the last step, if it was not or not in full, before it is saved."""

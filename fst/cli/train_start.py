@@ -62,13 +62,15 @@ def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]])
     if not settings.resume:
         return
     stored = read_run(settings.resume)
-    before = [style["name"] for style in stored["style_model"]["styles"][len(kept) :]]
+    marked = stored["style_model"]["styles"][len(kept) :]
+    before = [style["name"] for style in marked]
     now = [style.name for style in styles or []]
     if styles and before != now:
         raise FstError(
             f"--resume: {settings.resume} was trained for {', '.join(before)}, "
             f"now --styles are {', '.join(now)}: leave --styles out, or start a new run"
         )
+    _check_pictures(settings, styles or [], marked)
     architecture = stored["style_model"]["architecture"]
     for name, value in (("width", settings.width), ("num_blocks", settings.num_blocks)):
         if architecture[name] != value:
@@ -98,6 +100,18 @@ def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]])
             f"--resume: {settings.resume} has done {stored['global_step']} steps, more than "
             f"--steps {settings.steps}: give more"
         )
+
+
+def _check_pictures(settings: Any, styles: list, marked: list[dict[str, Any]]) -> None:
+    """Refuse other pictures under the names of the run's styles."""
+    from fst.styles import fingerprint
+
+    for style, mark in zip(styles, marked, strict=False):
+        if mark.get("fingerprint") not in (None, fingerprint(style)):  # older runs have none
+            raise FstError(
+                f"--resume: style {style.name} was other pictures when {settings.resume} began: "
+                f"put those back, or begin a new run with --warm-start {settings.resume}"
+            )
 
 
 def finished(settings: Any) -> str | None:

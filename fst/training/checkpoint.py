@@ -23,6 +23,7 @@ from fst.training.stopping import Terminated
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam, for each parameter
 CHECKPOINT_NAME, MODEL_NAME = "last.ckpt", "model.safetensors"
 CARD_NAMES = ("model.md", "model.jpg")  # MODEL_NAME's
+SETTINGS = "settings"  # in the checkpoint: the command's, as the YAML text of config.yaml
 FILE_NAMES = (CHECKPOINT_NAME, MODEL_NAME, "config.yaml", *CARD_NAMES)  # each written in one step
 
 
