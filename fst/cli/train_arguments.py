@@ -18,11 +18,12 @@ from fst.cli.commands import COMPLETING, finish
 from fst.cli.loss_arguments import add_loss_network
 from fst.cli.messages import Problems
 from fst.cli.train_files import CONFIG_NAME, is_plain, with_lists, with_stored_settings
+from fst.cli.trainer_flags import SETTLED, TRAINER, settled
 from fst.errors import FstError
 from fst.losses import objective
 
-EPILOG = """every flag of pytorch-lightning's Trainer is accepted as --trainer.NAME
-(--trainer.devices 2, --trainer.precision 32-true, ...); --trainer.help lists them"""
+EPILOG = """flags of pytorch-lightning's Trainer are accepted as --trainer.NAME, such as
+--trainer.devices 2 or --trainer.precision 32-true; --trainer.help lists them"""
 SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
 # Side of the crops and images a step. Rows alone learn a style within 10 % of what training all
 # weights reaches from 200 steps of 2 x 192 px (docs/train.md, "Styles one by one").
@@ -30,22 +31,6 @@ BATCH, ADD_BATCH = (256, 4), (192, 2)
 BEGINNINGS = ("add_to", "from_scratch", "warm_start")
 SHIPPED = "gallery"  # the name of the shipped model for --warm-start and --add-to
 SCRATCH_TRUNK = (0.5, 5)  # width and residual blocks
-# What the command decides itself; --steps and the callbacks take their place.
-TRAINER_SKIP = {
-    "max_steps",
-    "max_epochs",
-    "min_steps",
-    "min_epochs",
-    "max_time",
-    "default_root_dir",
-    "use_distributed_sampler",
-    "enable_checkpointing",
-    "num_sanity_val_steps",
-    "reload_dataloaders_every_n_epochs",
-    "check_val_every_n_epoch",
-    "val_check_interval",
-    "enable_model_summary",
-}
 
 
 def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
@@ -191,7 +176,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="fst-train", exit_on_error=False, default_env=False)
     parser.add_argument("--config", action=ActionConfigFile)
     _add_arguments(parser)
-    parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, skip=TRAINER_SKIP)
+    parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, skip=set(SETTLED))
     parser.set_defaults({f"trainer.{name}": None for name in _trainer_names(pl.Trainer)})
     return parser
 
@@ -224,7 +209,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _trainer_names(trainer_class: type) -> list[str]:
     from inspect import signature
 
-    names = set(signature(trainer_class.__init__).parameters) - {"self"} - TRAINER_SKIP
+    names = set(signature(trainer_class.__init__).parameters) - {"self"} - set(SETTLED)
     return sorted(names)
 
 
@@ -287,6 +272,9 @@ def _all_problems(parser: ArgumentParser, argv: list[str], first: Exception) -> 
             groups.append([argument])
     problems = []
     for group in groups:
+        if told := settled(group[0]):
+            problems.append(told)
+            continue
         try:
             parser.parse_args(group)
         except Exception as error:
@@ -311,6 +299,9 @@ def _trainer_help() -> None:
     import pytorch_lightning as pl
 
     for name in _trainer_names(pl.Trainer):
-        print(f"--trainer.{name}")
-    print("\nsee the Trainer page of pytorch-lightning's documentation for each")
+        print(f"{TRAINER}{name}")
+    print("\nfst-train settles these itself:")
+    for name, way_out in SETTLED.items():
+        print(f"{TRAINER}{name}: {way_out}")
+    print("\nsee docs/trainer_flags.md, and the Trainer page of pytorch-lightning's documentation")
     sys.exit(0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from fst.cli.trainer_flags import TRAINER, settled
 from fst.errors import FstError
 
 CONFIG_NAME = "config.yaml"
@@ -149,6 +150,8 @@ def _check_plain_trainer(content: dict[str, Any]) -> None:
         key.removeprefix("trainer."): content[key] for key in content if key.startswith("trainer.")
     }
     for name, value in trainer.items():
+        if value is not None and (told := settled(TRAINER + name)):
+            raise FstError(told.removeprefix("--"))
         if value is not None and not is_plain(name, value):
             raise FstError(
                 f"trainer.{name.partition('.')[0]} names a class or a file: only the command "

@@ -123,24 +123,6 @@ def finished(settings: Any) -> str | None:
     return None
 
 
-def check_strategy(strategy: Any) -> None:
-    """Refuse strategies that cut the network into shards.
-
-    Args:
-        strategy: Lightning's name of it, an instance, or None.
-
-    Raises:
-        FstError: Says why it cannot pay off.
-    """
-    name = strategy if isinstance(strategy, str) else type(strategy).__name__
-    if any(part in name.lower() for part in ("fsdp", "deepspeed", "modelparallel")):
-        raise FstError(
-            f"--trainer.strategy {name} shards a network that is too big for one GPU; this one has "
-            "less than two million numbers (27 MB with Adam's), so it would save nothing and wait "
-            "for every layer: use ddp"
-        )
-
-
 def beginning(settings: Any) -> dict[str, Any]:
     """The module's arguments that follow from the start; a resumed run goes on as before."""
     from fst.training.checkpoint import read_run
