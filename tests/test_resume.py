@@ -85,3 +85,15 @@ def test_a_checkpoint_without_settings_says_what_is_missing(run, tmp_path, capsy
 def test_settings_in_a_checkpoint_are_trusted_no_more_than_a_file(run, tmp_path, capsys, settings):
     bad = stored_with(run, tmp_path / "bad.ckpt", settings)
     assert str(bad) in refused(["--resume", bad, "--steps", 20], capsys)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() > 3, reason="that GPU is here")
+def test_a_run_goes_on_without_the_gpu_that_wrote_its_checkpoint(run, tmp_path, monkeypatch):
+    content = torch.load(run / "last.ckpt", weights_only=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.serialization, "location_tag", lambda storage: "cuda:3")
+        torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(RuntimeError, match="cuda"):
+        torch.load(tmp_path / "last.ckpt", map_location=None, weights_only=True)
+    assert main(["--resume", str(tmp_path / "last.ckpt"), "--steps", "14"]) == 0
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 14

@@ -51,10 +51,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path, map_location=None, weights_only=None) -> dict[str, Any]:
         """Read a checkpoint, or what a spawned process hands back; pickled code is refused.
 
+        Into memory, if nothing else is asked for: the GPU that wrote it may not be here.
+
         Raises:
             FstError: The file is missing or broken.
         """
-        return _read(path, map_location)
+        return _read(path, map_location or "cpu")
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
