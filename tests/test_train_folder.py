@@ -60,6 +60,12 @@ def test_a_thumbnail_among_the_style_pictures_is_refused_before_a_folder_is_made
     assert not (tmp_path / "run").exists()
 
 
+def test_the_name_of_a_model_is_no_folder(train_argv, tmp_path, capsys):
+    assert main(train_argv(tmp_path / "model.safetensors")) == 2
+    assert "model.safetensors: name a folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_that_lightning_refuses_leaves_nothing(argv, tmp_path):
     assert main([*argv, "--trainer.accelerator", "abacus"]) == 2
     assert list(tmp_path.iterdir()) == []

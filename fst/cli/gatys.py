@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fst.cli.devices import usable_device
 from fst.cli.gatys_arguments import parse
-from fst.cli.infer_outputs import clip
+from fst.cli.infer_outputs import check_folder_name, clip
 from fst.cli.loss_arguments import statistic
 from fst.cli.messages import Problems, lines_of, noting, tell
 from fst.errors import FstError
@@ -191,6 +191,8 @@ def _output(args: argparse.Namespace) -> Path:
     stem = "_".join(clip(Path(os.path.abspath(path)).stem, 110) for path in named)
     path = Path(args.output or f"{stem}.png")
     is_picture = path.suffix.lower() in images.IMAGE_SUFFIXES
+    if args.output and not is_picture and not os.path.lexists(path):
+        check_folder_name(args.output, images.IMAGE_SUFFIXES, "picture")
     if os.path.isdir(path) or not (is_picture or os.path.lexists(path)):
         path = path / f"{stem}.png"  # as with fst-infer, another name is that of a folder
     elif not is_picture:

@@ -134,6 +134,8 @@ def prepare(args: argparse.Namespace) -> tuple:
 
 
 def _check_output(args: argparse.Namespace) -> None:
+    if args.output.suffix.lower() in (".html", ".pdf") and not os.path.isdir(args.output):
+        raise FstError(f"-o {args.output}: name a folder; the report in it is report.html")
     if os.path.exists(args.output / "report.html") and not args.overwrite:
         raise FstError(f"-o {args.output} holds a report; name another folder or add --overwrite")
     if os.path.exists(args.output) and not os.path.isdir(args.output):
@@ -182,7 +184,8 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
     parts = report.sections(laboratory, args.patches)
     if args.synthesize:
         textures = synthesized(args, pictures, layers)
-        parts.insert(1, report.texture_section(textures, pictures[0]))
+        sources = dict(zip(shown, pictures, strict=True))
+        parts.insert(1, report.texture_section(textures, sources))
     networks = args.loss_weights or [args.loss_network]
     settings = (
         f"{', '.join(Path(name).name for name in networks)} at {', '.join(layers)}; "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fst.cli.commands import finish
-from fst.cli.infer_outputs import safe_name
+from fst.cli.infer_outputs import check_folder_name, safe_name
 from fst.cli.messages import tell
 from fst.errors import FstError
 
@@ -109,6 +109,8 @@ def run_extract(args: argparse.Namespace) -> None:
             raise FstError(f"-o {args.output} is one file for {len(chosen)} styles; name a folder")
         targets = [args.output]
     else:
+        if len(chosen) == 1:
+            check_folder_name(str(args.output), [STYLE_SUFFIX], "style file")
         names = [safe_name(style.name) or f"style{i}" for i, style in enumerate(chosen)]
         targets = [args.output / f"{name}{STYLE_SUFFIX}" for name in names]
     if len(set(targets)) < len(targets):

@@ -14,7 +14,7 @@ from jsonargparse.typing import (
     PositiveInt,
 )
 
-from fst.cli.commands import COMPLETING, finish
+from fst.cli.commands import COMPLETING, finish, flags_of, near_flags
 from fst.cli.loss_arguments import add_loss_network
 from fst.cli.messages import Problems
 from fst.cli.train_files import CONFIG_NAME, is_plain, with_lists, with_stored_settings
@@ -271,6 +271,7 @@ def _all_problems(parser: ArgumentParser, argv: list[str], first: Exception) -> 
         else:
             groups.append([argument])
     problems = []
+    known = flags_of(parser) + [TRAINER + name for name in SETTLED]
     for group in groups:
         if told := settled(group[0]):
             problems.append(told)
@@ -278,7 +279,9 @@ def _all_problems(parser: ArgumentParser, argv: list[str], first: Exception) -> 
         try:
             parser.parse_args(group)
         except Exception as error:
-            problems.append(_one_line(error))
+            told = _one_line(error)
+            hint = near_flags(group[0], known) if told.startswith("unrecognized") else ""
+            problems.append("; ".join(filter(None, [told, hint])))
     return list(dict.fromkeys(problems)) or [_one_line(first)]
 
 

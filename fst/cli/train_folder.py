@@ -78,6 +78,8 @@ def asked_folder(settings: Any) -> Path | None:
     """
     if settings.output:
         folder = Path(settings.output)
+        if folder.suffix in (".safetensors", ".ckpt") and not os.path.isdir(folder):
+            raise FstError(f"-o {folder}: name a folder; the model in it is model.safetensors")
     elif settings.resume:
         folder = Path(settings.resume).parent
     elif FOLDER_VARIABLE in os.environ:
