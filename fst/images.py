@@ -7,7 +7,6 @@ Reading: `decode` gives upright 8-bit sRGB, `load` gives a tensor, `load_full` o
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +37,7 @@ from fst.picture_files import (  # noqa: F401
     temporary_beside,
     unused_path,
 )
+from fst.publishing import exists, publish, publish_new, publish_numbered  # noqa: F401
 from fst.vips_files import DEEP_FORMATS, Strips, deep_levels, read_deep, read_strips, write_levels
 
 ALPHA_FORMATS = ("PNG", "WEBP", "TIFF")
@@ -219,30 +219,6 @@ def save_levels(
     return publish(path, encode, overwrite, numbered)
 
 
-def publish(path: Path, encode: Callable, overwrite: bool, numbered: bool = False) -> Path:
-    """Have a file written by `encode(file)` so that the path never holds a part of it.
-
-    Returns:
-        The path, or with `numbered` and where it is taken the first free number of that name.
-
-    Raises:
-        FstError: existing path, or a failed write.
-    """
-    try:
-        if not (overwrite or numbered) and os.path.lexists(path):
-            raise _exists(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return _write(encode, path, overwrite, numbered)
-    except FstError:
-        raise
-    except Exception as error:  # encoders raise struct.error and SystemError as well as OSError
-        text = str(getattr(error, "strerror", None) or error or type(error).__name__)
-        reason = printable(" ".join(text.split()))
-        raise FstError(
-            f"cannot write {printable(path)}: {reason}; name another folder or format"
-        ) from error
-
-
 def check_target(path: str | Path, bits: int = 8, longer_side_px: int = 0) -> None:
     """Refuse a file name to write whose suffix says no format, or one without so many bits.
 
@@ -269,7 +245,7 @@ def check_free(path: str | Path, taken_is_fine: bool) -> None:
     """
     path = Path(path)
     if not taken_is_fine and os.path.lexists(path):
-        raise _exists(path)
+        raise exists(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         writable = os.access(path.parent, os.W_OK)
@@ -293,14 +269,6 @@ def _check_bits(path: str | Path, bits: int) -> None:
         raise FstError(f"cannot write {printable(path)}: 16 bits go into .png, .tif or .tiff only")
 
 
-class Taken(FstError):
-    """Something has the name that a file was to get."""
-
-
-def _exists(path: Path) -> Taken:
-    return Taken(f"{printable(path)} exists; name another file or ask to overwrite it")
-
-
 def _encoder(image: torch.Tensor, kind: str, quality: int, bits: int) -> Callable:
     """What writes the image into an open file."""
     if bits == 16:
@@ -308,46 +276,3 @@ def _encoder(image: torch.Tensor, kind: str, quality: int, bits: int) -> Callabl
     picture = to_picture(image if kind in ALPHA_FORMATS else on_white(image))
     options = {"subsampling": "4:4:4"} if kind == "JPEG" else {}
     return lambda file: picture.save(file, kind, quality=quality, **options)
-
-
-def _write(encode: Callable, path: Path, overwrite: bool, numbered: bool) -> Path:
-    temporary = temporary_beside(path)
-    try:
-        with open(temporary, "xb") as file:  # not tempfile, for umask rights
-            encode(file)
-        if numbered and not overwrite:
-            return publish_numbered(temporary, path)
-        if overwrite:
-            os.replace(temporary, path)
-        else:
-            publish_new(temporary, path)
-        return path
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def publish_numbered(temporary: Path, path: Path) -> Path:
-    """Give a finished file its name, or the first free number of it; returns which."""
-    while True:
-        free = unused_path(path)
-        with suppress(Taken):  # by another process, since the look
-            publish_new(temporary, free)
-            return free
-
-
-def publish_new(temporary: Path, path: Path) -> None:
-    """Give a finished file its name unless something has taken the name meanwhile."""
-    try:
-        os.link(temporary, path)  # unlike a rename, fails where the name is taken
-    except FileExistsError:
-        raise _exists(path) from None
-    except (OSError, NotImplementedError):  # FAT and some network mounts have no hard links
-        try:
-            open(path, "xb").close()  # claims the name, or fails
-        except FileExistsError:
-            raise _exists(path) from None
-        try:
-            os.replace(temporary, path)
-        except OSError:
-            path.unlink()
-            raise

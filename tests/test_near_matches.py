@@ -67,3 +67,16 @@ def test_a_flag_like_no_other_gets_no_near_match(capsys):
 def test_a_mistyped_command_too(capsys):
     assert fst(["trian"]) == 2
     assert "no command 'trian': did you mean train?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text, near",
+    [("stepz: 3", "--steps"), ("style_wight: 3", "--style-weight"),
+     ("trainer: {precison: 32-true}", "--trainer.precision")],
+)  # fmt: skip
+def test_a_mistyped_name_in_a_settings_file_too(tmp_path, capsys, text, near):
+    from fst.cli.train import main
+
+    (tmp_path / "run.yaml").write_text(text)
+    assert main(["--config", str(tmp_path / "run.yaml")]) == 2
+    assert f"did you mean {near}?" in capsys.readouterr().err

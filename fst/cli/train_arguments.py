@@ -14,11 +14,12 @@ from jsonargparse.typing import (
     PositiveInt,
 )
 
-from fst.cli.commands import COMPLETING, finish, flags_of, near_flags
+from fst.cli.commands import COMPLETING, finish
 from fst.cli.loss_arguments import add_loss_network
 from fst.cli.messages import Problems
 from fst.cli.train_files import CONFIG_NAME, is_plain, with_lists, with_stored_settings
-from fst.cli.trainer_flags import SETTLED, TRAINER, settled
+from fst.cli.train_problems import all_problems
+from fst.cli.trainer_flags import SETTLED, TRAINER
 from fst.errors import FstError
 from fst.losses import objective
 
@@ -53,7 +54,7 @@ def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
     try:
         config = parser.parse_args(argv)
     except Exception as error:
-        raise Problems(_all_problems(parser, argv, error)) from None
+        raise Problems(all_problems(parser, argv, error)) from None
     _choose_start(config, {argument.partition("=")[0] for argument in argv})
     trainer = parser.instantiate_classes(config).trainer
     return _Stored(parser, config), dict(vars(trainer))
@@ -258,44 +259,6 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
     add("--tv-weight", type=NonNegativeFloat, metavar="W", help="weight of smoothness")
     add("--grid-weight", type=NonNegativeFloat, metavar="W",
         help=f"weight against patterns in step with the pixel grid ({grid:g})")  # fmt: skip
-
-
-def _all_problems(parser: ArgumentParser, argv: list[str], first: Exception) -> list[str]:
-    """One line a problem: parse each flag with its values alone and collect what fails."""
-    groups: list[list[str]] = []
-    for argument in argv:
-        if argument.startswith("-") and not _is_number(argument):
-            groups.append([argument])
-        elif groups:
-            groups[-1].append(argument)
-        else:
-            groups.append([argument])
-    problems = []
-    known = flags_of(parser) + [TRAINER + name for name in SETTLED]
-    for group in groups:
-        if told := settled(group[0]):
-            problems.append(told)
-            continue
-        try:
-            parser.parse_args(group)
-        except Exception as error:
-            told = _one_line(error)
-            hint = near_flags(group[0], known) if told.startswith("unrecognized") else ""
-            problems.append("; ".join(filter(None, [told, hint])))
-    return list(dict.fromkeys(problems)) or [_one_line(first)]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:297] + "..."
 
 
 def _trainer_help() -> None:
