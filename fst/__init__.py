@@ -3,15 +3,32 @@
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["FstError", "StyleTransferModule", "Stylizer", "__version__"]
+__all__ = [
+    "ContentDataModule",
+    "FstError",
+    "LossNetwork",
+    "PerceptualLoss",
+    "StyleTransferModule",
+    "Stylizer",
+    "TransformerNet",
+    "__version__",
+]
 
 if TYPE_CHECKING:
+    from fst.content.datamodule import ContentDataModule
     from fst.errors import FstError
+    from fst.losses.perceptual import PerceptualLoss
+    from fst.networks.transformer import TransformerNet
+    from fst.networks.vgg import LossNetwork
     from fst.stylize.stylizer import Stylizer
     from fst.training.module import StyleTransferModule
 
 _HOMES = {
+    "ContentDataModule": "fst.content.datamodule",
     "FstError": "fst.errors",
+    "LossNetwork": "fst.networks.vgg",
+    "PerceptualLoss": "fst.losses.perceptual",
+    "TransformerNet": "fst.networks.transformer",
     "Stylizer": "fst.stylize.stylizer",
     "StyleTransferModule": "fst.training.module",
 }

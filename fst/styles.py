@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,36 @@ class Style:
         return {key: value for key, value in values.items() if value is not None}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Style":
-        """The style that `as_dict` was called on."""
-        return cls(**{**values, "images": tuple(values["images"])})
+    def of(cls, style: "Style | str | Path | Mapping[str, Any]") -> "Style":
+        """A style of a picture, of a folder of its pictures, or of what `as_dict` gave.
+
+        Examples:
+            >>> Style.of("paintings/wave.jpg").name
+            'wave'
+
+        Raises:
+            FstError: The folder holds no picture, or a mapping is no style's.
+        """
+        if isinstance(style, Style):
+            return style
+        if isinstance(style, Mapping):
+            return _from_mapping(style)
+        return _found(style)[0] if os.path.isdir(style) else cls(Path(style).stem, (str(style),))
+
+
+def _from_mapping(values: Mapping[str, Any]) -> Style:
+    _check_keys(values, [field.name for field in fields(Style)])
+    given = values["images"]
+    paths = [given] if isinstance(given, str | Path) else given
+    name = values.get("name") or Path(paths[0]).stem
+    return Style(**{**values, "name": name, "images": tuple(map(str, paths))})
+
+
+def _check_keys(values: Mapping[str, Any], known: Sequence[str]) -> None:
+    unknown = [key for key in values if key not in known]
+    if unknown or not values.get("images"):
+        wrong = f"the unknown key {unknown[0]!r}" if unknown else "no images"
+        raise FstError(f"a style has {wrong}: it takes {', '.join(known)}")
 
 
 def read_styles(entries: Sequence[str | Path | Mapping[str, Any]]) -> list[Style]:
@@ -92,10 +119,7 @@ def _specified(entry: Mapping[str, Any]) -> list[Style]:
     Raises:
         FstError: A key or value is wrong.
     """
-    unknown = [key for key in entry if key not in SPECIFICATION]
-    if unknown or not entry.get("images"):
-        wrong = f"the unknown key {unknown[0]!r}" if unknown else "no images"
-        raise FstError(f"a style has {wrong}: it takes {', '.join(SPECIFICATION)}")
+    _check_keys(entry, SPECIFICATION)
     given = entry["images"]
     paths = given if isinstance(given, list | tuple) else [given]
     if not all(isinstance(path, str | Path) for path in paths):

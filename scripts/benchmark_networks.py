@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from benchmark_timing import Case, by_torch
 from torch import Tensor, nn
 
+from fst.content.batches import StyleBatch
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.transformer import TransformerNet
 from fst.networks.vgg import VGG_CHANNELS, LossNetwork, layer_names, load_loss_network
@@ -161,7 +162,7 @@ def module_step(
     module.perceptual.set_styles([[torch.rand(3, args.size, args.size)]])
     optimizer = torch.optim.Adam(module.network.parameters(), 1e-3, fused=True)
     photos = torch.randint(256, (args.batch_size, 3, args.size, args.size), dtype=torch.uint8)
-    batch = photos, torch.zeros(args.batch_size, dtype=torch.long)
+    batch = StyleBatch(photos, torch.zeros(args.batch_size, dtype=torch.long))
     bf16 = best_precision("cpu") == "bf16-mixed"
     warnings.filterwarnings("ignore", ".*self.log.*")  # there is no trainer to log to
 

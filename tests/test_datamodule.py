@@ -1,10 +1,12 @@
 """Training batches are a function of seed and position, so runs resume and spread exactly."""
 
+import math
 from itertools import chain
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -91,6 +93,26 @@ def test_a_resumed_sampler_gives_the_tail(stop, done, rank):
 
 def test_its_length_counts_the_steps_before_a_resume_too():
     assert len(StepSampler(4, 10, 2)) == 10
+
+
+@given(start=st.integers(0, 9), batches=st.integers(1, 4), epoch=st.integers(0, 3))
+def test_epochs_go_on_where_the_one_before_ended(start, batches, epoch):
+    whole = list(StepSampler(0, 100, 3))
+    sampler = StepSampler(start, batches, 3)
+    sampler.set_epoch(epoch)
+    first = max(start, epoch * batches)
+    assert list(sampler) == whole[first : (epoch + 1) * batches]
+
+
+def test_an_epoch_of_a_run_by_epochs_is_every_photo_once(photo_folder):
+    data = ContentDataModule([photo_folder], size_px=32, batch_size=4, held_out=[photo_folder])
+    data.setup()
+    data.trainer = pl.Trainer(max_epochs=2, accelerator="cpu", logger=False)
+    loader = data.train_dataloader()
+    count = len(data.photos)
+    assert len(loader) == math.ceil(count / 4)
+    names = [name for batch in range(len(loader)) for name in data.photo_names(batch)]
+    assert len(set(names[:count])) == count
 
 
 # Training images

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
 from fst.cli.train_report import RunEnds
+from fst.content.batches import StyleBatch
 from fst.errors import FstError
 from fst.images import load
 from fst.training.module import StyleTransferModule
@@ -24,7 +25,7 @@ class Repeated(pl.LightningDataModule):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         photos = torch.randint(0, 256, (2, 3, 40, 48), generator=generator, dtype=torch.uint8)
-        self.batches = [(photos, torch.tensor(style_ids))] * count
+        self.batches = [StyleBatch(photos, torch.tensor(style_ids))] * count
         self.photos = [photos[0]]
 
     def train_dataloader(self):
@@ -44,19 +45,17 @@ def make_module(style_files, loss_weights):
     return make
 
 
-def fit(module, folder, steps=4, style_ids=(1, 0), **settings):
+def fit(module, folder, steps=4, style_ids=(1, 0), data=None, **settings):
     trainer = pl.Trainer(
-        max_steps=steps,
-        accelerator="cpu",
+        **{"max_steps": steps, "accelerator": "cpu"} | settings,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         default_root_dir=folder,
-        **settings,
     )
-    trainer.fit(module, datamodule=Repeated(steps, style_ids))
+    trainer.fit(module, datamodule=data or Repeated(steps, style_ids))
     return trainer
 
 
@@ -167,19 +166,7 @@ def test_the_rate_warms_up_and_decays_to_zero(make_module):
 def test_an_absent_style_is_not_moved(make_module, tmp_path):
     """Without weight decay a row of the tables that no image uses keeps its values."""
     module = make_module()
-    data = Repeated(3)
-    data.batches = [(photos, torch.zeros(2, dtype=torch.long)) for photos, _ in data.batches]
-    trainer = pl.Trainer(
-        max_steps=3,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        default_root_dir=tmp_path,
-    )
-    trainer.fit(module, datamodule=data)
+    fit(module, tmp_path, 3, style_ids=(0, 0))
     gamma, beta = module.network.conv_in.norm.gamma, module.network.conv_in.norm.beta
     assert torch.equal(gamma[1], torch.ones_like(gamma[1])) and not beta[1].any()
     assert not torch.equal(gamma[0], torch.ones_like(gamma[0]))
@@ -288,3 +275,84 @@ def test_both_precisions_train_with_finite_weights(make_module, tmp_path, precis
     module = make_module()
     fit(module, tmp_path, precision=precision)
     assert all(p.isfinite().all() and p.dtype == torch.float32 for p in module.parameters())
+
+
+# Used with a Trainer and data of one's own
+
+
+class Rates(Callback):
+    """The rate of each step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def test_a_run_by_epochs_has_the_rates_of_one_by_steps(make_module, tmp_path):
+    by_epochs, by_steps = Rates(), Rates()
+    fit(make_module(), tmp_path, callbacks=[by_steps], steps=8)
+    data = Repeated(4)
+    fit(make_module(), tmp_path, data=data, callbacks=[by_epochs], max_steps=-1, max_epochs=2)
+    assert len(by_epochs.seen) == 8
+    assert by_epochs.seen == by_steps.seen
+
+
+def test_a_run_without_end_is_refused(make_module, tmp_path):
+    with pytest.raises(FstError, match="max_steps, or max_epochs"):
+        fit(make_module(), tmp_path, max_steps=-1, max_epochs=-1)
+
+
+class Images(pl.LightningDataModule):
+    """Batches as a user's own loaders give them."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def train_dataloader(self):
+        return DataLoader([self.batch] * 4, batch_size=None)
+
+    def val_dataloader(self):
+        return DataLoader([self.batch] * 2, batch_size=None)
+
+
+@pytest.mark.parametrize("form", ["alone", "labelled", "list"])
+@pytest.mark.parametrize("kind", ["uint8", "float"])
+def test_any_batch_of_images_trains_the_same(make_module, tmp_path, form, kind):
+    images = torch.randint(0, 256, (2, 3, 40, 48), generator=torch.Generator().manual_seed(0))
+    images = images.to(torch.uint8) if kind == "uint8" else images / 255
+    labels = torch.tensor([0, 999])  # of ImageNet, say
+    batch = {"alone": images, "labelled": (images, labels), "list": [images]}[form]
+    module, reference = make_module(), make_module()
+    fit(module, tmp_path, data=Images(batch))
+    fit(reference, tmp_path, data=Images((images * 255).round().to(torch.uint8)
+                                         if kind == "float" else images))  # fmt: skip
+    for ours, theirs in zip(module.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert math.isfinite(module.final_metrics["held_out/style"])
+
+
+def test_both_styles_are_drawn_where_batches_have_no_ids(make_module, tmp_path):
+    module = make_module()
+    fit(module, tmp_path, steps=8, data=Images(torch.rand(2, 3, 40, 48)), max_epochs=2)
+    gamma = module.network.conv_in.norm.gamma
+    assert not torch.equal(gamma[0], torch.ones_like(gamma[0]))
+    assert not torch.equal(gamma[1], torch.ones_like(gamma[1]))
+
+
+@pytest.mark.parametrize("batch", [torch.zeros(2, 40, 48), {"image": torch.zeros(1)}, []])
+def test_a_batch_without_images_is_refused(make_module, tmp_path, batch):
+    with pytest.raises(FstError, match="expected images"):
+        fit(make_module(), tmp_path, data=Images(batch))
+
+
+def test_styles_may_be_pictures_or_styles(style_files, loss_weights):
+    paths = StyleTransferModule(style_files, width=0.125, loss_network=str(loss_weights))
+    one = StyleTransferModule([{"images": str(style_files[0])}], width=0.125)
+    assert [style.name for style in paths.styles] == [path.stem for path in style_files]
+    assert one.styles[0].images == (str(style_files[0]),)
+    assert StyleTransferModule(paths.styles, width=0.125).styles == paths.styles
+    with pytest.raises(FstError, match="unknown key 'image'"):
+        StyleTransferModule([{"image": "wave.jpg"}])

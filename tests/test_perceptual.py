@@ -376,3 +376,14 @@ def test_classic_gram_takes_instances():
     loss = loss_of(STYLES[0], style_loss="gram instances=max", classic=True)
     photo = STYLES[0][None]
     assert loss(photo, photo, torch.tensor([0]))["style"].item() == 0
+
+
+def test_a_loss_without_styles_and_an_id_of_no_style_are_refused():
+    image, index = torch.rand(1, 3, 32, 32), torch.tensor([0])
+    with pytest.raises(FstError, match="call set_styles first"):
+        PerceptualLoss(loss_network())(image, image, index)
+    statistics = ["gram", "wasserstein"]
+    loss = PerceptualLoss(loss_network(), style_loss=statistics)
+    loss.set_styles([[torch.rand(3, 32, 32)]] * 2)
+    with pytest.raises(FstError, match=r"style ids \[2\]: expected 0 to 1"):
+        loss(image, image, torch.tensor([2]))

@@ -140,7 +140,7 @@ def test_a_specification_is_one_style_with_its_options(tmp_path):
     assert read[1].statistic == "eigen slice=10%-20%"
     assert len(read[2].images) == 3 and (read[2].weight, read[2].size_px) == (3, 256)
     assert read[3].statistic == "gram instances=max ones=yes"  # refused where it is read
-    assert [Style.from_dict(style.as_dict()) for style in read] == read
+    assert [Style.of(style.as_dict()) for style in read] == read
 
 
 @pytest.mark.parametrize(

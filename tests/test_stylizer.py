@@ -1,7 +1,9 @@
 """Stylizer: the network's own output, for a picture or a file, by id or by name."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fst import FstError, Stylizer, images
 from fst.networks.transformer import MIN_SIZE_PX, TransformerNet
@@ -166,3 +168,53 @@ def test_other_pictures_between_end_a_line(network, tmp_path):
     styles = [{"name": n, "fingerprint": f} for n, f in zip(NAMES, "aba", strict=True)]
     path = save_style_model(tmp_path / "m.safetensors", network, describe(network, styles, {}))
     assert Stylizer(path).texture_line(0) == [0]
+
+
+@pytest.mark.parametrize("with_alpha", [False, True])
+def test_arrays_and_pillows_images_are_painted_as_tensors(stylizer, with_alpha):
+    channels = 4 if with_alpha else 3
+    levels = np.random.default_rng(0).integers(0, 256, (20, 30, channels), dtype=np.uint8)
+    tensor = torch.from_numpy(levels).permute(2, 0, 1)
+    expected = stylizer.stylize(tensor / 255, 1)
+    floats = levels.astype(np.float64) / 255
+    deep = levels.astype(np.uint16) * 257
+    for image in (tensor, levels, floats, deep, levels[:, ::-1][:, ::-1], Image.fromarray(levels)):
+        torch.testing.assert_close(stylizer.stylize(image, 1), expected, atol=1e-5, rtol=0)
+
+
+def test_a_pillow_image_is_turned_as_its_exif_tag_says_and_grey_is_rgb(stylizer):
+    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8))
+    turned = grey.copy()
+    turned.getexif()[0x0112] = 6  # a quarter turn
+    painting = stylizer.stylize(turned, 0)
+    assert painting.shape == (3, 30, 20)
+    upright = grey.rotate(-90, expand=True).convert("RGB")
+    assert torch.equal(painting, stylizer.stylize(upright, 0))
+
+
+@pytest.mark.parametrize(
+    ("image", "part"),
+    [
+        (torch.rand(1, 3, 20, 20), "shape (1, 3, 20, 20)"),
+        (np.zeros((20, 20)), "shape (20, 20)"),
+        (torch.rand(3, 20, 20) * 255, "divide it by 255"),
+        (torch.zeros(3, 20, 20, dtype=torch.int64), "int64"),
+        (None, "NoneType"),
+        (np.zeros((8, 20, 3)), "of at least 16 px"),
+    ],
+)
+def test_other_things_are_refused_in_one_line(stylizer, image, part):
+    with pytest.raises(FstError) as refused:
+        stylizer.stylize(image)
+    assert part in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_whole_numbers_of_numpy_and_torch_are_style_ids(stylizer):
+    image = torch.rand(3, 20, 20)
+    for style_id in (np.int64(2), torch.tensor(2)):
+        assert torch.equal(stylizer.stylize(image, style_id), stylizer.stylize(image, 2))
+
+
+def test_without_a_model_the_gallery_paints():
+    assert Stylizer().style_names == Stylizer("gallery").style_names
+    assert "wave" in Stylizer().style_names

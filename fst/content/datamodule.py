@@ -5,6 +5,7 @@ of process r at step k of W processes with batches of B has position (k W + r) B
 run continues the same sequence, and two processes see what one with twice the batch would.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fst import images
+from fst.content.batches import StyleBatch
 from fst.content.photos import PhotoFolder
 from fst.content.scenes import Scenes
 
@@ -79,11 +81,11 @@ class ContentDataModule(pl.LightningDataModule):
         self.held_out.preload()
 
     def train_dataloader(self) -> DataLoader:
-        """Batches of `TrainingImages` from where the run stands to its last step."""
+        """Batches of `TrainingImages` from where the run stands to the end of the epoch."""
         trainer = self.trainer
         sampler = StepSampler(
             start=self._batches_done,
-            stop=max(1, trainer.max_steps) * trainer.accumulate_grad_batches,
+            epoch_batches=self._epoch_batches(),
             batch_size=self.batch_size,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
@@ -98,6 +100,13 @@ class ContentDataModule(pl.LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=trainer.strategy.root_device.type == "cuda",
         )
+
+    def _epoch_batches(self) -> int:
+        """Batches of an epoch: the whole run, where its steps are given, else once every photo."""
+        trainer = self.trainer
+        if trainer.max_steps >= 0:
+            return max(1, trainer.max_steps) * trainer.accumulate_grad_batches
+        return math.ceil(len(self.photos) / (self.batch_size * trainer.world_size))
 
     def photo_names(self, batch: int) -> list[str]:
         """Which photos a batch of this process is made of, for messages."""
@@ -137,19 +146,28 @@ def _split(
 
 
 class StepSampler(Sampler[list[int]]):
-    """Positions of each batch from batch `start` to batch `stop` of a run."""
+    """Positions of each batch of an epoch, from batch `start` of the run on."""
 
-    def __init__(self, start: int, stop: int, batch_size: int, rank: int = 0, world_size: int = 1):
-        self.start, self.stop, self.batch_size = start, stop, batch_size
+    def __init__(
+        self, start: int, epoch_batches: int, batch_size: int, rank: int = 0, world_size: int = 1
+    ):
+        self.start, self.epoch_batches, self.batch_size = start, epoch_batches, batch_size
         self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+        self.sampler = self  # where Lightning looks for `set_epoch`
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go on to another epoch; Lightning calls this."""
+        self.epoch = epoch
 
     def __len__(self) -> int:
-        """Batches of the whole run: Lightning counts those before a resume as done."""
-        return self.stop
+        """Batches of the whole epoch: Lightning counts those before a resume as done."""
+        return self.epoch_batches
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield lists of positions."""
-        for step in range(self.start, self.stop):
+        first = self.epoch * self.epoch_batches
+        for step in range(max(self.start, first), first + self.epoch_batches):
             first = (step * self.world_size + self.rank) * self.batch_size
             yield list(range(first, first + self.batch_size))
 
@@ -161,7 +179,7 @@ class TrainingImages(Dataset):
         self.photos, self.size_px = photos, size_px
         self.num_styles, self.seed = num_styles, seed
 
-    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+    def __getitem__(self, position: int) -> StyleBatch:
         """The training image at a position of the run."""
         photo = self.photos[self.photo(position)]
         random = np.random.default_rng((self.seed, 1, position))
@@ -172,7 +190,8 @@ class TrainingImages(Dataset):
             crop = crop.flip(2)
         # Each run of S positions holds every style once: balanced in all but the batch's ends.
         block, place = divmod(position, self.num_styles)
-        return crop.clone(), int(_shuffled(self.seed, 2, block, self.num_styles)[place])
+        style_id = int(_shuffled(self.seed, 2, block, self.num_styles)[place])
+        return StyleBatch(crop.clone(), style_id)
 
     def photo(self, position: int) -> int:
         """Which photo it is cut from."""

@@ -94,7 +94,7 @@ class PerceptualLoss:
         # The classic recipes add the layers up.
         equal = [1.0] * len(self.style_layers)
         self.layer_weights = equal if classic else objective.layer_weights(self.style_layers)
-        self.groups: list[StyleGroup] = []
+        self.groups: list[StyleGroup] | None = None  # until the styles are set
 
     def set_styles(self, styles: Sequence[Sequence[Tensor]]) -> None:
         """Compute the targets, once; see `style_targets`."""
@@ -159,7 +159,7 @@ class PerceptualLoss:
     def to(self, device: torch.device) -> "PerceptualLoss":
         """Move the loss network and the targets."""
         self.loss_network.to(device)
-        self.groups = [group.to(device) for group in self.groups]
+        self.groups = self.groups and [group.to(device) for group in self.groups]
         return self
 
     def __call__(self, stylized: Tensor, content: Tensor, style_index: Tensor) -> dict[str, Tensor]:
@@ -193,9 +193,14 @@ class PerceptualLoss:
         Args:
             stylized: y, (B, 3, H, W) in [0, 1]; gradients flow here.
             target: Of `content_target`; None leaves content out, its term is 0.
-            style_index: (B,) style ids, int64. Without styles (`set_styles` not called, or called
-                with none) style is left out, its terms are 0.
+            style_index: (B,) style ids, int64. With an empty list of styles set, style is left out,
+                its terms are 0.
+
+        Raises:
+            FstError: No styles were set, or an id is not one of theirs.
         """
+        if self.groups is None:
+            raise FstError("the loss has no styles: call set_styles first, with [] for none")
         style_layers = self.style_layers if self.groups else ()
         layers = {*style_layers, *([] if target is None else [self.content_layer])}
         features = self.loss_network(stylized, layers) if layers else {}
@@ -222,7 +227,11 @@ class PerceptualLoss:
         """For each group the places of its images in the batch and the rows of their targets."""
         if len(self.groups) == 1:  # spares a GPU the waiting for how many they are
             return [(torch.arange(len(style_index), device=style_index.device), style_index)]
-        return [group.members(style_index) for group in self.groups]
+        members = [group.members(style_index) for group in self.groups]
+        if self.groups and sum(len(places) for places, _ in members) != len(style_index):
+            count = sum(len(group.ids) for group in self.groups)
+            raise FstError(f"style ids {style_index.tolist()}: expected 0 to {count - 1}")
+        return members
 
     def _style(
         self, features: Tensor, layer: str, members: Sequence[tuple[Tensor, Tensor]]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fst.losses import moments
-from fst.losses.centering import of_centered, with_means
+from fst.losses.centering import of_centered, split, with_means
 from fst.losses.eigen import Amount, count_of, eigenpairs, part, span
 from fst.losses.gram import gram_matrix
 from fst.losses.style_loss import FLOOR, Features, StyleLoss, Targets, aggregated
@@ -174,8 +174,10 @@ def wasserstein(instances: str = "mean") -> StyleLoss:
     """
 
     def target(features: Features) -> Targets:
-        pairs = [moments.covariance_matrix(image) for image in features]
-        mean, matrix = (aggregated(torch.cat(rows), instances) for rows in zip(*pairs, strict=True))
+        # Centred first: exacter than `covariance_matrix`, and done once.
+        pairs = [split(image) for image in features]
+        mean = aggregated(torch.cat([mean for mean, _ in pairs]), instances)
+        matrix = aggregated(torch.cat([gram_matrix(rest) for _, rest in pairs]), instances)
         root, blur = moments.blurred_root(mean, matrix)
         return mean, root, blur, mean.square().sum() + root.square().sum()
 

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from fst.errors import FstError
 from fst.networks.transformer import TransformerNet
+from fst.shipped import GALLERY
 from fst.torch_files import check_tensor, plain, read_torch_file
 
 FORMAT = 1
@@ -139,6 +140,11 @@ def remove_orphans(folder: str | Path, names: Sequence[str]) -> list[Path]:
     for path in found:
         path.unlink(missing_ok=True)
     return found
+
+
+def model_path(model: str | Path) -> Path:
+    """The file of a model: the path given, or the shipped one for "gallery"."""
+    return GALLERY if str(model) == "gallery" and not os.path.exists(model) else Path(model)
 
 
 def load_style_model(path: str | Path) -> tuple[TransformerNet, dict[str, Any]]:

@@ -2,20 +2,23 @@
 
 import math
 from collections.abc import Mapping
+from operator import index
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from fst import images
 from fst.errors import FstError
-from fst.networks.transformer import MIN_SIZE_PX
 from fst.stylize import colors
 from fst.stylize.alpha import split_alpha
+from fst.stylize.inputs import read_image
 from fst.stylize.masks import layered, place
 from fst.stylize.strength import check_strength, exaggerated, mixed
-from fst.stylize.style_model import load_style_model
+from fst.stylize.style_model import load_style_model, model_path
 from fst.stylize.style_names import find_style
 from fst.stylize.texture_size import check_texture_size, painted_at_size
 
@@ -27,19 +30,26 @@ class Stylizer:
     """A trained network, ready to paint.
 
     Examples:
+        >>> from PIL import Image
         >>> from fst import Stylizer
-        >>> stylizer = Stylizer("checkpoints/run/model.safetensors")  # doctest: +SKIP
-        >>> painting = stylizer.stylize("photo.jpg", style="wave")  # doctest: +SKIP
+        >>> stylizer = Stylizer()  # the gallery; or Stylizer("checkpoints/run/model.safetensors")
+        >>> painting = stylizer.stylize(Image.new("RGB", (64, 48), "teal"), style="wave")
+        >>> painting.shape
+        torch.Size([3, 48, 64])
         >>> stylizer.save(painting, "painting.png")  # doctest: +SKIP
     """
 
     def __init__(
-        self, model: str | Path, device: str | torch.device = "cpu", precision: str = "fp32"
+        self,
+        model: str | Path = "gallery",
+        device: str | torch.device = "cpu",
+        precision: str = "fp32",
     ) -> None:
         """Load a style model.
 
         Args:
-            model: A .safetensors style model, or a .ckpt of fst-train.
+            model: A .safetensors style model, a .ckpt of fst-train, or "gallery", the model that
+                comes with the package.
             device: Where to compute, such as "cpu" or "cuda".
             precision: "fp32", or "bf16" for convolutions in bfloat16: faster where the processor
                 has it, and on trained networks mostly within 2/255 of fp32.
@@ -50,8 +60,8 @@ class Stylizer:
         if precision not in PRECISIONS:
             raise FstError(f"precision {precision!r} is unknown: use {' or '.join(PRECISIONS)}")
         self.precision = precision
-        self.path = Path(model)
-        network, self.metadata = load_style_model(model)
+        self.path = model_path(model)
+        network, self.metadata = load_style_model(self.path)
         try:
             # channels_last: the CPU's and the tensor cores' convolutions are faster in it.
             self.network = network.to(device).to(memory_format=torch.channels_last)
@@ -70,12 +80,12 @@ class Stylizer:
         return list(self.metadata["styles"])
 
     def style_id(self, style: int | str) -> int:
-        """The id of a style given by id or by name.
+        """The id of a style given by id (any whole number, NumPy's too) or by name.
 
         Raises:
             FstError: There is no such style; names those that come near.
         """
-        return find_style(self.style_names, style)
+        return find_style(self.style_names, style if isinstance(style, str) else index(style))
 
     def texture_line(self, style: int | str) -> list[int]:
         """The neighbouring ids that show the same pictures as a style, itself among them.
@@ -136,7 +146,7 @@ class Stylizer:
     @torch.inference_mode()
     def stylize(
         self,
-        image: Tensor | str | Path,
+        image: Tensor | np.ndarray | Image.Image | str | Path,
         style: StyleChoice = 0,
         *,
         texture: float | None = None,
@@ -149,8 +159,8 @@ class Stylizer:
         """Paint one image.
 
         Args:
-            image: (3, H, W) RGB in [0, 1], with alpha (4, H, W), or a file, of which alpha and
-                16 bits a channel are read too.
+            image: (3, H, W) RGB in [0, 1], with alpha (4, H, W); an array (H, W, 3) or (H, W, 4);
+                a Pillow image; or a file, of which alpha and 16 bits a channel are read too.
             style: Id or name, or a blend such as {"wave": 0.7, "udnie": 0.3}.
             texture: How much of the style's texture, see `style_weights`.
             texture_size: Size of the strokes: 1 for those that the picture would get at a shorter
@@ -175,7 +185,7 @@ class Stylizer:
         check_strength(strength)
         if texture_size is not None:
             check_texture_size(texture_size)
-        content, alpha = split_alpha(_checked(image))
+        content, alpha = split_alpha(read_image(image))
         size = tuple(content.shape[1:])
         layers = [(self.style_weights(s), place(m, size)) for s, m in (masks or {}).items()]
         weights = exaggerated(layered(weights, layers), strength)
@@ -217,20 +227,3 @@ class Stylizer:
     def save(image: Tensor, path: str | Path, *, overwrite: bool = False, bits: int = 8) -> Path:
         """Write a painted image (3, H, W) or (4, H, W); see `fst.images.save`."""
         return images.save(image, path, overwrite=overwrite, bits=bits)
-
-
-def _checked(image: Tensor | str | Path) -> Tensor:
-    """(3 or 4, H, W), fp32 on the CPU."""
-    content = image if isinstance(image, Tensor) else images.load_full(image)
-    if not isinstance(image, Tensor) and min(content.shape[1:]) < MIN_SIZE_PX:
-        height, width = content.shape[1:]
-        raise FstError(
-            f"{images.printable(image)}: {width}x{height} px are below {MIN_SIZE_PX} px a side; "
-            "give a larger picture"
-        )
-    if content.dim() != 3 or content.shape[0] not in (3, 4) or min(content.shape[1:]) < MIN_SIZE_PX:
-        raise FstError(
-            f"an image of shape {tuple(content.shape)}: expected (3, H, W), or with alpha "
-            f"(4, H, W), of at least {MIN_SIZE_PX} px a side"
-        )
-    return content.float().cpu()

@@ -1,6 +1,6 @@
 """The LightningModule: one network, many styles, a perceptual loss."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +9,10 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from fst.content.batches import read_batch
 from fst.errors import FstError
 from fst.losses import objective
 from fst.losses.perceptual import PerceptualLoss, grid_pattern
-from fst.metrics import (
-    Brushwork,
-    ContentDistance,
-    Found,
-    StyleDistance,
-    brushwork_covariances,
-    content_layer,
-    measured_layers,
-)
 from fst.networks.combined import load_loss_networks
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet
@@ -29,13 +21,13 @@ from fst.stylize.style_model import describe
 from fst.training.checkpoint import check_moments
 from fst.training.facts import run_facts
 from fst.training.finite import FiniteGuard
+from fst.training.held_out import HeldOutMetrics
 from fst.training.keeping import Keeper
-from fst.training.rates import rate_factors, scaled_rate, set_rates
+from fst.training.rates import rate_factors, scaled_rate, set_rates, steps_of
 from fst.training.targets import targets_of_styles
 
 TERMS = ("total", "content", "style", "tv", "grid", "kept")  # logged as train/...
 CROP_PX = 256  # taken for the size of the crops where the data do not say
-STROKE_METRICS = {"brushwork", "found"}
 # Where styles are added and the trunk learns too: weight of the kept styles' mean squared drift,
 # and relative rate of the convolutions. At full rate, and with kept rows learning, the kept styles
 # had a fifth more style distance afterwards, at weights of 100 and 1000 alike.
@@ -45,12 +37,13 @@ KEPT_WEIGHT, TUNED_RATE = 1000.0, 0.2
 class StyleTransferModule(pl.LightningModule):
     """Trains a `TransformerNet` on photos for a list of styles.
 
-    A batch is (photos (B, 3, H, W) uint8, style ids (B,)), as `ContentDataModule` makes it.
+    A batch is a `StyleBatch`, as `ContentDataModule` makes it, or what any loader of images gives:
+    see `read_batch`.
 
     Examples:
         >>> from fst import StyleTransferModule
         >>> module = StyleTransferModule(
-        ...     [{"name": "wave", "images": ["wave.jpg"]}], width=0.25, num_blocks=1
+        ...     ["wave.jpg"], width=0.25, num_blocks=1
         ... )
         >>> module(torch.rand(1, 3, 32, 32), torch.tensor([0])).shape
         torch.Size([1, 3, 32, 32])
@@ -58,7 +51,7 @@ class StyleTransferModule(pl.LightningModule):
 
     def __init__(
         self,
-        styles: Sequence[dict[str, Any]],
+        styles: Sequence[Style | str | Path | Mapping[str, Any]],
         width: float = 0.5,
         num_blocks: int = 5,
         loss_network: str | Sequence[str] = "vgg19-lite",
@@ -84,8 +77,8 @@ class StyleTransferModule(pl.LightningModule):
         """Make the network; the loss network and the style pictures are read in `setup`.
 
         Args:
-            styles: For each style id {"name": ..., "images": [files]} (`Style.as_dict`); "weight",
-                "size_px" and "statistic" of a style outweigh those below.
+            styles: For each style id a picture, a folder of pictures, or a `Style` (or its
+                `as_dict`), whose weight, size_px and statistic outweigh those below.
             width: Scales the channels of the network, see `TransformerNet`.
             num_blocks: Residual blocks of the network.
             loss_network: "vgg19-lite", "vgg16", "vgg19" or a weights file, or several, of which
@@ -118,7 +111,7 @@ class StyleTransferModule(pl.LightningModule):
             FstError: A list of weights or sizes has not one entry a style.
         """
         super().__init__()
-        styles = [dict(style) for style in styles]
+        styles = [Style.of(style).as_dict() for style in styles]  # plain, for the checkpoint
         style_loss = style_loss or objective.statistic(classic_weights)
         if grid_weight is None:
             grid_weight = objective.grid_weight(classic_weights)
@@ -138,13 +131,14 @@ class StyleTransferModule(pl.LightningModule):
         elif kept_styles:
             for convolution in self._convolutions():
                 convolution.requires_grad_(False)
-        self.styles = [Style.from_dict(style) for style in styles]
+        self.styles = [Style.of(style) for style in styles]
         self.marks: list[dict[str, str]] = [{} for _ in styles]  # which styles show the same
         self.perceptual: PerceptualLoss | None = None
-        self.metrics: nn.ModuleDict | None = None
+        self.metrics: HeldOutMetrics | None = None
         self.drift: MeanMetric | None = None  # of the kept styles, in 1/255
         self.final_metrics: dict[str, float] = {}
         self.measured_step = -1  # the step of final_metrics
+        self.num_steps = -1  # of the whole run, once it is known
         self.stopped_early = False  # the next review is the last, whatever the step
         self.finite = FiniteGuard()
 
@@ -179,21 +173,12 @@ class StyleTransferModule(pl.LightningModule):
         held = targets_of_styles(self.perceptual, self.styles, sizes, crop_px, device)
         self.perceptual.set_targets(held.targets)
         self.marks = held.marks
-        self.metrics = nn.ModuleDict(
-            {
-                "style": StyleDistance(held.grams),
-                "content": ContentDistance(len(self.styles), content_layer(loss_network)),
-                "brushwork": Brushwork(held.views),
-            }
-        )
-        if len(self.styles) > 1:
-            self.metrics["found"] = Found(held.views)
+        self.metrics = HeldOutMetrics(held, loss_network)
         self.drift = MeanMetric().to(device) if self.keeper is not None else None
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Loss of one batch; logged by the callbacks of `fst.training.review`."""
-        photos, style_index = batch
-        photos = (photos.float() / 255).contiguous(memory_format=torch.channels_last)
+        photos, style_index = read_batch(batch, len(self.styles), self._seed_of_step())
         stylized = self(photos, style_index)
         terms = self.perceptual(*self._shifted(stylized, photos), style_index)
         if self.hparams.grid_weight:
@@ -226,42 +211,25 @@ class StyleTransferModule(pl.LightningModule):
         super().optimizer_step(*args, **kwargs)
         self.finite.after_step(self)
 
-    def validation_step(self, photos: Tensor, batch_idx: int) -> None:
-        """Measure one held-out photo in every style."""
-        photos = (photos.float() / 255).contiguous(memory_format=torch.channels_last)
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Measure held-out photos in every style."""
+        photos = read_batch(batch, len(self.styles), seed=0).photos
         network = self.perceptual.loss_network
-        layers = measured_layers(network)
-        content = network(photos, layers)
-        for style_id in range(len(self.styles)):
-            style_index = torch.full((len(photos),), style_id, device=self.device)
-            stylized = self(photos, style_index)
-            features = network(stylized, layers)
-            self.metrics["style"].update(features, style_index)
-            self.metrics["content"].update(features, content, style_index)
-            if self._is_last_review():
-                strokes = brushwork_covariances(network, stylized)
-                for kind in STROKE_METRICS & set(self.metrics):
-                    self.metrics[kind].update(strokes, style_index)
+        self.metrics.update_with(network, self.forward, photos, self._is_last_review())
         if self.keeper is not None:
             self.drift.update(self.keeper.drift(self.network, photos).mean())
 
     def _is_last_review(self) -> bool:
-        """Whether brushwork is measured: it takes longer than all else in a review."""
+        """Whether brushwork is measured."""
         trainer = self.trainer
-        finished = 0 <= trainer.max_steps <= trainer.global_step
+        finished = 0 <= self.num_steps <= trainer.global_step
         return finished or self.stopped_early or trainer.state.fn != "fit"
 
     def on_validation_epoch_end(self) -> None:
         """Log the held-out distances per style and their means."""
-        self.final_metrics, self.measured_step = {}, self.trainer.global_step
-        for kind, metric in self.metrics.items():
-            if kind in STROKE_METRICS and not self._is_last_review():
-                continue
-            values = metric.compute().reshape(-1)  # torchmetrics makes (1,) a scalar
-            metric.reset()
-            for style, value in zip(self.styles, values.tolist(), strict=True):
-                self.final_metrics[f"held_out_{kind}/{style.name}"] = value
-            self.final_metrics[f"held_out/{kind}"] = values.mean().item()
+        names = [style.name for style in self.styles]
+        self.final_metrics = self.metrics.figures(names, self._is_last_review())
+        self.measured_step = self.trainer.global_step
         if self.drift is not None:
             self.final_metrics["held_out/drift"] = self.drift.compute().item()
             self.drift.reset()
@@ -282,7 +250,8 @@ class StyleTransferModule(pl.LightningModule):
             # Lightning cannot clip the gradients of a fused optimiser in mixed precision.
             fused=not self.trainer.gradient_clip_val,
         )
-        factors = rate_factors(self.trainer.max_steps, self.hparams.rows_first_steps)
+        self.num_steps = steps_of(self.trainer)
+        factors = rate_factors(self.num_steps, self.hparams.rows_first_steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
         return {
             "optimizer": optimizer,

@@ -3,7 +3,10 @@
 import math
 from collections.abc import Callable, Sequence
 
+from pytorch_lightning import Trainer
 from torch.optim.lr_scheduler import LambdaLR
+
+from fst.errors import FstError
 
 WARMUP_STEPS = 50  # Adam's first steps at full rate throw the output layer into saturation
 
@@ -20,6 +23,18 @@ def scaled_rate(rate: float, processes: int) -> float:
         0.002
     """
     return rate * math.sqrt(processes)
+
+
+def steps_of(trainer: Trainer) -> int:
+    """The optimizer's steps of a whole run, by its max_steps or max_epochs.
+
+    Raises:
+        FstError: It has no end, so the rate cannot fall to 0 at it.
+    """
+    steps = trainer.estimated_stepping_batches
+    if math.isinf(steps):
+        raise FstError("the run has no end: give the Trainer max_steps, or max_epochs")
+    return int(steps)
 
 
 def rate_factors(

@@ -1,0 +1,53 @@
+"""What a training batch may be: our own, or what a user's data loader gives."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fst.errors import FstError
+
+
+class StyleBatch(NamedTuple):
+    """Photos, and the style that each is to be painted in.
+
+    Attributes:
+        photos: (B, 3, H, W), uint8, or floating point in [0, 1].
+        style_index: (B,) style ids, int64.
+    """
+
+    photos: Tensor
+    style_index: Tensor
+
+
+def read_batch(batch: Any, num_styles: int, seed: int) -> StyleBatch:
+    """Any batch as photos in [0, 1] and style ids.
+
+    Args:
+        batch: A `StyleBatch`; or images alone, or a list or tuple that begins with them (image and
+            label, say): then each image gets a style drawn at random.
+        num_styles: S, how many to draw from.
+        seed: Of the draw.
+
+    Raises:
+        FstError: There are no images (B, 3, H, W) in it.
+    """
+    images = batch[0] if isinstance(batch, list | tuple) and batch else batch
+    if not isinstance(images, Tensor) or images.dim() != 4 or images.shape[1] != 3:
+        what = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise FstError(
+            f"a batch begins with {what}: expected images (B, 3, H, W), uint8 or float in [0, 1]"
+        )
+    if isinstance(batch, StyleBatch):
+        style_index = batch.style_index
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        style_index = torch.randint(num_styles, (len(images),), generator=generator)
+        style_index = style_index.to(images.device)
+    return StyleBatch(_in_unit_range(images), style_index)
+
+
+def _in_unit_range(images: Tensor) -> Tensor:
+    """Images in [0, 1], fp32, channels last."""
+    scaled = images.float() if images.is_floating_point() else images.float() / 255
+    return scaled.contiguous(memory_format=torch.channels_last)
