@@ -39,7 +39,7 @@ class RunEnds(Callback):
     All of it in the processes that train: those that a strategy spawns hand little back.
     """
 
-    def __init__(self, folder: Path, settings: str) -> None:
+    def __init__(self, folder: Path, settings: str | None = None) -> None:
         """Take the folder of the run, and the command's settings for its checkpoints."""
         self.folder, self.settings = folder, settings
 
@@ -52,7 +52,8 @@ class RunEnds(Callback):
 
     def on_save_checkpoint(self, trainer, module, checkpoint: dict[str, Any]) -> None:
         """A checkpoint alone is enough to go on from."""
-        checkpoint[SETTINGS] = self.settings
+        if self.settings is not None:
+            checkpoint[SETTINGS] = self.settings
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Review the last step, if it was not or not in full, before it is saved."""
