@@ -151,11 +151,12 @@ class _Stored:
 
         write_atomically(Path(folder) / CONFIG_NAME, self.text().encode())
 
-    def text(self) -> str:
-        """The configuration as YAML."""
+    def text(self, *left_out: str) -> str:
+        """The configuration as YAML, without the settings named."""
         config = self._config.clone()
         config.resume = config.output = None  # they belong to one call, not to the run
-        config.pop("config", None)
+        for name in ("config", *left_out):
+            config.pop(name, None)
         for name, value in vars(config.trainer).items():
             if not is_plain(name, value):  # a class: the file would be refused
                 config.trainer[name] = None

@@ -94,7 +94,9 @@ def _defaults(settings: Any, given: dict[str, Any], folder: Path) -> dict[str, A
 
 def _callbacks(settings: Any, given: dict[str, Any], own: list, saver: RunSaver) -> list:
     """Ours. In this order: the last review before the last save, a save before a stop."""
-    callbacks = [RunLog(), ReviewGrid(), RunEnds(saver.folder, settings.text())]
+    # How often a run is saved is no part of its state: others save it to the same.
+    stored = settings.text("save_every")
+    callbacks = [RunLog(), ReviewGrid(), RunEnds(saver.folder, stored)]
     if not given.get("fast_dev_run"):  # a trial: its model would count as the newest
         callbacks.append(saver)
     callbacks.append(Stopping())
