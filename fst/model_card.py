@@ -220,8 +220,11 @@ def _limits(training: Mapping[str, Any], license_name: str) -> str:
     ]
     if str(run.get("content", "")).endswith("drawn scenes"):
         lines.append("It was trained on scenes drawn by a program, not on photos.")
-    if settings.get("loss_network") == "vgg19-lite":
-        lines.append("It was judged in training by vgg19-lite, a small distilled loss network.")
+    loss_network = str(settings.get("loss_network"))
+    if loss_network.endswith("-lite"):
+        lines.append(
+            f"It was judged in training by {loss_network}, a small distilled loss network."
+        )
     lines.append(
         "No licence was stated for this model."
         if license_name == UNKNOWN_LICENSE

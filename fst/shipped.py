@@ -9,4 +9,4 @@ SAMPLE_PHOTO = _ASSETS / "sample.jpg"
 # run is there, and what fst-train begins from.
 GALLERY = _ASSETS / "gallery.safetensors"
 # The default loss network, made by scripts/distill_loss_network.py.
-VGG19_LITE = _ASSETS / "vgg19_lite.safetensors"
+VGG16_LITE = _ASSETS / "vgg16_lite.safetensors"

@@ -180,15 +180,15 @@ def module_step(
 def train_cases(args: argparse.Namespace) -> dict[str, Callable[[], Case]]:
     """The trainings compared; the baseline first."""
     ours = f"fst, width {args.width:g}, VGG-16"
-    shipped = f"fst as shipped, width {SHIPPED_WIDTH:g}, vgg19-lite"
+    shipped = f"fst as shipped, width {SHIPPED_WIDTH:g}, vgg16-lite"
     return {
         f"baseline, width {args.width:g}, VGG-16": lambda: baseline_step(args),
         ours: lambda: module_step(
             args, args.width, random_loss_network("vgg16", "relu4_3"), CONTENT_LAYER
         ),
-        shipped: lambda: module_step(args, SHIPPED_WIDTH, load_loss_network("vgg19-lite")),
+        shipped: lambda: module_step(args, SHIPPED_WIDTH, load_loss_network("vgg16-lite")),
         f"{shipped}, gram": lambda: module_step(
-            args, SHIPPED_WIDTH, load_loss_network("vgg19-lite"), style_loss="gram"
+            args, SHIPPED_WIDTH, load_loss_network("vgg16-lite"), style_loss="gram"
         ),
     }
 

@@ -1,6 +1,6 @@
 """Judge loss networks by the pictures that are optimised with them (Gatys et al. 2016).
 
-    python scripts/compare_loss_networks.py vgg19-lite VGG19_16X.safetensors \
+    python scripts/compare_loss_networks.py vgg16-lite VGG19_16X.safetensors \
         --judge VGG19.safetensors --photos val/ --every 8 --styles-dir paintings/ \
         --only wave mosaic -o compared/
 
@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from evaluate import find_styles, make_ruler, measure, open_loss_network, positive, style_files
+from evaluate import make_ruler, measure, open_loss_network, positive
+from paintings import find_styles, style_files
 from torch import Tensor
 
 from fst import images
@@ -42,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Command line of this script."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     add = parser.add_argument
-    add("networks", nargs="+", metavar="NETWORK", help="vgg19-lite, vgg19, or weights files")
+    add("networks", nargs="+", metavar="NETWORK", help="vgg16-lite, vgg19, or weights files")
     add("--judge", required=True, metavar="FILE", help="loss network that measures")
     add("--photos", nargs="+", required=True, metavar="PATH", help="content images")
     add("--every", type=positive, default=1, metavar="N", help="take every N-th photo, sorted")

@@ -25,8 +25,8 @@ from evaluate import (
     measure,
     model_painter,
     open_loss_network,
-    other_styles,
 )
+from paintings import other_styles
 
 from fst import images
 from fst.cli.train import main as fst_train

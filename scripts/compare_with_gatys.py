@@ -26,14 +26,13 @@ from pathlib import Path
 
 import torch
 from evaluate import (
-    chosen_names,
-    find_styles,
     make_judge,
     named_path,
     open_loss_network,
     photo_size,
     positive,
 )
+from paintings import chosen_names, find_styles
 from torch import Tensor
 from tqdm import tqdm
 
@@ -83,8 +82,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--only", nargs="+", metavar="NAME", help="compare these styles")
     add("--iterations", type=positive, nargs="+", default=[10, 50, 100, 200, 500], metavar="N",
         help="evaluations at which Gatys is measured (10 50 100 200 500)")  # fmt: skip
-    add("--loss-weights", nargs="+", default=["vgg19-lite"], metavar="NAME",
-        help="loss networks that both are measured by (vgg19-lite)")  # fmt: skip
+    add("--loss-weights", nargs="+", default=["vgg16-lite"], metavar="NAME",
+        help="loss networks that both are measured by (vgg16-lite)")  # fmt: skip
     add("--content-layer", metavar="LAYER", help="see fst-train")
     add("--pooling", choices=("avg", "max"), help="of the loss networks (as their files say)")
     add("--judge", metavar="FILE", help="another VGG that measures the pictures as well")

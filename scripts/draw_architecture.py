@@ -114,9 +114,9 @@ def loss(painting_left: float) -> list[str]:
     """The loss network below, with where it is tapped."""
     top, width, gap = 404, 74, 26
     left = 270
-    title = "loss network: VGG-19, frozen, for training only"
+    title = "loss network: VGG-16, frozen, for training only"
     parts = [text(left, top - 12, title, 13, "start", bold=True)]
-    names = STYLE_LAYERS["vgg19"]
+    names = STYLE_LAYERS["vgg16"]
     for place, name in enumerate(names):
         x, height = left + place * (width + gap), 74 - 9 * place
         middle = top + 37

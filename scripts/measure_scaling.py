@@ -90,7 +90,7 @@ def arithmetic() -> dict[str, float]:
     options = argparse.Namespace(size=256, batch_size=1, width=1.0)
     steps = {
         "as shipped": lambda: module_step(
-            options, SHIPPED_WIDTH, load_loss_network("vgg19-lite"), None
+            options, SHIPPED_WIDTH, load_loss_network("vgg16-lite"), None
         ),
         "width 1, VGG-16": lambda: module_step(
             options, 1.0, random_loss_network("vgg16", "relu4_3"), "relu2_2"

@@ -101,8 +101,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--size", type=positive, default=128, metavar="PX", help="shorter side (128)")
     add("--steps", type=positive, default=150, metavar="N", help="evaluations of each case (150)")
     add("--parts", nargs="+", metavar="LETTER", help="run these: a c d e f g o")
-    add("--loss-weights", nargs="+", default=["vgg19-lite"], metavar="NAME", help="(vgg19-lite)")
-    add("--judge", default="vgg19-lite", metavar="FILE", help="VGG that measures (vgg19-lite)")
+    add("--loss-weights", nargs="+", default=["vgg16-lite"], metavar="NAME", help="(vgg16-lite)")
+    add("--judge", default="vgg16-lite", metavar="FILE", help="VGG that measures (vgg16-lite)")
     add("--threads", type=positive, metavar="N", help="of torch")
     add("-o", "--output", type=Path, default=Path("thesis"), metavar="FOLDER", help="(thesis)")
     return parser

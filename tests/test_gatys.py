@@ -17,7 +17,7 @@ from fst.gatys.descent import bytes_per_pixel, history
 from fst.gatys.optimization import POOLING, default_loss
 from fst.gatys.scales import shape_of, styles_at
 from fst.losses.perceptual import PerceptualLoss
-from fst.networks.vgg import load_loss_network
+from fst.networks.vgg import LossNetwork, load_loss_network
 
 SAMPLE_STYLES = Path(__file__).parents[1] / "datasets" / "samples" / "styles"
 
@@ -43,10 +43,10 @@ def style_of(loss, image, style=STYLE):
 
 # A squared distance of second moments, and one of the features themselves: its root's pace.
 @pytest.mark.parametrize(("style_loss", "share"), [("gram", 0.05), ("wasserstein", 0.05**0.5)])
-def test_texture_from_noise_has_a_small_share_of_the_style_loss(style_loss, share):
+def test_texture_from_noise_has_a_small_share_of_the_style_loss(style_loss, share, loss_weights):
     painting = images.load(SAMPLE_STYLES / "woodblock_waves.jpg", 128)
     losses = []
-    loss = PerceptualLoss(load_loss_network("vgg19-lite", POOLING), style_loss=style_loss)
+    loss = PerceptualLoss(load_loss_network(loss_weights, POOLING), style_loss=style_loss)
     options = {"loss": loss, "sizes": [64], "steps": 100, "style_size_px": 128}
     result = optimize(
         style=[painting], on_step=lambda s: losses.append(s.losses["style"]), **options
@@ -56,8 +56,11 @@ def test_texture_from_noise_has_a_small_share_of_the_style_loss(style_loss, shar
 
 
 def test_content_alone_brings_the_content_back_from_noise():
+    # Of a real VGG's rectified first layer some colours do not come back: 0.05 is left for good.
+    weight = torch.randn(32, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    network = LossNetwork({"features.0.weight": weight, "features.0.bias": torch.ones(32)})
     loss = PerceptualLoss(
-        load_loss_network("vgg19-lite"), content_layer="relu1_1", weights=(1.0, 0.0, 0.0)
+        network, content_layer="relu1_1", style_layers=["relu1_1"], weights=(1.0, 0.0, 0.0)
     )
     result = optimize(PHOTO, loss=loss, start="noise", sizes=[48], steps=80)
     assert (result.image - PHOTO).square().mean().sqrt() < 0.02  # noise: about 0.4
@@ -65,12 +68,12 @@ def test_content_alone_brings_the_content_back_from_noise():
 
 
 def test_two_sizes_beat_one_for_the_same_number_of_pixels_evaluated():
-    painting = images.load(SAMPLE_STYLES / "stained_glass.jpg", 128)
+    painting = images.load(SAMPLE_STYLES / "stained_glass.jpg", 256)
 
     def total(sizes, steps):
         return optimize(style=[painting], sizes=sizes, steps=steps).losses["total"]
 
-    assert total([64, 128], [60, 15]) < 0.8 * total([128], 30)
+    assert total([64, 192], [90, 20]) < 0.8 * total([192], 30)
 
 
 def test_the_losses_told_are_those_of_the_image_returned(make_loss):
@@ -289,7 +292,7 @@ def test_what_the_gradient_needs_grows_with_the_pixels(make_loss):
 
 
 def test_room_for_wide_convolutions_is_left():
-    """vgg19-lite has layers that Winograd's way computes on a CPU, in fp32 alone."""
+    """The shipped loss network has layers that Winograd's way computes on a CPU, in fp32 alone."""
     run = descent.Descent(default_loss(), bf16=False, total=1, on_step=None)
     working = descent.working_bytes(run)
     assert working > 2**26

@@ -272,6 +272,8 @@ def test_default_layers_follow_the_topology():
         loss = PerceptualLoss(loss_network(topology))
         assert loss.content_layer == objective.CONTENT_LAYER
         assert loss.style_layers == objective.STYLE_LAYERS[topology]
+    johnson = PerceptualLoss(loss_network("vgg16"), classic=True)
+    assert johnson.style_layers == ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 
 
 def test_content_distance_by_hand():

@@ -374,11 +374,16 @@ def test_no_network_gives_the_way_out(server, monkeypatch, failure):
 
 
 def test_the_shipped_network_has_a_style_layer_in_every_stage():
-    network = load_loss_network("vgg19-lite")
-    assert network.topology == "vgg19"
+    network = load_loss_network("vgg16-lite")
+    assert network.topology == "vgg16"
     layers = [f"relu{stage}_1" for stage in range(1, 6)]
     for features in network(photos(), layers).values():
         assert torch.isfinite(features).all() and features.max() > 0
+
+
+def test_the_loss_network_of_before_is_refused_with_the_one_of_now():
+    with pytest.raises(FstError, match="vgg19-lite is no longer shipped: use vgg16-lite"):
+        load_loss_network("vgg19-lite")
 
 
 def test_the_real_shallow_vgg19_loads():

@@ -71,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="of the textures (128)")  # fmt: skip
     add("--steps", type=positive, default=150, metavar="N", help="of each texture (150)")
     add("--seed", type=whole, default=0, metavar="N", help="of the noise they begin from (0)")
-    add("--loss-network", default="vgg19-lite", metavar="NAME", help="or vgg16, vgg19 (downloaded)")
+    add("--loss-network", default="vgg16-lite", metavar="NAME", help="or vgg16, vgg19 (downloaded)")
     add("--loss-weights", nargs="+", metavar="FILE", help="VGG files instead")
     add("--device", type=device_name, metavar="NAME", help="cpu, cuda, ... (a GPU or cpu)")
     return parser

@@ -8,7 +8,7 @@ from fst.losses import objective
 def add_loss_network(parser: argparse.ArgumentParser) -> None:
     """Add them to a parser of argparse or jsonargparse."""
     add = parser.add_argument
-    add("--loss-network", default="vgg19-lite", metavar="NAME", help="or vgg16, vgg19 (downloaded)")
+    add("--loss-network", default="vgg16-lite", metavar="NAME", help="or vgg16, vgg19 (downloaded)")
     add("--loss-weights", type=str, nargs="+", metavar="FILE",
         help="VGG files instead; the first that has a layer gives it")  # fmt: skip
     add("--content-layer", default=objective.CONTENT_LAYER, metavar="LAYER",

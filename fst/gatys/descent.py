@@ -31,7 +31,7 @@ IMAGE_BYTES = 12  # a pixel: three fp32 channels
 IMAGES_KEPT = 16  # pixels, best, gradients, directions, and where the line search has been
 PROBE_SIZES_PX = 64, 128
 # Peak of forward and backward pass over what autograd has kept in between, from 384 to 768 px:
-# vgg19-lite 1.8, VGG-19 to relu3_1 1.9, beside `working_bytes`.
+# vgg19-lite (of fst 0.1) 1.8, VGG-19 to relu3_1 1.9, beside `working_bytes`.
 BACKWARD_FACTOR = 2.5
 
 

@@ -35,7 +35,7 @@ from fst.gatys.scales import (
 from fst.losses import objective
 from fst.losses.perceptual import PerceptualLoss
 from fst.memory import available_bytes
-from fst.networks.vgg import load_loss_network
+from fst.networks.vgg import LITE, load_loss_network
 from fst.precision import best_precision
 
 # Average pooling, as Gatys et al. 2016 advise: with that of training an optimiser finds grain.
@@ -152,9 +152,9 @@ def optimize(
 
 
 def default_loss(texture: bool = False) -> PerceptualLoss:
-    """The objective of `fst.losses.objective`, by vgg19-lite with pooling and padding for single
-    images."""
-    network = load_loss_network("vgg19-lite", POOLING, None if texture else PADDING)
+    """The objective of `fst.losses.objective`, by the shipped loss network with pooling and padding
+    for single images."""
+    network = load_loss_network(LITE, POOLING, None if texture else PADDING)
     # The convolutions of CPUs and tensor cores prefer this layout.
     network.to(memory_format=torch.channels_last)
     return PerceptualLoss(network, weights=objective.weights(gatys=True))

@@ -87,7 +87,8 @@ class PerceptualLoss:
             self.statistics = [_classic(statistic) for statistic in self.statistics]
         self.loss_network = loss_network
         self.content_layer = content_layer or objective.CONTENT_LAYER
-        self.style_layers = tuple(style_layers or objective.STYLE_LAYERS[loss_network.topology])
+        default_layers = objective.style_layers(loss_network.topology, classic)
+        self.style_layers = tuple(style_layers or default_layers)
         loss_network.require([self.content_layer, *self.style_layers])
         self.classic = classic
         self.weights = weights or objective.weights(classic)

@@ -49,7 +49,7 @@ class Ruler:
         >>> from fst.styles import Style
         >>> from fst.images import load
         >>> style = Style("itself", (str(SAMPLE_PHOTO),))
-        >>> ruler = Ruler(load_loss_network("vgg19-lite"), [style], sizes_px=[64])
+        >>> ruler = Ruler(load_loss_network("vgg16-lite"), [style], sizes_px=[64])
         >>> photo = load(SAMPLE_PHOTO, 64)
         >>> ruler.see(photo)
         >>> ruler.add(photo, 0)

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from fst.errors import FstError
 from fst.networks.winograd import Conv3x3
-from fst.shipped import VGG19_LITE
+from fst.shipped import VGG16_LITE
 from fst.torch_files import check_tensor, read_torch_file
 
 # Convolutions per stage of the two topologies (Simonyan & Zisserman 2015, table 1, D and E).
 CONVS_PER_STAGE = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 VGG_CHANNELS = (64, 128, 256, 512, 512)  # per stage, ibid.
 MAX_CHANNELS = 2048  # of a file, in one layer
-LITE = "vgg19-lite"  # ours, distilled from VGG-19
+LITE = "vgg16-lite"  # ours, distilled from VGG-16
+FORMER_LITE = "vgg19-lite"
 LOSS_NETWORKS = (LITE, *CONVS_PER_STAGE)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -158,7 +159,7 @@ def load_loss_network(
     """Make a loss network: the shipped one, torchvision's pretrained ones, or a file.
 
     Args:
-        name_or_file: "vgg19-lite" (shipped with the package, nothing to download); "vgg16" or
+        name_or_file: "vgg16-lite" (shipped with the package, nothing to download); "vgg16" or
             "vgg19" (torchvision's ImageNet weights out of the hub cache, or downloaded there with
             the hash checked); or a file: a safetensors or a torch state_dict
             with torchvision's names. A safetensors file may say `topology`, `padding` and
@@ -173,7 +174,7 @@ def load_loss_network(
         name = str(name_or_file)
         return LossNetwork(_pretrained(name), name, padding or "zeros", pooling or "max")
     state_dict, metadata = _read_weights(
-        VGG19_LITE if str(name_or_file) == LITE else Path(name_or_file)
+        VGG16_LITE if str(name_or_file) == LITE else Path(name_or_file)
     )
     try:
         return LossNetwork(
@@ -236,6 +237,11 @@ def _pretrained(name: str) -> dict[str, Tensor]:
 
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """State dict and metadata of a safetensors or torch file."""
+    if str(path) == FORMER_LITE:
+        raise FstError(
+            f"{FORMER_LITE} is no longer shipped: use {LITE}; to resume a run that had it, install "
+            "the fst that began it"
+        )
     if not os.path.isfile(path):  # unlike Path.is_file, also of names that no file can have
         raise FstError(
             f"{path}: no such loss network; give {', '.join(LOSS_NETWORKS)} or a weights file"

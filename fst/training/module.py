@@ -54,7 +54,7 @@ class StyleTransferModule(pl.LightningModule):
         styles: Sequence[Style | str | Path | Mapping[str, Any]],
         width: float = 0.5,
         num_blocks: int = 5,
-        loss_network: str | Sequence[str] = "vgg19-lite",
+        loss_network: str | Sequence[str] = "vgg16-lite",
         content_layer: str | None = None,
         style_layers: Sequence[str] | None = None,
         content_weight: float | None = None,
@@ -81,7 +81,7 @@ class StyleTransferModule(pl.LightningModule):
                 `as_dict`), whose weight, size_px and statistic outweigh those below.
             width: Scales the channels of the network, see `TransformerNet`.
             num_blocks: Residual blocks of the network.
-            loss_network: "vgg19-lite", "vgg16", "vgg19" or a weights file, or several, of which
+            loss_network: "vgg16-lite", "vgg16", "vgg19" or a weights file, or several, of which
                 the first that has a layer gives it; see `load_loss_networks`.
             content_layer: See `PerceptualLoss`; so `style_layers` and `style_loss`.
             style_layers: Layers of the style loss.

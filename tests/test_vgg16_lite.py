@@ -1,4 +1,4 @@
-"""The loss network that ships: its size, its shape, and how well it explains a real VGG-19."""
+"""The loss network that ships: its size, its shape, and how well it explains a real VGG-16."""
 
 from pathlib import Path
 
@@ -8,30 +8,39 @@ from safetensors import safe_open
 
 from fst import images
 from fst.networks.vgg import layer_names, load_loss_network
-from fst.shipped import VGG19_LITE
+from fst.shipped import VGG16_LITE
 
+# What it has, less 0.02 to 0.08: the pictures here are a part of those measured, and the border
+# that the teacher's zeros reach counts a little more.
+BARS = {
+    "relu1_2": 0.97,
+    "relu2_2": 0.92,
+    "relu3_3": 0.81,
+    "relu4_2": 0.62,
+    "relu4_3": 0.46,
+    "relu5_1": 0.35,
+}
 SHARED = Path(__file__).parents[2] / "shared"
-STYLE_LAYERS = [f"relu{stage}_1" for stage in range(1, 6)]
 
 
 def stored():
-    with safe_open(VGG19_LITE, "pt") as file:
+    with safe_open(VGG16_LITE, "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
 
 
 def test_it_is_small_and_half_precision():
-    assert VGG19_LITE.stat().st_size <= 2.5e6
+    assert VGG16_LITE.stat().st_size <= 2.5e6
     assert {tensor.dtype for tensor in stored()[0].values()} == {torch.float16}
 
 
-def test_it_has_every_layer_of_vgg19_down_to_relu5_1():
-    names = list(layer_names("vgg19"))
-    assert load_loss_network("vgg19-lite").layers == tuple(names[: names.index("relu5_1") + 1])
+def test_it_has_every_layer_of_vgg16_down_to_relu5_1():
+    names = list(layer_names("vgg16"))
+    assert load_loss_network("vgg16-lite").layers == tuple(names[: names.index("relu5_1") + 1])
 
 
 def test_the_file_tells_how_it_was_made_and_how_good_it_is():
     metadata = stored()[1]
-    assert '"seed"' in metadata["made_by"] and "relu3_1" in metadata["held_out_r2"]
+    assert '"seed"' in metadata["made_by"] and "relu3_3" in metadata["held_out_r2"]
 
 
 def inside(features, teacher):
@@ -45,13 +54,13 @@ def explained(layers, teacher, files):
 
     Without the frame that a teacher's zero padding reaches: no reflection can tell it.
     """
-    student, (tensors, _) = load_loss_network("vgg19-lite"), stored()
+    student, (tensors, _) = load_loss_network("vgg16-lite"), stored()
     errors, targets = {layer: 0.0 for layer in layers}, {layer: [] for layer in layers}
     for file in files:
         picture = images.load(file, 256)[None]
         ours, theirs = student(picture, layers), teacher(picture, layers)
         for layer in layers:
-            weight, bias = (tensors[f"to_vgg19.{layer}.{part}"] for part in ("weight", "bias"))
+            weight, bias = (tensors[f"to_vgg16.{layer}.{part}"] for part in ("weight", "bias"))
             flat = inside(ours[layer], teacher)
             predicted = (weight.float().flatten(1) @ flat + bias.float()[:, None]).clamp(0)
             target = inside(theirs[layer], teacher)
@@ -64,16 +73,9 @@ def explained(layers, teacher, files):
     return {layer: float(1 - errors[layer] / spreads[layer]) for layer in layers}
 
 
-@pytest.mark.parametrize(
-    ("teacher", "bars"),
-    [
-        ("vgg19_to_relu3_1", {"relu1_1": 0.97, "relu2_1": 0.92, "relu3_1": 0.70}),
-        ("vgg19_16x_teacher", {"relu4_1": 0.85, "relu5_1": 0.75}),
-    ],
-)
 @pytest.mark.parametrize("kind", ["photos", "unseen paintings"])
-def test_a_linear_map_explains_the_teachers_features_on_unseen_pictures(teacher, bars, kind):
-    weights = SHARED / "weights" / f"{teacher}.safetensors"
+def test_a_linear_map_explains_the_teachers_features_on_unseen_pictures(kind):
+    weights = SHARED / "weights" / "vgg16.safetensors"
     if not weights.is_file():
         pytest.skip("the shared weights are not on this machine")
     if kind == "photos":
@@ -81,5 +83,5 @@ def test_a_linear_map_explains_the_teachers_features_on_unseen_pictures(teacher,
     else:
         names = ("candy", "la_muse", "mosaic", "rain_princess", "seated_nude")
         files = [SHARED / "data" / "styles" / f"{name}.jpg" for name in names]
-    for layer, r2 in explained(list(bars), load_loss_network(weights), files).items():
-        assert r2 >= bars[layer], (layer, r2)
+    for layer, r2 in explained(list(BARS), load_loss_network(weights), files).items():
+        assert r2 >= BARS[layer], (layer, r2)
