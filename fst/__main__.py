@@ -8,6 +8,7 @@ import sys
 
 import fst
 from fst.cli.commands import COMMANDS
+from fst.errors import near_matches
 
 SHELLS = ("bash", "zsh", "fish", "powershell")
 
@@ -27,7 +28,8 @@ def main(argv: list[str] | None = None) -> int:
         sys.argv[1:] = rest
         runpy.run_module(f"fst.cli.{name}", run_name="__main__", alter_sys=True)
     else:
-        print(f"fst: no command {name!r}: choose among {', '.join(COMMANDS)}", file=sys.stderr)
+        hint = " ".join([near_matches(name, COMMANDS), "choose among", ", ".join(COMMANDS)])
+        print(f"fst: no command {name!r}: {hint.strip()}", file=sys.stderr)
         return 2
     return 0
 

@@ -7,6 +7,7 @@ Reading: `decode` gives upright 8-bit sRGB, `load` gives a tensor, `load_full` o
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ from fst.picture_files import (  # noqa: F401
     temporary_beside,
     unused_path,
 )
+from fst.publishing import exists, publish, publish_new, publish_numbered  # noqa: F401
 from fst.vips_files import DEEP_FORMATS, Strips, deep_levels, read_deep, read_strips, write_levels
 
 ALPHA_FORMATS = ("PNG", "WEBP", "TIFF")
@@ -161,6 +163,7 @@ def save(
     overwrite: bool = False,
     quality: int = 95,
     bits: int = 8,
+    numbered: bool = False,
 ) -> Path:
     """Write an image so that the path holds either the whole file or what it held before.
 
@@ -172,6 +175,7 @@ def save(
             while this call writes.
         quality: 1 to 100, for JPEG (without chroma subsampling) and WebP.
         bits: a channel; 8, or for PNG and TIFF 16.
+        numbered: take name-1.png, name-2.png, ... where the name is taken.
 
     Returns:
         The path written.
@@ -189,11 +193,17 @@ def save(
         raise FstError(
             f"cannot write {printable(path)}: the image holds NaN or infinite values; try float32"
         )
-    return publish(path, _encoder(image, FORMATS[path.suffix.lower()], quality, bits), overwrite)
+    encode = _encoder(image, FORMATS[path.suffix.lower()], quality, bits)
+    return publish(path, encode, overwrite, numbered)
 
 
 def save_levels(
-    levels: np.ndarray, path: str | Path, *, overwrite: bool = False, quality: int = 95
+    levels: np.ndarray,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    quality: int = 95,
+    numbered: bool = False,
 ) -> Path:
     """Write whole numbers (H,W,3 or 4) of 8 or 16 bits, which may be a memory map, in strips.
 
@@ -204,30 +214,9 @@ def save_levels(
     kind = FORMATS[path.suffix.lower()]
     if kind == "BMP":
         picture = to_picture(on_white(torch.from_numpy(levels).permute(2, 0, 1) / 255))
-        return publish(path, lambda file: picture.save(file, kind), overwrite)
-    return publish(path, lambda file: write_levels(levels, kind, file, quality), overwrite)
-
-
-def publish(path: Path, encode: Callable, overwrite: bool) -> Path:
-    """Have a file written by `encode(file)` so that the path never holds a part of it.
-
-    Raises:
-        FstError: existing path, or a failed write.
-    """
-    try:
-        if not overwrite and os.path.lexists(path):
-            raise _exists(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(encode, path, overwrite)
-    except FstError:
-        raise
-    except Exception as error:  # encoders raise struct.error and SystemError as well as OSError
-        text = str(getattr(error, "strerror", None) or error or type(error).__name__)
-        reason = printable(" ".join(text.split()))
-        raise FstError(
-            f"cannot write {printable(path)}: {reason}; name another folder or format"
-        ) from error
-    return path
+        return publish(path, lambda file: picture.save(file, kind), overwrite, numbered)
+    encode = partial(write_levels, levels, kind, quality=quality)
+    return publish(path, encode, overwrite, numbered)
 
 
 def check_target(path: str | Path, bits: int = 8, longer_side_px: int = 0) -> None:
@@ -256,7 +245,7 @@ def check_free(path: str | Path, taken_is_fine: bool) -> None:
     """
     path = Path(path)
     if not taken_is_fine and os.path.lexists(path):
-        raise _exists(path)
+        raise exists(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         writable = os.access(path.parent, os.W_OK)
@@ -280,10 +269,6 @@ def _check_bits(path: str | Path, bits: int) -> None:
         raise FstError(f"cannot write {printable(path)}: 16 bits go into .png, .tif or .tiff only")
 
 
-def _exists(path: Path) -> FstError:
-    return FstError(f"{printable(path)} exists; name another file or ask to overwrite it")
-
-
 def _encoder(image: torch.Tensor, kind: str, quality: int, bits: int) -> Callable:
     """What writes the image into an open file."""
     if bits == 16:
@@ -291,34 +276,3 @@ def _encoder(image: torch.Tensor, kind: str, quality: int, bits: int) -> Callabl
     picture = to_picture(image if kind in ALPHA_FORMATS else on_white(image))
     options = {"subsampling": "4:4:4"} if kind == "JPEG" else {}
     return lambda file: picture.save(file, kind, quality=quality, **options)
-
-
-def _write(encode: Callable, path: Path, overwrite: bool) -> None:
-    temporary = temporary_beside(path)
-    try:
-        with open(temporary, "xb") as file:  # not tempfile, for umask rights
-            encode(file)
-        if overwrite:
-            os.replace(temporary, path)
-        else:
-            publish_new(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def publish_new(temporary: Path, path: Path) -> None:
-    """Give a finished file its name unless something has taken the name meanwhile."""
-    try:
-        os.link(temporary, path)  # unlike a rename, fails where the name is taken
-    except FileExistsError:
-        raise _exists(path) from None
-    except (OSError, NotImplementedError):  # FAT and some network mounts have no hard links
-        try:
-            open(path, "xb").close()  # claims the name, or fails
-        except FileExistsError:
-            raise _exists(path) from None
-        try:
-            os.replace(temporary, path)
-        except OSError:
-            path.unlink()
-            raise

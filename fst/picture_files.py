@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from fst.errors import FstError
@@ -52,14 +53,16 @@ def check_place(path: str | Path) -> None:
         raise FstError(f"cannot write {printable(path)}: {printable(reason)}; name another")
 
 
+def numbered(path: Path) -> Iterator[Path]:
+    """The path itself, name-1.png, name-2.png and so on, without end."""
+    yield path
+    for number in count(1):
+        yield path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
 def unused_path(path: str | Path) -> Path:
-    """The path itself if nothing is there, otherwise name-1.png, name-2.png and so on."""
-    path = candidate = Path(path)
-    number = 0
-    while os.path.lexists(candidate):
-        number += 1
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return candidate
+    """The first of `numbered` where nothing is."""
+    return next(name for name in numbered(Path(path)) if not os.path.lexists(name))
 
 
 def temporary_beside(path: Path) -> Path:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from conftest import smooth_field
+from PIL import Image
 
 from fst import images
 from fst.cli.gatys import main
@@ -132,3 +133,32 @@ def test_a_wrong_statistic_is_one_line(argv, capsys):
     assert main(argv("--style-loss", "eigen", "top=99")) == 2
     err = capsys.readouterr().err
     assert "99 eigenpairs, but the layer has 4 channels" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("flag", ["--content", "--start", "--style"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 3)])
+def test_pictures_of_a_pixel_are_painted(argv, tmp_path, flag, size):
+    Image.new("RGB", size, "teal").save(tmp_path / "dot.png")
+    assert main([*argv("--steps", 2, "-o", "a.png"), flag, "dot.png"]) == 0
+    assert images.load(tmp_path / "a.png").isfinite().all()
+
+
+@pytest.mark.parametrize("extra", [(), ("--optimizer", "adam", "--lr", 0.5), ("--sizes", 32, 48)])
+def test_the_losses_told_are_those_logged_for_that_step(argv, tmp_path, capsys, extra):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert main(argv("--log", "log", "--precision", "bf16", *extra)) == 0
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    log = EventAccumulator(str(tmp_path / "log")).Reload()
+    for name in ("total", "content", "style"):
+        points = log.Scalars(f"gatys/{name}")
+        assert [point.step for point in points] == list(range(1, len(points) + 1))
+        assert f"after {len(points)} steps" in told and f"{name} {points[-1].value:.4f}" in told
+
+
+def test_a_name_of_another_kind_is_no_folder(argv, tmp_path, capsys):
+    assert main(argv("-o", "out.xyz")) == 2
+    assert "-o out.xyz: .xyz is no picture" in capsys.readouterr().err
+    assert not (tmp_path / "out.xyz").exists()
+    assert main(argv("-o", "out.xyz/")) == main(argv("-o", "v1.2")) == 0
+    assert (tmp_path / "out.xyz").is_dir() and (tmp_path / "v1.2").is_dir()

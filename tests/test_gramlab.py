@@ -10,7 +10,7 @@ from conftest import smooth_field, stripes
 
 from fst import images
 from fst.cli.gram import main
-from fst.gramlab import Laboratory
+from fst.gramlab import Laboratory, report
 from fst.gramlab.figures import reconstruction
 from fst.gramlab.measure import relative_distances
 from fst.losses.gram import gram_matrix
@@ -273,3 +273,18 @@ def test_a_folder_without_a_report_keeps_what_it_holds(argv, tmp_path):
         file.write_bytes(b"theirs")
     assert main(argv("-o", "run")) == 0
     assert [file.read_bytes() for file in theirs] == [b"theirs"] * 2
+
+
+def test_textures_of_several_pictures_are_shown_beside_all_of_them(pictures):
+    texture = {"gram": images.to_tensor(smooth_field(8, 32, 32))}
+    one = report.texture_section(texture, {"stripes": pictures[0]})
+    two = report.texture_section(texture, dict(zip(("stripes", "gram"), pictures, strict=True)))
+    assert "2 pictures" in two.text and "pictures" not in one.text
+    shapes = [section.images["textures"].shape for section in (one, two)]
+    assert shapes[1][1] * shapes[1][2] > shapes[0][1] * shapes[0][2]  # a panel more
+
+
+def test_the_name_of_a_page_is_no_folder(argv, tmp_path, capsys):
+    assert main(argv("-o", "report.html")) == 2
+    assert "-o report.html: name a folder" in capsys.readouterr().err
+    assert not (tmp_path / "report.html").exists()

@@ -769,3 +769,13 @@ def test_the_shipped_gallery_goes_by_its_name(tmp_path, monkeypatch):
     _save_photo("p.png")
     assert infer.main(["p.png", "--model", "gallery", "--device", "cpu"]) == 0
     assert Path("p_g.png").is_file()
+
+
+def test_the_name_of_another_kind_of_file_is_no_folder_for_one_picture(run):
+    _save_photo("p.png")
+    code, out, err = run("p.png", "--style-id", 0, "-o", "out.xyz")
+    assert (code, out) == (2, []) and "-o out.xyz: .xyz is no picture" in err[0]
+    assert _files() == ["p.png"]
+    assert run("p.png", "--style-id", 0, "-o", "out.xyz/")[0] == 0
+    assert run("p.png", "--all-styles", "-o", "many.xyz")[0] == 0
+    assert {Path(name).parts[0] for name in _files()} == {"many.xyz", "out.xyz", "p.png"}

@@ -101,6 +101,7 @@ def test_frames_do_not_go_into_their_own_folder(run):
         (["--max-memory", "2G"], "--max-memory: for pictures only"),
         (["-o", "out.png"], "the suffix of a clip must be one of .mp4"),
         (["-o", "clip.mp4", "--overwrite"], "is an input"),
+        (["-o", "out.xyz"], "-o out.xyz: .xyz is no clip"),
         (["-o", "there.mp4"], "there.mp4 exists"),
         (["-o", "one.mp4", "--all-styles"], "is one file, but 3 clips"),
         (["--style", "wafe"], "no style 'wafe'"),

@@ -134,3 +134,15 @@ def test_paintings_of_one_file_name_are_no_line(train_argv, style_files, tmp_pat
     arguments[place + 1 : place + 3] = [str(tmp_path / "monet"), str(tmp_path / "gogh")]
     assert main(arguments) == 0
     assert Stylizer(tmp_path / "run" / "model.safetensors").texture_line("monet") == [0]
+
+
+@pytest.mark.parametrize("words", [["instances=beside"], ["instances=beside", "patches=1x2"]])
+def test_styles_of_unequal_counts_of_pictures_are_not_put_beside(
+    train_argv, style_files, photo_folder, tmp_path, capsys, words
+):
+    argv = train_argv(tmp_path / "run", "--style-loss", "projected", "rank=1", *words)
+    assert main([*argv, "--styles", str(style_files[0]), str(photo_folder)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"stripes has 1, {photo_folder.name} has 12 pictures" in line
+    assert "leave instances=beside out" in line and not (tmp_path / "run").exists()
+    assert main([*argv, "--steps", "1"]) == 0  # a picture each

@@ -6,10 +6,14 @@ Only the standard library is imported up here, as in every file of a command lin
 import argparse
 import json
 import os
+import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import fst
+from fst.errors import near_matches
 
 # Name to what it is for: each a module fst.cli.NAME, a program fst-NAME and `fst NAME`.
 COMMANDS = {
@@ -27,7 +31,8 @@ MAX_HEADER_BYTES = 10_000_000  # of a style model: more is no answer within a ke
 
 
 def finish(parser: argparse.ArgumentParser, shown: bool = True) -> argparse.ArgumentParser:
-    """Add `--version`; answer and exit, where a shell asks what could come next.
+    """Add `--version` and near matches for mistyped flags; answer and exit, where a shell asks what
+    could come next.
 
     Args:
         parser: The complete parser of a command.
@@ -35,6 +40,7 @@ def finish(parser: argparse.ArgumentParser, shown: bool = True) -> argparse.Argu
     """
     parser.add_argument("--version", action="version", version=f"{parser.prog} {fst.__version__}",
         help="show the version and exit" if shown else argparse.SUPPRESS)  # fmt: skip
+    parser.error = partial(_error, parser, parser.error)  # type: ignore[method-assign]
     if COMPLETING in os.environ:
         import argcomplete
 
@@ -45,6 +51,40 @@ def finish(parser: argparse.ArgumentParser, shown: bool = True) -> argparse.Argu
                     action.completer = _ids if by_id else _names
         argcomplete.autocomplete(parser)
     return parser
+
+
+def _error(parser: argparse.ArgumentParser, tell: Callable[[str], NoReturn], text: str) -> NoReturn:
+    """argparse's `error`, with the flags that come near one it does not know."""
+    if text.startswith("unrecognized arguments"):
+        hints = [near_flags(word, flags_of(parser)) for word in text.split()]
+        text = "; ".join([text, *filter(None, hints)])
+    tell(text)
+
+
+def flags_of(parser: argparse.ArgumentParser) -> list[str]:
+    """The long flags of a parser, and of the commands below it."""
+    flags: list[str] = []
+    for action in parser._actions:
+        flags += [flag for flag in action.option_strings if flag.startswith("--")]
+        for below in action.choices.values() if isinstance(action.choices, dict) else ():
+            flags += flags_of(below)
+    return flags
+
+
+def near_flags(word: str, flags: list[str]) -> str:
+    """The flags that come near a word, as the end of a message; "" where none does, or it is none.
+
+    Examples:
+        >>> near_flags("--styel=wave", ["--style", "--size"])
+        'did you mean --style?'
+    """
+    if not word.startswith("--"):
+        return ""
+    prefix = "--trainer." if word.startswith("--trainer.") else "--"
+    # What all of them have in common would make any of them alike.
+    known = [flag.removeprefix(prefix) for flag in flags if flag.startswith(prefix)]
+    near = near_matches(word.partition("=")[0].removeprefix(prefix), known)
+    return re.sub(r"(?<=mean )|(?<= or )", prefix, near)
 
 
 def _names(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fst.cli.devices import usable_device
 from fst.cli.gatys_arguments import parse
-from fst.cli.infer_outputs import clip
+from fst.cli.infer_outputs import check_folder_name, clip
 from fst.cli.loss_arguments import statistic
 from fst.cli.messages import Problems, lines_of, noting, tell
 from fst.errors import FstError
@@ -29,9 +29,14 @@ PROGRAM = "fst-gatys"
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(argv)
+    from fst.cli.claims import claimed_file
+
     try:
         settings, output = prepare(args)
-        return run(args, settings, output)
+        is_numbered = not (args.overwrite or _is_named(args, output))
+        with claimed_file(output, is_numbered) as output:
+            _check_free(args, output)  # once more: another may have written it meanwhile
+            return run(args, settings, output)
     except FstError as error:
         for line in lines_of(error):
             tell(PROGRAM, f"error: {line}")
@@ -82,11 +87,12 @@ def run(args: argparse.Namespace, settings: dict, output: Path) -> int:
         result = optimize(**settings, on_step=review)
         review.finish(result)
     try:
-        images.save(result.image, output, overwrite=args.overwrite)
+        # Whatever has taken the name meanwhile: minutes of work get the next number.
+        written = images.save(result.image, output, overwrite=args.overwrite, numbered=True)
     except FstError as error:
         tell(PROGRAM, f"error: {error}")
         return 1
-    print(output, flush=True)
+    print(written, flush=True)
     return _conclude(result)
 
 
@@ -185,12 +191,13 @@ def _output(args: argparse.Namespace) -> Path:
     stem = "_".join(clip(Path(os.path.abspath(path)).stem, 110) for path in named)
     path = Path(args.output or f"{stem}.png")
     is_picture = path.suffix.lower() in images.IMAGE_SUFFIXES
+    if args.output and not is_picture and not os.path.lexists(path):
+        check_folder_name(args.output, images.IMAGE_SUFFIXES, "picture")
     if os.path.isdir(path) or not (is_picture or os.path.lexists(path)):
         path = path / f"{stem}.png"  # as with fst-infer, another name is that of a folder
     elif not is_picture:
         raise FstError(f"-o {path} is a file; name a folder or a new picture file")
-    elif args.output and os.path.lexists(path) and not args.overwrite:
-        raise FstError(f"-o {path} exists; name another file or add --overwrite")
+    _check_free(args, path)
     for given in (args.content, *args.style):
         if (
             given
@@ -203,7 +210,17 @@ def _output(args: argparse.Namespace) -> Path:
         images.check_place(path)
     except FstError as error:
         raise FstError(f"-o: {error}") from None
-    return path if args.overwrite else images.unused_path(path)
+    return path
+
+
+def _is_named(args: argparse.Namespace, path: Path) -> bool:
+    """Whether -o is the picture file itself, which gets no number."""
+    return bool(args.output) and path == Path(args.output)
+
+
+def _check_free(args: argparse.Namespace, path: Path) -> None:
+    if _is_named(args, path) and os.path.lexists(path) and not args.overwrite:
+        raise FstError(f"-o {path} exists; name another file or add --overwrite")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ class Review:
         self.image_every = save_every or IMAGE_EVERY
         self.writer = _writer(log) if log else None
         self.bar: tqdm | None = None
+        self.last: GatysStep | None = None  # its losses are not yet logged
 
     def __enter__(self) -> "Review":
         return self
@@ -39,6 +40,7 @@ class Review:
         if self.bar is not None:
             self.bar.close()
         if self.writer is not None:
+            self._log_last()
             self.writer.close()
 
     def __call__(self, step: GatysStep) -> None:
@@ -51,15 +53,29 @@ class Review:
         if self.save_every and step.number % self.save_every == 0:
             self._save(step)
         if self.writer is not None:
-            for name, value in step.losses.items():
-                self.writer.add_scalar(_tag(name), value, step.number)
+            self._log_last()
+            self.last = step
             if step.number % self.image_every == 0:
                 self.writer.add_image("gatys/image", step.image, step.number)
 
     def finish(self, result: GatysResult) -> None:
-        """Log the picture that is kept."""
+        """Log the picture that is kept, and its losses as those of the last step.
+
+        They are the ones that are told: of the best picture, clipped, in fp32. Those of the last
+        evaluation are of none that anybody sees.
+        """
         if self.writer is not None:
+            self._log(result.losses, result.steps)
+            self.last = None
             self.writer.add_image("gatys/image", result.image, result.steps)
+
+    def _log_last(self) -> None:
+        if self.last is not None:
+            self._log(self.last.losses, self.last.number)
+
+    def _log(self, losses: dict[str, float], step: int) -> None:
+        for name, value in losses.items():
+            self.writer.add_scalar(_tag(name), value, step)
 
     def _save(self, step: GatysStep) -> None:
         path = self.output.with_name(f"{self.output.stem}-step{step.number:05}.png")

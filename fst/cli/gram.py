@@ -30,9 +30,13 @@ written, 2 wrong arguments (nothing was done), 130 interrupted."""
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = finish(make_parser()).parse_intermixed_args(argv)
+    from fst.cli.claims import claimed_folder
+
     try:
         names, pictures, network = prepare(args)
-        return run(args, names, pictures, network)
+        with claimed_folder(args.output):
+            _check_output(args)  # once more: another may have written it meanwhile
+            return run(args, names, pictures, network)
     except FstError as error:
         for line in lines_of(error):
             tell(PROGRAM, f"error: {line}")
@@ -116,10 +120,8 @@ def prepare(args: argparse.Namespace) -> tuple:
     with noting(problems):
         network = load_loss_networks(args.loss_weights or args.loss_network)
         network.require(args.layers or ())
-    if os.path.exists(args.output / "report.html") and not args.overwrite:
-        problems.append(f"-o {args.output} holds a report; name another folder or add --overwrite")
-    elif os.path.exists(args.output) and not os.path.isdir(args.output):
-        problems.append(f"-o {args.output} is a file; name a folder")
+    with noting(problems):
+        _check_output(args)
     pictures = []
     for name, file in files:
         with noting(problems):
@@ -129,6 +131,15 @@ def prepare(args: argparse.Namespace) -> tuple:
     if problems:
         raise Problems(problems)
     return [name for name, _ in files], pictures, network.to(device)
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    if args.output.suffix.lower() in (".html", ".pdf") and not os.path.isdir(args.output):
+        raise FstError(f"-o {args.output}: name a folder; the report in it is report.html")
+    if os.path.exists(args.output / "report.html") and not args.overwrite:
+        raise FstError(f"-o {args.output} holds a report; name another folder or add --overwrite")
+    if os.path.exists(args.output) and not os.path.isdir(args.output):
+        raise FstError(f"-o {args.output} is a file; name a folder")
 
 
 def _picture(name: str, file: Path, size_px: int):
@@ -146,7 +157,6 @@ def _probe(args: argparse.Namespace, pictures: list, network) -> list[str]:
     from fst.cli.statistics_check import check_statistic, network_channels
     from fst.losses.objective import STYLE_LAYERS
     from fst.losses.patches import cut
-    from fst.stylize.style_model import write_atomically
 
     problems: list[str] = []
     channels = network_channels(network, args.layers or STYLE_LAYERS[network.topology])
@@ -156,10 +166,6 @@ def _probe(args: argparse.Namespace, pictures: list, network) -> list[str]:
     for picture in pictures:
         with noting(problems):
             cut(picture, args.patches)
-    if not problems:
-        with noting(problems):
-            write_atomically(args.output / ".write_test", b"")
-            (args.output / ".write_test").unlink()
     return list(dict.fromkeys(problems))
 
 
@@ -178,7 +184,8 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
     parts = report.sections(laboratory, args.patches)
     if args.synthesize:
         textures = synthesized(args, pictures, layers)
-        parts.insert(1, report.texture_section(textures, pictures[0]))
+        sources = dict(zip(shown, pictures, strict=True))
+        parts.insert(1, report.texture_section(textures, sources))
     networks = args.loss_weights or [args.loss_network]
     settings = (
         f"{', '.join(Path(name).name for name in networks)} at {', '.join(layers)}; "

@@ -1,6 +1,8 @@
 """Which files fst-infer writes: their names and folders, and that none replaces an input."""
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from fst.errors import FstError
@@ -29,7 +31,7 @@ def check_output(
     Raises:
         FstError: It is of the wrong kind, exists, or is an input.
     """
-    from fst.images import check_place, check_target
+    from fst.images import IMAGE_SUFFIXES, check_place, check_target
 
     is_file = _is_output_file(output)
     if not os.path.exists(output or ""):
@@ -39,6 +41,8 @@ def check_output(
     if not _is_output_file(output):
         if os.path.lexists(output):
             raise FstError(f"-o {output} is a file; name a folder or a new picture file")
+        if count == 1:
+            check_folder_name(output, IMAGE_SUFFIXES, "picture")
         return
     if count > 1:
         raise FstError(
@@ -49,6 +53,26 @@ def check_output(
         raise FstError(clash(Path(output)))
     if os.path.lexists(output) and not overwrite:
         raise FstError(f"-o {output} exists; name another file or add --overwrite")
+
+
+def check_folder_name(output: str, known: Sequence[str], what: str) -> None:
+    """Refuse what looks like a file of another kind, where one file is written: it would become a
+    folder.
+
+    Args:
+        output: Given with -o; neither a folder that is there nor one of the known kinds.
+        known: Suffixes of the kinds that can be written.
+        what: They are of.
+
+    Raises:
+        FstError: Names the kinds, and how to name a folder.
+    """
+    suffix = os.path.splitext(output)[1]  # "out.xyz/" has none; "out.v2" is no kind of file
+    if re.fullmatch(r"\.[A-Za-z]{2}[A-Za-z0-9]{0,10}", suffix) and not os.path.isdir(output):
+        raise FstError(
+            f"-o {output}: {suffix} is no {what} (those are {' '.join(known)}); for a folder of "
+            f"that name write {output}/"
+        )
 
 
 def output_folder(output: str | None) -> Path:

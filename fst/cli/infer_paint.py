@@ -156,9 +156,11 @@ class Painter:
         from fst import images
 
         overwrite = self._overwrites(path)
-        free = free_path(path, self.protected) if overwrite else images.unused_path(path)
-        images.save(painting, free, overwrite=overwrite, bits=self.args.bits)
-        return self._note(free)
+        free = free_path(path, self.protected) if overwrite else path
+        bits = self.args.bits
+        return self._note(
+            images.save(painting, free, overwrite=overwrite, bits=bits, numbered=True)
+        )
 
     def _overwrites(self, path: Path) -> bool:
         return self.args.overwrite

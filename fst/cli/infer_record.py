@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fst.cli.infer_outputs import Plan, clash, identity
 from fst.errors import FstError
+from fst.picture_files import numbered
 
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
@@ -115,7 +116,7 @@ def settle_names(
     given: set[Path] = set()
 
     def settled(style_id: int, path: Path) -> Target:
-        for candidate in _numbered(path):
+        for candidate in numbered(path):
             if candidate in given:
                 continue
             done = records.get(_name(candidate, folder))
@@ -129,14 +130,6 @@ def settle_names(
         raise AssertionError("numbers have no end")
 
     return [(photo, [settled(*target) for target in targets]) for photo, targets in plan]
-
-
-def _numbered(path: Path) -> Iterator[Path]:
-    yield path
-    number = 0
-    while True:
-        number += 1
-        yield path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 def settings_key(stylizer: "Stylizer", args: argparse.Namespace, options: dict[str, Any]) -> str:

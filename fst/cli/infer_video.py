@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fst.cli.devices import usable_device
 from fst.cli.infer_controls import BLEND_ID
-from fst.cli.infer_outputs import clash, clip, identity, safe_name
+from fst.cli.infer_outputs import check_folder_name, clash, clip, identity, safe_name
 from fst.cli.infer_paint import print_line
 from fst.cli.messages import noting, tell
 from fst.errors import FstError
@@ -154,6 +154,8 @@ def _jobs(args: argparse.Namespace, styles: dict[int, str]) -> list[Job]:
     is_taken = bool(args.output) and os.path.lexists(args.output) and not is_file
     if is_taken and not os.path.isdir(args.output):
         raise FstError(f"-o {args.output} is a file; name a folder or a new clip such as a.mp4")
+    if args.output and not is_file and count == 1 and args.sequence is None:
+        check_folder_name(args.output, CLIP_SUFFIXES, "clip")
     inputs = {identity(file) for file in (sources[0] if args.sequence else sources)}
     jobs: list[Job] = []
     for source in sources:

@@ -28,8 +28,13 @@ LEFT_OUT = (
     ".*sync_dist=True.*",  # the distances are reduced over processes by the metrics themselves
     ".*exists and is not empty.*",  # both log folders are made by these commands
     ".*DataLoader.* zero",  # all pictures of a folder are finished, or fewer than processes
+    ".*self.log.*barebones=True.*",  # the user has asked for just that
     ".*available but not used.*",  # --device cpu on a machine with a GPU
 )
+
+
+# Parts of Lightning that speak only where the user has asked for them.
+ASKED_FOR = ("profilers", "callbacks")
 
 
 @contextmanager
@@ -57,5 +62,7 @@ def quieten_lightning() -> None:
     """Leave out the parts of Lightning's talk that no user of these commands can act on."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ASKED_FOR:
+        logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.INFO)
     for message in LEFT_OUT:
         warnings.filterwarnings("ignore", message=message)

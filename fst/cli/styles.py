@@ -7,11 +7,13 @@ once.
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fst.cli.commands import finish
-from fst.cli.infer_outputs import safe_name
+from fst.cli.infer_outputs import check_folder_name, safe_name
 from fst.cli.messages import tell
 from fst.errors import FstError
 
@@ -32,7 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = finish(make_parser()).parse_args(argv)
     try:
-        args.run(args)
+        with _claimed(args):
+            args.run(args)
     except FstError as error:
         tell(PROGRAM, f"error: {error}")
         return 2
@@ -96,6 +99,7 @@ def run_list(args: argparse.Namespace) -> None:
 
 def run_extract(args: argparse.Namespace) -> None:
     """Write style files."""
+    from fst.cli.claims import claimed_file
     from fst.stylize.style_sets import STYLE_SUFFIX, read_styles_of, save_style
 
     styles = read_styles_of(_model_path(args.model))
@@ -105,6 +109,8 @@ def run_extract(args: argparse.Namespace) -> None:
             raise FstError(f"-o {args.output} is one file for {len(chosen)} styles; name a folder")
         targets = [args.output]
     else:
+        if len(chosen) == 1:
+            check_folder_name(str(args.output), [STYLE_SUFFIX], "style file")
         names = [safe_name(style.name) or f"style{i}" for i, style in enumerate(chosen)]
         targets = [args.output / f"{name}{STYLE_SUFFIX}" for name in names]
     if len(set(targets)) < len(targets):
@@ -112,7 +118,9 @@ def run_extract(args: argparse.Namespace) -> None:
     for path in targets:
         _refuse_existing(path, args.overwrite)
     for style, path in zip(chosen, targets, strict=True):
-        print(save_style(path, style))
+        with claimed_file(path, is_numbered=False):
+            _refuse_existing(path, args.overwrite)  # once more: another may have written it
+            print(save_style(path, style))
 
 
 def run_merge(args: argparse.Namespace) -> None:
@@ -150,6 +158,19 @@ def run_rename(args: argparse.Namespace) -> None:
     (place,) = _ids(styles, [args.style])
     styles[place] = renamed(styles[place], args.name)
     _write(args, styles)
+
+
+@contextmanager
+def _claimed(args: argparse.Namespace) -> Iterator[None]:
+    """Hold the model that is written from before it is read: another could change it meanwhile."""
+    if args.run in (run_list, run_extract):
+        yield
+        return
+    from fst.cli.claims import claimed_file
+
+    target, flag = (args.model, "--in-place") if args.in_place else (args.output, "-o")
+    with claimed_file(_model_path(str(target)), is_numbered=False, flag=flag):
+        yield
 
 
 # ---- pieces ------------------------------------------------------------------------------------

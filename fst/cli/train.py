@@ -8,22 +8,27 @@ import os
 import re
 import signal
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 from fst.cli.loss_arguments import statistic
-from fst.cli.messages import Problems, lines_of, quieten_lightning, tell
+from fst.cli.messages import Problems, lines_of, tell
 from fst.cli.statistics_check import check_statistics
 from fst.cli.train_arguments import parse
-from fst.cli.train_checks import check_counts, check_loss_network, check_numbers, check_sizes
-from fst.cli.train_folder import FOLDER_VARIABLE, as_disk_error, check_writable, run_folder
+from fst.cli.train_checks import (
+    check_counts,
+    check_loss_network,
+    check_numbers,
+    check_pictures,
+    check_sizes,
+)
+from fst.cli.train_folder import RunFolder, as_disk_error, asked_folder, check_writable
 from fst.cli.train_start import (
     begin,
     beginning,
     check_names,
     check_resume,
-    check_strategy,
     finished,
     kept_styles,
 )
@@ -32,9 +37,14 @@ from fst.errors import FstError
 
 def main(argv: list[str] | None = None) -> int:
     """Run fst-train; returns the exit code: 0 done, 1 failed on the way, 2 wrong arguments."""
+    with ExitStack() as held:
+        return _run(sys.argv[1:] if argv is None else argv, held)
+
+
+def _run(argv: list[str], held: ExitStack) -> int:
     try:
-        settings, trainer_settings = parse(sys.argv[1:] if argv is None else argv)
-        run = prepare(settings, trainer_settings)
+        settings, trainer_settings = parse(argv)
+        run = prepare(settings, trainer_settings, held)
     except FstError as error:
         return _told(error, 2)
     try:
@@ -44,15 +54,17 @@ def main(argv: list[str] | None = None) -> int:
         else:
             train(settings, *run)
     except FstError as error:
-        return _told(error, 1)
+        return _told(error, 2 if isinstance(error, Refused) else 1)
     except OSError as error:
         told = as_disk_error(error, run[-1].folder)
         if told is None:
             raise
         return _told(told, 1)
-    finally:
-        os.environ.pop(FOLDER_VARIABLE, None)
     return 0
+
+
+class Refused(FstError):
+    """Lightning has found what is wrong with its flags when it began."""
 
 
 def _told(error: FstError, code: int) -> int:
@@ -61,8 +73,13 @@ def _told(error: FstError, code: int) -> int:
     return code
 
 
-def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
+def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) -> tuple:
     """Check paths and numbers, and make module, data, callbacks and trainer.
+
+    Args:
+        settings: Of our flags.
+        trainer_settings: Of Lightning's Trainer.
+        held: Gives the folder of the run back at the end.
 
     Raises:
         FstError: Lists all that is wrong.
@@ -82,9 +99,10 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
     attempt(check_sizes, settings)
     attempt(check_numbers, settings)
     if styles:
+        attempt(check_pictures, styles)
         attempt(check_counts, settings, len(styles))
     data = attempt(_data, settings, len(styles or [0]))
-    folder = attempt(run_folder, settings)
+    attempt(asked_folder, settings)
     kept = attempt(kept_styles, settings) or []
     attempt(check_names, settings, styles or [], kept)
     attempt(check_resume, settings, styles, kept)
@@ -92,8 +110,10 @@ def prepare(settings: Any, trainer_settings: dict[str, Any]) -> tuple:
         raise Problems(problems)
     module = _module(settings, styles, kept)
     begin(settings, module)
-    trainer, saver = _trainer(settings, trainer_settings, folder)
-    check_writable(folder)  # last: a refused command leaves no folder behind
+    folder = held.enter_context(RunFolder(settings))
+    trainer, saver = _trainer(settings, trainer_settings, folder.path)
+    if not trainer.fast_dev_run:  # which writes nothing
+        folder.hold(saver) if trainer.is_global_zero else check_writable(folder.path)
     return module, data, trainer, saver
 
 
@@ -105,15 +125,17 @@ def train(settings: Any, module, data, trainer, saver) -> None:
     if trainer.local_rank:
         follow_first()
     if trainer.is_global_zero:
-        saver.remove_orphans()
         announce(settings, module, data, trainer)
-        settings.save(saver.folder)
+        if not trainer.fast_dev_run:
+            saver.remove_orphans()
+            settings.save(saver.folder)
     with nullcontext() if trainer.local_rank else noted_as_first():
         _fit(settings, module, data, trainer, saver)
 
 
 def _fit(settings: Any, module, data, trainer, saver) -> None:
     """Train; what a checkpoint to resume breaks before the first batch is through is its fault."""
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
     from torch.multiprocessing.spawn import ProcessException
 
     from fst.training.checkpoint import CheckpointError
@@ -126,6 +148,8 @@ def _fit(settings: Any, module, data, trainer, saver) -> None:
         raise
     except ProcessException as error:
         raise _of_spawned(error) from None
+    except MisconfigurationException as error:
+        raise Refused(f"--trainer: {' '.join(str(error).split())}") from None
     except Exception as error:  # the file may hold anything in any place
         if not settings.resume or saver.has_stepped:
             raise
@@ -147,6 +171,11 @@ def _of_spawned(error: Exception) -> BaseException:
 def _styles(settings: Any) -> list:
     from fst.styles import read_styles
 
+    if settings.resume and not settings.styles and os.path.isfile(settings.resume):
+        raise FstError(
+            f"--resume: {settings.resume} holds no settings, and no config.yaml is beside it: give "
+            "--styles, --content and the other flags that the run began with"
+        )
     return read_styles(settings.styles or [])
 
 
@@ -198,61 +227,10 @@ def _module(settings: Any, styles: list, kept: list[dict[str, Any]]):
     )
 
 
-def _trainer(settings: Any, trainer_settings: dict[str, Any], folder: Path) -> tuple:
-    import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import LearningRateMonitor
-    from pytorch_lightning.loggers import TensorBoardLogger
+def _trainer(settings: Any, flags: dict[str, Any], folder: Path) -> tuple:
+    from fst.cli.train_lightning import make_trainer  # it takes seconds
 
-    from fst.cli.train_report import RunEnds
-    from fst.precision import best_precision
-    from fst.training.card import RunCard
-    from fst.training.checkpoint import MODEL_NAME, AtomicCheckpointIO, RunSaver
-    from fst.training.review import ReviewGrid, RunLog, RunProgress
-    from fst.training.stopping import Stopping
-
-    quieten_lightning()
-    saver = RunSaver(folder, settings.save_every or max(1, settings.steps // 20))
-    given = {key: value for key, value in trainer_settings.items() if value is not None}
-    check_strategy(given.get("strategy"))
-    review_every = settings.review_every or max(1, settings.steps // 10)
-    # In this order: the last review before the last save, a save that is due before a stop.
-    callbacks = [RunLog(), ReviewGrid(), RunEnds(folder), saver, Stopping()]
-    callbacks.append(RunCard(folder / MODEL_NAME))
-    if given.get("logger", True):
-        callbacks.append(LearningRateMonitor())
-    if given.get("enable_progress_bar", True):
-        callbacks.append(RunProgress(settings.batch_size))
-    ours = {
-        "max_steps": settings.steps,
-        "max_epochs": -1,  # the run is one long epoch, see fst/content/datamodule.py
-        "precision": best_precision(given.get("accelerator", "auto")),
-        "val_check_interval": review_every * given.get("accumulate_grad_batches", 1),
-        "check_val_every_n_epoch": None,
-        "default_root_dir": folder,  # where Lightning looks for what SLURM has interrupted
-        "log_every_n_steps": max(1, min(20, settings.steps // 20)),
-        "logger": TensorBoardLogger(
-            folder, name="", version="tensorboard", default_hp_metric=False
-        ),
-    }
-    fixed = {
-        "use_distributed_sampler": False,
-        "enable_checkpointing": False,  # RunSaver does it
-        "num_sanity_val_steps": 0,
-        "enable_model_summary": False,
-    }
-    callbacks += _as_list(given.pop("callbacks", None))
-    plugins = [AtomicCheckpointIO(), *_as_list(given.pop("plugins", None))]
-    try:
-        trainer = pl.Trainer(**(ours | given | fixed), callbacks=callbacks, plugins=plugins)
-    except Exception as error:  # Lightning checks its flags with many kinds of exceptions
-        raise FstError(f"--trainer: {' '.join(str(error).split())}") from None
-    return trainer, saver
-
-
-def _as_list(value: Any) -> list:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]
+    return make_trainer(settings, flags, folder)
 
 
 if __name__ == "__main__":

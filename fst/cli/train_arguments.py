@@ -18,11 +18,13 @@ from fst.cli.commands import COMPLETING, finish
 from fst.cli.loss_arguments import add_loss_network
 from fst.cli.messages import Problems
 from fst.cli.train_files import CONFIG_NAME, is_plain, with_lists, with_stored_settings
+from fst.cli.train_problems import all_problems
+from fst.cli.trainer_flags import SETTLED, TRAINER
 from fst.errors import FstError
 from fst.losses import objective
 
-EPILOG = """every flag of pytorch-lightning's Trainer is accepted as --trainer.NAME
-(--trainer.devices 2, --trainer.precision 32-true, ...); --trainer.help lists them"""
+EPILOG = """flags of pytorch-lightning's Trainer are accepted as --trainer.NAME, such as
+--trainer.devices 2 or --trainer.precision 32-true; --trainer.help lists them"""
 SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
 # Side of the crops and images a step. Rows alone learn a style within 10 % of what training all
 # weights reaches from 200 steps of 2 x 192 px (docs/train.md, "Styles one by one").
@@ -30,29 +32,13 @@ BATCH, ADD_BATCH = (256, 4), (192, 2)
 BEGINNINGS = ("add_to", "from_scratch", "warm_start")
 SHIPPED = "gallery"  # the name of the shipped model for --warm-start and --add-to
 SCRATCH_TRUNK = (0.5, 5)  # width and residual blocks
-# What the command decides itself; --steps and the callbacks take their place.
-TRAINER_SKIP = {
-    "max_steps",
-    "max_epochs",
-    "min_steps",
-    "min_epochs",
-    "max_time",
-    "default_root_dir",
-    "use_distributed_sampler",
-    "enable_checkpointing",
-    "num_sanity_val_steps",
-    "reload_dataloaders_every_n_epochs",
-    "check_val_every_n_epoch",
-    "val_check_interval",
-    "enable_model_summary",
-}
 
 
 def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
     """Read the arguments.
 
     Returns:
-        The settings of our flags, with a method `save(folder)` that stores them for a resume, and
+        The settings of our flags, with methods that store them for a resume, and
         those of Lightning's Trainer (None where not given), classes instantiated.
 
     Raises:
@@ -68,7 +54,7 @@ def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
     try:
         config = parser.parse_args(argv)
     except Exception as error:
-        raise Problems(_all_problems(parser, argv, error)) from None
+        raise Problems(all_problems(parser, argv, error)) from None
     _choose_start(config, {argument.partition("=")[0] for argument in argv})
     trainer = parser.instantiate_classes(config).trainer
     return _Stored(parser, config), dict(vars(trainer))
@@ -150,7 +136,7 @@ def _trunk_of_run(checkpoint: str) -> tuple[float, int]:
 
 
 class _Stored:
-    """Settings by attribute; knows how to save the whole configuration."""
+    """Settings by attribute; knows how to store the whole configuration."""
 
     def __init__(self, parser: ArgumentParser, config: Namespace) -> None:
         self._parser, self._config = parser, config
@@ -163,14 +149,18 @@ class _Stored:
         """Write config.yaml for `--resume` and for `--config` of another run."""
         from fst.stylize.style_model import write_atomically
 
+        write_atomically(Path(folder) / CONFIG_NAME, self.text().encode())
+
+    def text(self, *left_out: str) -> str:
+        """The configuration as YAML, without the settings named."""
         config = self._config.clone()
         config.resume = config.output = None  # they belong to one call, not to the run
-        config.pop("config", None)
+        for name in ("config", *left_out):
+            config.pop(name, None)
         for name, value in vars(config.trainer).items():
             if not is_plain(name, value):  # a class: the file would be refused
                 config.trainer[name] = None
-        text = self._parser.dump(config, skip_none=True)
-        write_atomically(Path(folder) / CONFIG_NAME, text.encode())
+        return self._parser.dump(config, skip_none=True)
 
 
 def _plain(value: Any) -> Any:
@@ -188,7 +178,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="fst-train", exit_on_error=False, default_env=False)
     parser.add_argument("--config", action=ActionConfigFile)
     _add_arguments(parser)
-    parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, skip=TRAINER_SKIP)
+    parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, skip=set(SETTLED))
     parser.set_defaults({f"trainer.{name}": None for name in _trainer_names(pl.Trainer)})
     return parser
 
@@ -221,7 +211,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _trainer_names(trainer_class: type) -> list[str]:
     from inspect import signature
 
-    names = set(signature(trainer_class.__init__).parameters) - {"self"} - TRAINER_SKIP
+    names = set(signature(trainer_class.__init__).parameters) - {"self"} - set(SETTLED)
     return sorted(names)
 
 
@@ -272,42 +262,13 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
         help=f"weight against patterns in step with the pixel grid ({grid:g})")  # fmt: skip
 
 
-def _all_problems(parser: ArgumentParser, argv: list[str], first: Exception) -> list[str]:
-    """One line a problem: parse each flag with its values alone and collect what fails."""
-    groups: list[list[str]] = []
-    for argument in argv:
-        if argument.startswith("-") and not _is_number(argument):
-            groups.append([argument])
-        elif groups:
-            groups[-1].append(argument)
-        else:
-            groups.append([argument])
-    problems = []
-    for group in groups:
-        try:
-            parser.parse_args(group)
-        except Exception as error:
-            problems.append(_one_line(error))
-    return list(dict.fromkeys(problems)) or [_one_line(first)]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:297] + "..."
-
-
 def _trainer_help() -> None:
     import pytorch_lightning as pl
 
     for name in _trainer_names(pl.Trainer):
-        print(f"--trainer.{name}")
-    print("\nsee the Trainer page of pytorch-lightning's documentation for each")
+        print(f"{TRAINER}{name}")
+    print("\nfst-train settles these itself:")
+    for name, way_out in SETTLED.items():
+        print(f"{TRAINER}{name}: {way_out}")
+    print("\nsee docs/trainer_flags.md, and the Trainer page of pytorch-lightning's documentation")
     sys.exit(0)

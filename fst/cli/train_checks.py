@@ -1,6 +1,7 @@
 """Checks of fst-train's settings that need nothing but the settings."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from fst.errors import FstError
@@ -39,6 +40,27 @@ def check_sizes(settings: Any) -> None:
         raise FstError(f"--size {settings.size}: crops must be at least 32 px")
     if min(settings.style_size) < 32:
         raise FstError(f"--style-size {min(settings.style_size)}: must be at least 32 px")
+
+
+def check_pictures(styles: Sequence) -> None:
+    """Refuse style pictures that are too small for the loss network.
+
+    Raises:
+        FstError: Names each, with its size.
+    """
+    from fst.images import decode, printable
+    from fst.styles import MIN_STYLE_PX
+
+    small = []
+    for picture in dict.fromkeys(picture for style in styles for picture in style.images):
+        width, height = decode(picture, shorter_side_px=MIN_STYLE_PX).size
+        if min(width, height) < MIN_STYLE_PX:
+            small.append(f"{printable(picture)} has {width}x{height} px")
+    if small:
+        raise FstError(
+            f"--styles: {', '.join(small)}: a style picture needs {MIN_STYLE_PX} px a side; leave "
+            "it out, or give it larger"
+        )
 
 
 def check_numbers(settings: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from fst.cli.trainer_flags import TRAINER, settled
 from fst.errors import FstError
 
 CONFIG_NAME = "config.yaml"
@@ -28,7 +29,13 @@ OBJECTS = {
 
 
 def with_stored_settings(argv: list[str]) -> list[str]:
-    """With --resume, put the run's own config.yaml before the other arguments."""
+    """With --resume, put the run's own settings before the other arguments.
+
+    Those of its config.yaml, which can be edited; where that is gone, those in the checkpoint.
+
+    Raises:
+        FstError: As `read_settings`.
+    """
     for place, argument in enumerate(argv):
         name, _, value = argument.partition("=")
         if name == "--resume":
@@ -36,7 +43,24 @@ def with_stored_settings(argv: list[str]) -> list[str]:
             config = path.parent / CONFIG_NAME
             if os.path.isfile(config) and os.path.isfile(path):
                 return ["--config", str(config), *argv]
+            text = _settings_in(path)
+            return ["--config", text, *argv] if text else argv
     return argv
+
+
+def _settings_in(checkpoint: Path) -> str | None:
+    """The settings that a checkpoint holds, as YAML; None of one of an older fst, or that is none.
+
+    Raises:
+        FstError: As `read_settings`.
+    """
+    from fst.training.checkpoint import SETTINGS, read_checkpoint
+
+    try:
+        text = read_checkpoint(checkpoint).get(SETTINGS)
+    except FstError:  # told of with all else that is wrong
+        return None
+    return yaml.safe_dump(_listed(_settings(text, f"--resume {checkpoint}"))) if text else None
 
 
 def with_lists(argv: list[str]) -> list[str]:
@@ -48,16 +72,17 @@ def with_lists(argv: list[str]) -> list[str]:
     argv = [part for a in argv for part in (a.split("=", 1) if a.startswith("--config=") else [a])]
     for place, argument in enumerate(argv[:-1]):
         if argument == "--config" and os.path.isfile(argv[place + 1]):
-            argv[place + 1] = _listed(argv[place + 1])
+            content = read_settings(argv[place + 1])
+            if (listed := _listed(content)) != content:
+                argv[place + 1] = yaml.safe_dump(listed)
     return argv
 
 
-def _listed(path: str) -> str:
-    """The path, or the YAML text with its single values made lists."""
-    content = read_settings(path)
+def _listed(content: dict[str, Any]) -> dict[str, Any]:
+    """Settings with single values made lists."""
     values = {key: content[key] for key in LIST_FLAGS if content.get(key) is not None}
     single = {key: [value] for key, value in values.items() if not isinstance(value, list)}
-    return yaml.safe_dump(content | single) if single else path
+    return content | single
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
@@ -66,21 +91,39 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     Raises:
         FstError: It cannot be read, is no mapping, grows when read, or names classes.
     """
+    told = f"--config {path}"
+    try:
+        if os.path.getsize(path) > MAX_FILE_BYTES:
+            raise FstError(f"{told}: is larger than settings are")
+        return _settings(Path(path).read_text("utf-8"), told)
+    except (OSError, UnicodeError) as error:
+        raise _unreadable(told, error) from None
+
+
+def _settings(text: Any, told: str) -> dict[str, Any]:
+    """The settings in YAML text; `told` is where it is from.
+
+    Raises:
+        FstError: As `read_settings`.
+    """
     from fst.torch_files import plain
 
     try:
-        if os.path.getsize(path) > MAX_FILE_BYTES:
-            raise FstError("is larger than settings are")
-        content = plain(_loaded(Path(path).read_text("utf-8")) or {}, "the file", MAX_VALUES)
+        if not isinstance(text, str) or len(text) > MAX_FILE_BYTES:
+            raise FstError("holds no settings, or more than settings are")
+        content = plain(_loaded(text) or {}, "the file", MAX_VALUES)
         if not isinstance(content, dict):
             raise FstError("is no list of names and values")
         _check_plain_trainer(content)
     except FstError as error:
-        raise FstError(f"--config {path}: {error}") from None
-    except Exception as error:  # OSError, UnicodeError, YAMLError, RecursionError
-        reason = " ".join(str(error).split())[:200]
-        raise FstError(f"--config {path}: cannot be read ({reason})") from None
+        raise FstError(f"{told}: {error}") from None
+    except Exception as error:  # YAMLError, RecursionError
+        raise _unreadable(told, error) from None
     return content
+
+
+def _unreadable(told: str, error: Exception) -> FstError:
+    return FstError(f"{told}: cannot be read ({' '.join(str(error).split())[:200]})")
 
 
 def _loaded(text: str) -> Any:
@@ -107,6 +150,8 @@ def _check_plain_trainer(content: dict[str, Any]) -> None:
         key.removeprefix("trainer."): content[key] for key in content if key.startswith("trainer.")
     }
     for name, value in trainer.items():
+        if value is not None and (told := settled(TRAINER + name)):
+            raise FstError(told.removeprefix("--"))
         if value is not None and not is_plain(name, value):
             raise FstError(
                 f"trainer.{name.partition('.')[0]} names a class or a file: only the command "

@@ -1,16 +1,18 @@
 """What fst-train says: the beginning of a run, and its end."""
 
 import multiprocessing
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from fst.allocator import keep_freed_memory
 from fst.cli.messages import quieten_lightning
 from fst.cli.train_start import announcement
-from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME
+from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME, SETTINGS
 from fst.training.processes import follow_first
 from fst.training.review import write_hyperparameters
 
@@ -37,8 +39,9 @@ class RunEnds(Callback):
     All of it in the processes that train: those that a strategy spawns hand little back.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, settings: str | None = None) -> None:
+        """Take the folder of the run, and the command's settings for its checkpoints."""
+        self.folder, self.settings = folder, settings
 
     def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         """What holds for a whole process."""
@@ -46,6 +49,11 @@ class RunEnds(Callback):
         keep_freed_memory()
         if multiprocessing.parent_process():  # spawned
             follow_first()
+
+    def on_save_checkpoint(self, trainer, module, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint alone is enough to go on from."""
+        if self.settings is not None:
+            checkpoint[SETTINGS] = self.settings
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Review the last step, if it was not or not in full, before it is saved."""
@@ -62,10 +70,11 @@ class RunEnds(Callback):
         """The final figures, in TensorBoard and on the terminal."""
         if trainer.is_global_zero:
             write_hyperparameters(trainer, module)
-            _conclude(self.folder, module, trainer.datamodule)
+            _conclude(module, trainer.datamodule)
+            _tell_where(self.folder, trainer, module)
 
 
-def _conclude(folder: Path, module: pl.LightningModule, data: Any) -> None:
+def _conclude(module: pl.LightningModule, data: Any) -> None:
     if data.photos.bad_files:
         print(data.photos.report())
     if module.final_metrics:  # not with --trainer.limit_val_batches 0
@@ -80,10 +89,33 @@ def _conclude(folder: Path, module: pl.LightningModule, data: Any) -> None:
     if "held_out/drift" in module.final_metrics:
         drift = module.final_metrics["held_out/drift"]
         print(f"drift of the {module.first_id} earlier styles: {drift:.2f}/255 in the mean")
-    model = folder / MODEL_NAME
+
+
+def _tell_where(folder: Path, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    """What is written, what ended the run, and what can be done next."""
+    model, steps = folder / MODEL_NAME, f"{trainer.global_step} of {trainer.max_steps} steps"
+    if trainer.fast_dev_run:
+        print(f"\nfast_dev_run: {steps} done, nothing is written")
+        return
+    if not trainer.global_step:  # --trainer.limit_train_batches 0, a Timer of no time
+        print("\nno step was taken, nothing is written")
+        return
+    if trainer.global_step < trainer.max_steps:
+        print(f"\nended early, after {steps}: {_reason(trainer)}")
     print(
         f"\nwritten: {model} (style model), {folder / CHECKPOINT_NAME} (to resume)\n"
-        f"paint:   fst-infer PHOTO --model {model} --style {module.styles[0].name}\n"
-        f"review:  tensorboard --logdir {folder} --samples_per_plugin images=999",
-        flush=True,
+        f"paint:   fst-infer PHOTO --model {model} --style {module.styles[0].name}"
     )
+    for logger in trainer.loggers:
+        place = folder if logger.log_dir == str(folder / "tensorboard") else logger.log_dir
+        if isinstance(logger, TensorBoardLogger):
+            print(f"review:  tensorboard --logdir {place} --samples_per_plugin images=999")
+        elif place:
+            print(f"log:     {place}")
+    sys.stdout.flush()
+
+
+def _reason(trainer: pl.Trainer) -> str:
+    """What a callback of the user's says of the end that it has brought about."""
+    said = (getattr(callback, "stopping_reason_message", None) for callback in trainer.callbacks)
+    return " ".join(next(filter(None, said), "a callback has stopped it").split())

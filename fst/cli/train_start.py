@@ -62,13 +62,15 @@ def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]])
     if not settings.resume:
         return
     stored = read_run(settings.resume)
-    before = [style["name"] for style in stored["style_model"]["styles"][len(kept) :]]
+    marked = stored["style_model"]["styles"][len(kept) :]
+    before = [style["name"] for style in marked]
     now = [style.name for style in styles or []]
     if styles and before != now:
         raise FstError(
             f"--resume: {settings.resume} was trained for {', '.join(before)}, "
             f"now --styles are {', '.join(now)}: leave --styles out, or start a new run"
         )
+    _check_pictures(settings, styles or [], marked)
     architecture = stored["style_model"]["architecture"]
     for name, value in (("width", settings.width), ("num_blocks", settings.num_blocks)):
         if architecture[name] != value:
@@ -100,6 +102,18 @@ def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]])
         )
 
 
+def _check_pictures(settings: Any, styles: list, marked: list[dict[str, Any]]) -> None:
+    """Refuse other pictures under the names of the run's styles."""
+    from fst.styles import fingerprint
+
+    for style, mark in zip(styles, marked, strict=False):
+        if mark.get("fingerprint") not in (None, fingerprint(style)):  # older runs have none
+            raise FstError(
+                f"--resume: style {style.name} was other pictures when {settings.resume} began: "
+                f"put those back, or begin a new run with --warm-start {settings.resume}"
+            )
+
+
 def finished(settings: Any) -> str | None:
     """What to tell of a run to resume that has done all its steps; None where there is work."""
     from fst.training.checkpoint import read_run
@@ -107,24 +121,6 @@ def finished(settings: Any) -> str | None:
     if settings.resume and read_run(settings.resume)["global_step"] == settings.steps:
         return f"{settings.resume} has done its {settings.steps} steps; --steps takes it further"
     return None
-
-
-def check_strategy(strategy: Any) -> None:
-    """Refuse strategies that cut the network into shards.
-
-    Args:
-        strategy: Lightning's name of it, an instance, or None.
-
-    Raises:
-        FstError: Says why it cannot pay off.
-    """
-    name = strategy if isinstance(strategy, str) else type(strategy).__name__
-    if any(part in name.lower() for part in ("fsdp", "deepspeed", "modelparallel")):
-        raise FstError(
-            f"--trainer.strategy {name} shards a network that is too big for one GPU; this one has "
-            "less than two million numbers (27 MB with Adam's), so it would save nothing and wait "
-            "for every layer: use ddp"
-        )
 
 
 def beginning(settings: Any) -> dict[str, Any]:

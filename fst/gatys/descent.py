@@ -120,7 +120,8 @@ class Descent:
 
     def _descend(self, image: Tensor, last: int, method: "Method") -> str:
         """Descend until evaluation `last` or divergence; says which."""
-        pixels = image.clone().requires_grad_(True)
+        # L-BFGS needs NCHW; an image of 1 x 1 px is enlarged to channels last.
+        pixels = image.clone(memory_format=torch.contiguous_format).requires_grad_(True)
         limit: float | None = None
 
         def closure() -> Tensor:

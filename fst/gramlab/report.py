@@ -87,11 +87,13 @@ def sections(laboratory: Laboratory, grid: tuple[int, int]) -> list[Section]:
     return parts
 
 
-def texture_section(textures: dict[str, Tensor], source: Tensor) -> Section:
-    """Textures beside the picture that they come from."""
-    shown = figures.strip({"the picture": source.cpu(), **textures})
+def texture_section(textures: dict[str, Tensor], pictures: dict[str, Tensor]) -> Section:
+    """Textures beside the pictures, by name, that they come from: all of one style."""
+    sources = {f"picture {name}": picture.cpu() for name, picture in pictures.items()}
     text = "What each statistic keeps: noise made to match it, and nothing else."
-    return Section("Textures", text, {"textures": drawn(shown)})
+    if len(sources) > 1:
+        text += f" Each texture is of all {len(sources)} pictures: instances of one style."
+    return Section("Textures", text, {"textures": drawn(figures.strip({**sources, **textures}))})
 
 
 def write(folder: Path, names: Sequence[str], settings: str, parts: Sequence[Section]) -> Path:

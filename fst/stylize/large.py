@@ -120,8 +120,7 @@ def stylize_file(
             painter.resize_texture(texture_size)
         painter.finish(strength, keep_colors, bits)
         release_freed_memory()  # bands are done; encoding maps the output
-        path = images.unused_path(output) if numbered and not overwrite else output
-        return images.save_levels(painter.levels(), path, overwrite=overwrite)
+        return images.save_levels(painter.levels(), output, overwrite=overwrite, numbered=numbered)
     finally:
         for store in stores:
             store.close()

@@ -1,9 +1,8 @@
 """Find a style by id or by name."""
 
-import difflib
 from collections.abc import Sequence
 
-from fst.errors import FstError
+from fst.errors import FstError, near_matches
 
 
 def find_style(names: Sequence[str], style: int | str) -> int:
@@ -28,6 +27,5 @@ def find_style(names: Sequence[str], style: int | str) -> int:
         )
     if style in names:
         return list(names).index(style)
-    near = difflib.get_close_matches(style, names, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names[:10])}"
+    hint = near_matches(style, names) or f"it has {', '.join(names[:10])}"
     raise FstError(f"the model has no style {style!r}: {hint}")

@@ -263,16 +263,9 @@ def _publish(part: Path, target: Path, painting: _Painting, overwrite: bool) -> 
     if overwrite and painting.whole:
         os.replace(part, target)
         return target
-    while True:
-        free = target if painting.whole else images.unused_path(target)
-        try:
-            images.publish_new(part, free)
-        except FstError:
-            if painting.whole:
-                raise
-            continue  # another has taken it meanwhile
-        part.unlink(missing_ok=True)
-        return free
+    free = images.publish_numbered(part, target)  # another may have taken the name meanwhile
+    part.unlink(missing_ok=True)
+    return free
 
 
 def _write_pictures(folder: Path, frames: Iterable[Frame], overwrite: bool) -> Path:

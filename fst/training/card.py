@@ -33,8 +33,9 @@ class RunCard(Callback):
         self.model = Path(model)
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write both."""
-        self._try_to_write(trainer, module, with_picture=True)
+        """Write both, where a step was taken."""
+        if trainer.global_step:
+            self._try_to_write(trainer, module, with_picture=True)
 
     def on_exception(self, trainer, module, exception: BaseException) -> None:
         """Say in the card that the run is not at its end."""

@@ -23,6 +23,7 @@ from fst.training.stopping import Terminated
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam, for each parameter
 CHECKPOINT_NAME, MODEL_NAME = "last.ckpt", "model.safetensors"
 CARD_NAMES = ("model.md", "model.jpg")  # MODEL_NAME's
+SETTINGS = "settings"  # in the checkpoint: the command's, as the YAML text of config.yaml
 FILE_NAMES = (CHECKPOINT_NAME, MODEL_NAME, "config.yaml", *CARD_NAMES)  # each written in one step
 
 
@@ -50,10 +51,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path, map_location=None, weights_only=None) -> dict[str, Any]:
         """Read a checkpoint, or what a spawned process hands back; pickled code is refused.
 
+        Into memory, if nothing else is asked for: the GPU that wrote it may not be here.
+
         Raises:
             FstError: The file is missing or broken.
         """
-        return _read(path, map_location)
+        return _read(path, map_location or "cpu")
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:

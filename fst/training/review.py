@@ -165,9 +165,19 @@ class RunProgress(TQDMProgressBar):
         return Tqdm(disable=True)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: object) -> None:
-        """Name the bar."""
+        """Name the bar, and have it count steps, which may take several batches each."""
         super().on_train_epoch_start(trainer, *_)
-        self.train_progress_bar.set_description("training")
+        bar = self.train_progress_bar
+        bar.total, bar.initial = trainer.max_steps, trainer.global_step
+        bar.n = trainer.global_step
+        bar.set_description("training")
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        """Show a step."""
+        bar, step = self.train_progress_bar, trainer.global_step
+        if step != bar.n and self._should_update(step, bar.total):
+            bar.n = step
+            bar.set_postfix(self.get_metrics(trainer, module))
 
     def get_metrics(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict:
         """Losses to three places and images/s; without the version number."""
@@ -177,6 +187,7 @@ class RunProgress(TQDMProgressBar):
         # None where the bar is disabled, as on all processes but the first.
         steps, seconds = bar["n"] - (bar["initial"] or 0), bar["elapsed"]
         if steps and seconds:
-            rate = steps * self.batch_size * trainer.world_size / seconds
+            batches = steps * trainer.accumulate_grad_batches * trainer.world_size
+            rate = batches * self.batch_size / seconds
             metrics["images/s"] = f"{rate:.1f}"
         return metrics
