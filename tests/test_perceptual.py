@@ -389,3 +389,18 @@ def test_a_loss_without_styles_and_an_id_of_no_style_are_refused():
     loss.set_styles([[torch.rand(3, 32, 32)]] * 2)
     with pytest.raises(FstError, match=r"style ids \[2\]: expected 0 to 1"):
         loss(image, image, torch.tensor([2]))
+
+
+def test_styles_of_unequal_counts_of_pictures_lie_beside_each_other():
+    pictures = [torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    styles = [pictures[:1], pictures[1:]]
+    text = "projected rank=2 instances=beside"
+    both, images = PerceptualLoss(loss_network(), style_loss=text), torch.rand(2, 3, 32, 32)
+    both.set_styles(styles)
+    together = both(images, images, torch.tensor([0, 1]))["style_per_image"]
+    for style_id, style in enumerate(styles):
+        alone = PerceptualLoss(loss_network(), style_loss=text)
+        alone.set_styles([style])
+        image = images[style_id, None]
+        expected = alone(image, image, torch.tensor([0]))["style_per_image"]
+        torch.testing.assert_close(together[style_id, None], expected)

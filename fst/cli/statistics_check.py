@@ -27,7 +27,7 @@ def check_statistics(settings: Any, styles: Sequence) -> None:
         except FstError as error:
             problems.append(f"{where}: {error}")
     if not problems:
-        problems = _unequal(styles, run_wide) + _too_small(settings, styles, run_wide)
+        problems = _too_small(settings, styles, run_wide)
     if problems:
         raise FstError("; ".join(problems))
 
@@ -79,22 +79,6 @@ def network_channels(network: Any, layers: Sequence[str]) -> dict[str, int]:
     noise = torch.rand(1, 3, PROBE_PX, PROBE_PX, device=network.mean.device)
     with torch.no_grad():
         return {name: features.shape[1] for name, features in network(noise, layers).items()}
-
-
-def _unequal(styles: Sequence, run_wide: str) -> list[str]:
-    """Styles whose targets, pictures side by side, are of unequal size: a batch has one size."""
-    from fst.losses.statistic import read_statistic
-
-    counts: dict[str, dict[str, int]] = {}
-    for style in styles:
-        text = read_statistic(style.statistic or run_wide).text
-        counts.setdefault(text, {})[style.name] = len(style.images)
-    return [
-        f"style loss {text}: {', '.join(f'{name} has {n}' for name, n in of_styles.items())} "
-        "pictures: give each style as many, or leave instances=beside out"
-        for text, of_styles in counts.items()
-        if "instances=beside" in text.split() and len(set(of_styles.values())) > 1
-    ]
 
 
 def _too_small(settings: Any, styles: Sequence, run_wide: str) -> list[str]:

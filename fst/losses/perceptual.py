@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ GRID_PERIOD_PX, GRID_TILE_PX = 4, 64
 
 @dataclass(frozen=True)
 class StyleGroup:
-    """The styles that share a statistic.
+    """The styles that share a statistic, with targets of one shape.
 
     Attributes:
         statistic: Theirs.
@@ -126,10 +127,12 @@ class PerceptualLoss:
         Raises:
             FstError: There is not one statistic, or one for each style.
         """
-        members: dict[str, list[int]] = {}
+        members: dict[Any, list[int]] = {}
         statistics = self._statistics_of(len(targets))
-        for style_id, statistic in enumerate(statistics):
-            members.setdefault(statistic.text, []).append(style_id)
+        for style_id, (statistic, target) in enumerate(zip(statistics, targets, strict=True)):
+            # Those of `instances=beside` are as wide as there are pictures.
+            shapes = [part.shape for layer in self.style_layers for part in target[layer]]
+            members.setdefault((statistic.text, *shapes), []).append(style_id)
         self.groups = [
             StyleGroup(
                 statistics[ids[0]],
