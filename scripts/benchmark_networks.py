@@ -2,7 +2,7 @@
 
 import argparse
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -147,17 +147,20 @@ def module_step(
     args: argparse.Namespace,
     width: float,
     loss_network: LossNetwork,
-    content_layer: str | None = None,
+    style_layers: Sequence[str] | None = None,
     style_loss: str | None = None,
 ) -> Case:
     """A training step of fst: that of the Lightning module, its precision and optimiser."""
     # Below 64 px the shifts would leave relu5_1 too small for reflect padding.
     shift_px = 3 if args.size >= 64 else 0
-    styles = [{"name": "random", "images": []}]
+    styles = ["random.jpg"]
     module = StyleTransferModule(styles, width=width, shift_px=shift_px)
     loss_network.to(memory_format=torch.channels_last)
     module.perceptual = PerceptualLoss(
-        loss_network, content_layer=content_layer, style_loss=style_loss
+        loss_network,
+        content_layer=style_layers and CONTENT_LAYER,
+        style_layers=style_layers,
+        style_loss=style_loss,
     )
     module.perceptual.set_styles([[torch.rand(3, args.size, args.size)]])
     optimizer = torch.optim.Adam(module.network.parameters(), 1e-3, fused=True)
@@ -184,7 +187,7 @@ def train_cases(args: argparse.Namespace) -> dict[str, Callable[[], Case]]:
     return {
         f"baseline, width {args.width:g}, VGG-16": lambda: baseline_step(args),
         ours: lambda: module_step(
-            args, args.width, random_loss_network("vgg16", "relu4_3"), CONTENT_LAYER
+            args, args.width, random_loss_network("vgg16", "relu4_3"), STYLE_LAYERS
         ),
         shipped: lambda: module_step(args, SHIPPED_WIDTH, load_loss_network("vgg16-lite")),
         f"{shipped}, gram": lambda: module_step(
@@ -213,7 +216,12 @@ def loss_cases(args: argparse.Namespace) -> dict[str, Case]:
         baseline_loss(vgg, torch.rand_like(photos).requires_grad_(), photos, grams).backward()
 
     def ours(style_loss: str) -> Case:
-        loss = PerceptualLoss(loss_network, content_layer=CONTENT_LAYER, style_loss=style_loss)
+        loss = PerceptualLoss(
+            loss_network,
+            content_layer=CONTENT_LAYER,
+            style_layers=STYLE_LAYERS,
+            style_loss=style_loss,
+        )
         loss.set_styles([[painting]])
 
         def evaluate() -> None:

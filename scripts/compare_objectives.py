@@ -48,7 +48,7 @@ CASES = {
     "style size 640": "--style-size 640",
     "style weight 10": "--style-weight 10",
     "style weight 40": "--style-weight 40",
-    "the first layer of each stage": "--style-layers relu1_1 relu2_1 relu3_1 relu4_1 relu5_1",
+    "the last layer of each stage": "--style-layers relu1_2 relu2_2 relu3_3 relu4_3 relu5_1",
     "the recipe before": "--style-loss gram --content-layer relu3_2 --style-weight 5 "
     "--style-size 384",
 }

@@ -116,7 +116,7 @@ def loss(painting_left: float) -> list[str]:
     left = 270
     title = "loss network: VGG-16, frozen, for training only"
     parts = [text(left, top - 12, title, 13, "start", bold=True)]
-    names = STYLE_LAYERS["vgg16"]
+    names = STYLE_LAYERS
     for place, name in enumerate(names):
         x, height = left + place * (width + gap), 74 - 9 * place
         middle = top + 37

@@ -271,7 +271,7 @@ def test_default_layers_follow_the_topology():
     for topology in ("vgg16", "vgg19"):
         loss = PerceptualLoss(loss_network(topology))
         assert loss.content_layer == objective.CONTENT_LAYER
-        assert loss.style_layers == objective.STYLE_LAYERS[topology]
+        assert loss.style_layers == objective.STYLE_LAYERS
     johnson = PerceptualLoss(loss_network("vgg16"), classic=True)
     assert johnson.style_layers == ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 

@@ -65,7 +65,7 @@ def claimed_file(path: Path, is_numbered: bool, flag: str = "-o") -> Iterator[Pa
 def _held(lock_file: Path, told: str) -> Iterator[None]:
     from fst.stylize.style_model import unwritable
 
-    missing = [folder for folder in lock_file.absolute().parents if not folder.exists()]
+    missing = [folder for folder in lock_file.absolute().parents if not os.path.exists(folder)]
     lock = FileLock(lock_file, timeout=0)
     try:
         lock_file.parent.mkdir(parents=True, exist_ok=True)

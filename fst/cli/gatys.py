@@ -162,7 +162,7 @@ def _loss(args: argparse.Namespace, device: str) -> "PerceptualLoss":
     return PerceptualLoss(
         # The convolutions of CPUs and tensor cores prefer this layout.
         network.to(device).to(memory_format=torch.channels_last),
-        content_layer=_content_layer(args, network.topology),
+        content_layer=_content_layer(args),
         style_layers=args.style_layers,
         weights=tuple(d if g is None else g for g, d in zip(given, defaults, strict=True)),
         style_loss=statistic(args),
@@ -170,12 +170,12 @@ def _loss(args: argparse.Namespace, device: str) -> "PerceptualLoss":
     )
 
 
-def _content_layer(args: argparse.Namespace, topology: str) -> str:
+def _content_layer(args: argparse.Namespace) -> str:
     from fst.losses.objective import STYLE_LAYERS
 
     if not args.texture:
         return args.content_layer
-    return (args.style_layers or STYLE_LAYERS[topology])[0]  # not used, but there
+    return (args.style_layers or STYLE_LAYERS)[0]  # not used, but there
 
 
 def _output(args: argparse.Namespace) -> Path:

@@ -159,7 +159,7 @@ def _probe(args: argparse.Namespace, pictures: list, network) -> list[str]:
     from fst.losses.patches import cut
 
     problems: list[str] = []
-    channels = network_channels(network, args.layers or STYLE_LAYERS[network.topology])
+    channels = network_channels(network, args.layers or STYLE_LAYERS)
     for text in args.synthesize or ():
         with noting(problems):
             check_statistic(text, channels)
@@ -178,7 +178,7 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
     from fst.losses.objective import STYLE_LAYERS
 
     keep_freed_memory()
-    layers = args.layers or STYLE_LAYERS[network.topology]
+    layers = args.layers or STYLE_LAYERS
     shown = unique([printable(name) for name in names])
     laboratory = Laboratory(network, pictures, shown, layers, args.centered)
     parts = report.sections(laboratory, args.patches)

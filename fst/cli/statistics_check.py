@@ -61,11 +61,11 @@ def _channels(settings: Any) -> dict[str, int]:
     names = settings.loss_weights or [settings.loss_network]
     known = [name for name in names if name in CONVS_PER_STAGE]
     if known:
-        layers = settings.style_layers or STYLE_LAYERS[known[0]]
+        layers = settings.style_layers or STYLE_LAYERS
         stages = {layer: layer[4:5] for layer in layers}
         return {n: VGG_CHANNELS[int(s) - 1] for n, s in stages.items() if s in "12345"}
     network = load_loss_networks(names)
-    return network_channels(network, settings.style_layers or STYLE_LAYERS[network.topology])
+    return network_channels(network, settings.style_layers or STYLE_LAYERS)
 
 
 def network_channels(network: Any, layers: Sequence[str]) -> dict[str, int]:

@@ -44,7 +44,7 @@ def synthesize(
     for text in texts:
         loss = PerceptualLoss(
             loss_network,
-            content_layer=(layers or STYLE_LAYERS[loss_network.topology])[0],  # has no weight
+            content_layer=(layers or STYLE_LAYERS)[0],  # has no weight
             style_layers=layers,
             weights=(0.0, 1.0, 0.0),
             style_loss=text,

@@ -12,11 +12,9 @@ STATISTIC = "wasserstein"
 # Content at the fourth stage keeps what things are and leaves room for strokes; at the third it
 # holds every edge in its place.
 CONTENT_LAYER = "relu4_2"
-# Styles at every scale (VGG-19: Gatys et al. 2016; VGG-16: Johnson et al. 2016, and relu5_1).
-STYLE_LAYERS = {
-    "vgg19": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
-    "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1"),
-}
+# Styles at every scale, by the first layer of each stage (Gatys et al. 2016): nearer in brushwork
+# than by the last ones, which Johnson et al. 2016 took of VGG-16.
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 # Of a style layer by its stage: deep ones, which see strokes whole, count more.
 STAGE_WEIGHTS = {1: 1.0, 2: 1.0, 3: 2.0, 4: 4.0, 5: 2.0}
 # Weights of content, style and total variation. With relative losses one set serves every style.
@@ -28,7 +26,10 @@ STYLE_SIZE_PX = 512
 GRID_WEIGHT = 300.0  # of patterns in step with the pixel grid, in training
 # The published Johnson recipes: absolute sums of Gram distances.
 CLASSIC_STATISTIC, CLASSIC_WEIGHTS = "gram", (1e5, 1e10, 0.0)
-CLASSIC_STYLE_LAYERS = STYLE_LAYERS | {"vgg16": STYLE_LAYERS["vgg16"][:4]}
+CLASSIC_STYLE_LAYERS = {
+    "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
+    "vgg19": STYLE_LAYERS,
+}
 
 
 def statistic(classic: bool) -> str:
@@ -38,7 +39,7 @@ def statistic(classic: bool) -> str:
 
 def style_layers(topology: str, classic: bool = False) -> tuple[str, ...]:
     """The layers that describe style, for a loss network of a topology."""
-    return (CLASSIC_STYLE_LAYERS if classic else STYLE_LAYERS)[topology]
+    return CLASSIC_STYLE_LAYERS[topology] if classic else STYLE_LAYERS
 
 
 def weights(classic: bool = False, gatys: bool = False) -> tuple[float, float, float]:
