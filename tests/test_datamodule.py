@@ -56,6 +56,7 @@ def prepared(content, max_steps=5, rank=0, world_size=1, done=0, **options):
     module = ContentDataModule(content, size_px=SIZE_PX, **options)
     module.trainer = SimpleNamespace(
         max_steps=max_steps,
+        max_epochs=-1,
         accumulate_grad_batches=1,
         global_rank=rank,
         world_size=world_size,
@@ -98,10 +99,17 @@ def test_its_length_counts_the_steps_before_a_resume_too():
 @given(start=st.integers(0, 9), batches=st.integers(1, 4), epoch=st.integers(0, 3))
 def test_epochs_go_on_where_the_one_before_ended(start, batches, epoch):
     whole = list(StepSampler(0, 100, 3))
-    sampler = StepSampler(start, batches, 3)
+    sampler = StepSampler(start, batches, 3, by_epochs=True)
+    # A resumed run's first epoch, before Lightning has said which it is.
+    assert list(sampler) == whole[start : (start // batches + 1) * batches]
     sampler.set_epoch(epoch)
     first = max(start, epoch * batches)
     assert list(sampler) == whole[first : (epoch + 1) * batches]
+
+
+def test_only_a_run_by_epochs_tells_lightning_where_to_set_them():
+    assert not hasattr(StepSampler(0, 4, 2), "sampler")  # so its first batches come again
+    assert StepSampler(0, 4, 2, by_epochs=True).sampler.set_epoch
 
 
 def test_an_epoch_of_a_run_by_epochs_is_every_photo_once(photo_folder):

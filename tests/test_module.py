@@ -342,6 +342,24 @@ def test_both_styles_are_drawn_where_batches_have_no_ids(make_module, tmp_path):
     assert not torch.equal(gamma[1], torch.ones_like(gamma[1]))
 
 
+def test_each_batch_draws_its_styles_anew_and_not_with_the_shifts(make_module, tmp_path):
+    drawn, genuine = [], StyleTransferModule._seed_of_batch
+
+    class Noted(Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            drawn.append((genuine(module), module._seed_of_step()))
+
+    settings = {"callbacks": [Noted()], "accumulate_grad_batches": 2}
+    fit(make_module(), tmp_path, data=Images(torch.rand(2, 3, 40, 48)), steps=2, **settings)
+    assert len({seed for seed, _ in drawn}) == len(drawn) == 4
+    assert all(seed != of_shift for seed, of_shift in drawn)
+
+
+def test_normalised_photos_are_refused(make_module, tmp_path):
+    with pytest.raises(FstError, match="not normalised"):
+        fit(make_module(), tmp_path, data=Images(torch.randn(2, 3, 40, 48)))
+
+
 @pytest.mark.parametrize("batch", [torch.zeros(2, 40, 48), {"image": torch.zeros(1)}, []])
 def test_a_batch_without_images_is_refused(make_module, tmp_path, batch):
     with pytest.raises(FstError, match="expected images"):

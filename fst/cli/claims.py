@@ -75,7 +75,7 @@ def _held(lock_file: Path, told: str) -> Iterator[None]:
             f"{printable(told)} is being written by another command ({_holder(lock_file)}): "
             "wait for its end, or name another"
         ) from None
-    except (OSError, ValueError) as error:  # the latter of a NUL
+    except (OSError, ValueError, NotImplementedError) as error:  # a NUL; no locks there
         raise FstError(f"{printable(told)}: {unwritable(error)}") from None
     try:
         _note_holder(lock_file)

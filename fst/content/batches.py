@@ -1,5 +1,6 @@
 """What a training batch may be: our own, or what a user's data loader gives."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -20,17 +21,20 @@ class StyleBatch(NamedTuple):
     style_index: Tensor
 
 
-def read_batch(batch: Any, num_styles: int, seed: int) -> StyleBatch:
+def read_batch(
+    batch: Any, num_styles: int, seed: Callable[[], int], check: bool = True
+) -> StyleBatch:
     """Any batch as photos in [0, 1] and style ids.
 
     Args:
         batch: A `StyleBatch`; or images alone, or a list or tuple that begins with them (image and
             label, say): then each image gets a style drawn at random.
         num_styles: S, how many to draw from.
-        seed: Of the draw.
+        seed: Gives that of the draw.
+        check: The range of float images too, for which a GPU has to be waited for.
 
     Raises:
-        FstError: There are no images (B, 3, H, W) in it.
+        FstError: There are no images (B, 3, H, W) in it, or they are not in [0, 1].
     """
     images = batch[0] if isinstance(batch, list | tuple) and batch else batch
     if not isinstance(images, Tensor) or images.dim() != 4 or images.shape[1] != 3:
@@ -41,10 +45,20 @@ def read_batch(batch: Any, num_styles: int, seed: int) -> StyleBatch:
     if isinstance(batch, StyleBatch):
         style_index = batch.style_index
     else:
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed())
         style_index = torch.randint(num_styles, (len(images),), generator=generator)
         style_index = style_index.to(images.device)
+    if check and images.is_floating_point():
+        _check_range(images)
     return StyleBatch(_in_unit_range(images), style_index)
+
+
+def _check_range(images: Tensor) -> None:
+    low, high = (value.item() for value in images.aminmax())
+    if not -0.5 <= low <= high <= 1.5:  # resizing may overshoot a little
+        raise FstError(
+            f"float images of values from {low:g} to {high:g}: expected [0, 1], not normalised"
+        )
 
 
 def _in_unit_range(images: Tensor) -> Tensor:

@@ -86,6 +86,7 @@ class ContentDataModule(pl.LightningDataModule):
         sampler = StepSampler(
             start=self._batches_done,
             epoch_batches=self._epoch_batches(),
+            by_epochs=self._by_epochs(),
             batch_size=self.batch_size,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
@@ -102,11 +103,14 @@ class ContentDataModule(pl.LightningDataModule):
         )
 
     def _epoch_batches(self) -> int:
-        """Batches of an epoch: the whole run, where its steps are given, else once every photo."""
+        """Batches of an epoch: every photo once, or all of a run that is given its steps alone."""
         trainer = self.trainer
-        if trainer.max_steps >= 0:
+        if not self._by_epochs():
             return max(1, trainer.max_steps) * trainer.accumulate_grad_batches
         return math.ceil(len(self.photos) / (self.batch_size * trainer.world_size))
+
+    def _by_epochs(self) -> bool:
+        return self.trainer.max_epochs is not None and self.trainer.max_epochs >= 0
 
     def photo_names(self, batch: int) -> list[str]:
         """Which photos a batch of this process is made of, for messages."""
@@ -146,15 +150,28 @@ def _split(
 
 
 class StepSampler(Sampler[list[int]]):
-    """Positions of each batch of an epoch, from batch `start` of the run on."""
+    """Positions of each batch of an epoch, from batch `start` of the run on.
+
+    By epochs, each goes on where the one before ended. Else the run is one epoch, and where
+    Lightning is told to end it early (`limit_train_batches`), its first batches come again.
+    """
 
     def __init__(
-        self, start: int, epoch_batches: int, batch_size: int, rank: int = 0, world_size: int = 1
+        self,
+        start: int,
+        epoch_batches: int,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        by_epochs: bool = False,
     ):
         self.start, self.epoch_batches, self.batch_size = start, epoch_batches, batch_size
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
-        self.sampler = self  # where Lightning looks for `set_epoch`
+        if by_epochs:
+            # Reader processes begin before Lightning calls `set_epoch`, which it looks for here.
+            self.epoch = start // epoch_batches
+            self.sampler = self
 
     def set_epoch(self, epoch: int) -> None:
         """Go on to another epoch; Lightning calls this."""

@@ -29,8 +29,7 @@ def read_image(image: Tensor | np.ndarray | Image.Image | str | Path) -> Tensor:
     if isinstance(image, str | Path):
         return _from_file(image)
     if isinstance(image, Image.Image):
-        upright = ImageOps.exif_transpose(image)
-        image = np.array(upright.convert("RGBA" if upright.has_transparency_data else "RGB"))
+        image = _levels(ImageOps.exif_transpose(image))
     if isinstance(image, np.ndarray):
         image = _from_array(image)
     if not isinstance(image, Tensor):
@@ -54,11 +53,22 @@ def _from_file(path: str | Path) -> Tensor:
     return image
 
 
+def _levels(picture: Image.Image) -> np.ndarray:
+    """(H, W, 3 or 4), uint8, or of a 16-bit picture uint16."""
+    if picture.mode == "F":
+        raise FstError("a Pillow image of mode F has no range of its own: give an array in [0, 1]")
+    if picture.mode.startswith("I"):  # to RGB Pillow would cut them off at 255
+        grey = np.asarray(picture).clip(0, 65535).astype(np.uint16)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.array(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+
+
 def _from_array(array: np.ndarray) -> Tensor:
     """(H, W, C) as (C, H, W)."""
     if array.ndim != 3 or array.shape[2] not in (3, 4):
         raise FstError(f"an array of shape {array.shape}: expected {FORMS}")
-    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return torch.from_numpy(np.ascontiguousarray(native.transpose(2, 0, 1)))
 
 
 def _in_unit_range(image: Tensor) -> Tensor:
@@ -68,6 +78,10 @@ def _in_unit_range(image: Tensor) -> Tensor:
     if not image.is_floating_point():
         raise FstError(f"an image of {image.dtype}: expected uint8, uint16, or float in [0, 1]")
     image = image.float()
-    if image.max() > 2:  # a little beyond 1 is overshoot of resizing, and harmless
-        raise FstError(f"a float image of values up to {float(image.max()):g}: divide it by 255")
+    low, high = (value.item() for value in image.aminmax())
+    if not -0.5 <= low <= high <= 2:  # a little beyond is overshoot of resizing, and harmless
+        raise FstError(
+            f"a float image of values from {low:g} to {high:g}: expected [0, 1]"
+            + ("; divide it by 255" if high > 2 else "")
+        )
     return image

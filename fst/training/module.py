@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -178,7 +179,9 @@ class StyleTransferModule(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Loss of one batch; logged by the callbacks of `fst.training.review`."""
-        photos, style_index = read_batch(batch, len(self.styles), self._seed_of_step())
+        photos, style_index = read_batch(
+            batch, len(self.styles), self._seed_of_batch, check=batch_idx == 0
+        )
         stylized = self(photos, style_index)
         terms = self.perceptual(*self._shifted(stylized, photos), style_index)
         if self.hparams.grid_weight:
@@ -213,7 +216,7 @@ class StyleTransferModule(pl.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Measure held-out photos in every style."""
-        photos = read_batch(batch, len(self.styles), seed=0).photos
+        photos = read_batch(batch, len(self.styles), lambda: 0, check=batch_idx == 0).photos
         network = self.perceptual.loss_network
         self.metrics.update_with(network, self.forward, photos, self._is_last_review())
         if self.keeper is not None:
@@ -318,6 +321,13 @@ class StyleTransferModule(pl.LightningModule):
 
     def _without_kept_rows(self, gradient: Tensor) -> Tensor:
         return torch.cat([torch.zeros_like(gradient[: self.first_id]), gradient[self.first_id :]])
+
+    def _seed_of_batch(self) -> int:
+        """Another for each batch of each process, and not that of the shifts."""
+        trainer = self.trainer
+        batch = trainer.fit_loop.epoch_loop.total_batch_idx
+        place = batch * trainer.world_size + trainer.global_rank
+        return int(np.random.SeedSequence((self.hparams.seed, 3, place)).generate_state(1)[0])
 
     def _seed_of_step(self) -> int:
         return self.hparams.seed * 1_000_003 + self.global_step
