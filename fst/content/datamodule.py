@@ -183,8 +183,8 @@ class StepSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield lists of positions."""
-        first = self.epoch * self.epoch_batches
-        for step in range(max(self.start, first), first + self.epoch_batches):
+        begin = self.epoch * self.epoch_batches
+        for step in range(max(self.start, begin), begin + self.epoch_batches):
             first = (step * self.world_size + self.rank) * self.batch_size
             yield list(range(first, first + self.batch_size))
 
