@@ -25,10 +25,10 @@ from typing import NamedTuple
 from download import Download, fetch
 from tqdm import tqdm
 
-from fst import images
 from fst.errors import FstError
-from fst.picture_files import IMAGE_SUFFIXES
-from fst.stylize.style_model import write_atomically
+from fst.io import images
+from fst.io.atomic import write_atomically
+from fst.io.paths import IMAGE_SUFFIXES
 
 # https://cocodataset.org, "Download": 2017 train and val images.
 COCO = {

@@ -15,18 +15,18 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from fst.content.datamodule import ContentDataModule
+    from fst.data.datamodule import ContentDataModule
     from fst.errors import FstError
     from fst.losses.perceptual import PerceptualLoss
+    from fst.networks.loss_network import LossNetwork
     from fst.networks.transformer import TransformerNet
-    from fst.networks.vgg import LossNetwork
     from fst.stylize.stylizer import Stylizer
     from fst.training.module import StyleTransferModule
 
 _HOMES = {
-    "ContentDataModule": "fst.content.datamodule",
+    "ContentDataModule": "fst.data.datamodule",
     "FstError": "fst.errors",
-    "LossNetwork": "fst.networks.vgg",
+    "LossNetwork": "fst.networks.loss_network",
     "PerceptualLoss": "fst.losses.perceptual",
     "TransformerNet": "fst.networks.transformer",
     "Stylizer": "fst.stylize.stylizer",

@@ -46,11 +46,11 @@ from benchmark_timing import (
     with_allocator,
 )
 
-from fst import images
-from fst.allocator import keep_freed_memory
 from fst.errors import FstError
-from fst.precision import best_precision
-from fst.stylize.style_model import write_atomically
+from fst.io import images
+from fst.io.atomic import write_atomically
+from fst.runtime.allocator import keep_freed_memory
+from fst.runtime.precision import best_precision
 
 BASELINE = "pytorch/examples fast_neural_style recipe, fp32 NCHW eager"
 

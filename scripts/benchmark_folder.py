@@ -29,12 +29,13 @@ import torch
 from benchmark import describe_machine, markdown, positive, side
 from benchmark_timing import Rows
 
-from fst import Stylizer, images
-from fst.allocator import keep_freed_memory
+from fst import Stylizer
+from fst.assets import GALLERY, SAMPLE_PHOTO
 from fst.cli import infer
-from fst.cli.infer_outputs import make_plan
-from fst.cli.infer_record import FOLDER, Record, content_key, read_lines, settle_names
-from fst.shipped import GALLERY, SAMPLE_PHOTO
+from fst.io import images
+from fst.runtime.allocator import keep_freed_memory
+from fst.stylize.folder.naming import make_plan
+from fst.stylize.folder.record import FOLDER, Record, content_key, read_lines, settle_names
 
 STYLE = "wave"
 LARGE_PX = (3000, 4000)  # a camera's 12 megapixels

@@ -25,7 +25,8 @@ from evaluate import make_judge, open_loss_network
 from torch import Tensor
 from torchvision.transforms.functional import center_crop
 
-from fst import images
+from fst.assets import SAMPLE_PHOTO
+from fst.data.styles import Style, read_styles
 from fst.gatys import optimize
 from fst.gatys.descent import (
     IMAGE_BYTES,
@@ -36,9 +37,8 @@ from fst.gatys.descent import (
     working_bytes,
 )
 from fst.gatys.optimization import default_loss
-from fst.networks.vgg import LossNetwork, layer_names
-from fst.shipped import SAMPLE_PHOTO
-from fst.styles import Style, read_styles
+from fst.io import images
+from fst.networks.loss_network import LossNetwork, layer_names
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT_LAYER = "relu4_2"

@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 from benchmark_timing import Case, Rows, interleaved
 
-from fst import Stylizer, images
-from fst.allocator import keep_freed_memory
+from fst import Stylizer
+from fst.assets import GALLERY, SAMPLE_PHOTO
 from fst.cli import infer
+from fst.io import images
 from fst.networks.transformer import TransformerNet
-from fst.shipped import GALLERY, SAMPLE_PHOTO
-from fst.stylize.style_model import describe, save_style_model
+from fst.runtime.allocator import keep_freed_memory
+from fst.style_model.format import describe, save_style_model
 
 SHIPPED_WIDTH = 0.5
 PIXELS = [128, 256, 512, 1024]

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from benchmark_timing import Case, by_torch
 from torch import Tensor, nn
 
-from fst.content.batches import StyleBatch
+from fst.data.batches import StyleBatch
 from fst.losses.perceptual import PerceptualLoss
+from fst.networks.loss_network import VGG_CHANNELS, LossNetwork, layer_names, load_loss_network
 from fst.networks.transformer import TransformerNet
-from fst.networks.vgg import VGG_CHANNELS, LossNetwork, layer_names, load_loss_network
-from fst.precision import best_precision
+from fst.runtime.precision import best_precision
 from fst.training.module import StyleTransferModule
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")

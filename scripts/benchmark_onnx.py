@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from benchmark_timing import Rows, interleaved
 
-from fst.allocator import keep_freed_memory
 from fst.errors import FstError
 from fst.export.plain import PlainNetwork
 from fst.networks.transformer import TransformerNet
+from fst.runtime.allocator import keep_freed_memory
 
 
 def run_onnx(args: argparse.Namespace) -> Rows:

@@ -14,10 +14,10 @@ import torch
 from benchmark_networks import infer_cases, train_cases
 from benchmark_timing import Rows, interleaved
 
-from fst import images
 from fst.errors import FstError
+from fst.io import images
 from fst.networks.transformer import TransformerNet
-from fst.stylize.style_model import describe, save_style_model
+from fst.style_model.format import describe, save_style_model
 
 
 def run_startup(args: argparse.Namespace) -> Rows:

@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 from benchmark_timing import Rows
 
-from fst import Stylizer, images
-from fst.allocator import keep_freed_memory
-from fst.memory import resident_bytes
-from fst.shipped import GALLERY, SAMPLE_PHOTO
-from fst.stylize.large import stylize_file
-from fst.stylize.memory_plan import whole_bytes
-from fst.stylize.streaming import forward_work
+from fst import Stylizer
+from fst.assets import GALLERY, SAMPLE_PHOTO
+from fst.io import images
+from fst.runtime.allocator import keep_freed_memory
+from fst.runtime.memory import resident_bytes
+from fst.stylize.bands.large import stylize_file
+from fst.stylize.bands.memory_plan import whole_bytes
+from fst.stylize.bands.streaming import forward_work
 
 SIZES = [(509, 763), (1024, 1536), (2003, 3001)]  # height and width, two of them odd
 BANDS_PX = [16, 64, 512]

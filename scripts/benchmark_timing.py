@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from fst.allocator import keep_freed_memory
 from fst.networks import winograd
+from fst.runtime.allocator import keep_freed_memory
 
 Case = Callable[[], object]
 Rows = list[dict[str, object]]

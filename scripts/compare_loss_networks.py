@@ -21,11 +21,11 @@ from evaluate import make_ruler, measure, open_loss_network, positive
 from paintings import find_styles, style_files
 from torch import Tensor
 
-from fst import images
+from fst.data.styles import Style, load_pictures
 from fst.errors import FstError
+from fst.io import images
 from fst.losses.perceptual import PerceptualLoss
-from fst.networks.vgg import load_loss_network
-from fst.styles import Style, load_pictures
+from fst.networks.loss_network import load_loss_network
 
 
 def main(argv: Sequence[str] | None = None) -> int:

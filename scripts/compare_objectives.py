@@ -28,13 +28,13 @@ from evaluate import (
 )
 from paintings import other_styles
 
-from fst import images
 from fst.cli.train import main as fst_train
+from fst.data.styles import Style, read_styles
 from fst.errors import FstError
+from fst.io import images
+from fst.io.atomic import write_atomically
 from fst.metrics import Ruler
 from fst.metrics.ruler import COLUMNS
-from fst.styles import Style, read_styles
-from fst.stylize.style_model import write_atomically
 from fst.stylize.stylizer import Stylizer
 
 # Name to flags of fst-train; the first is what it does by itself.

@@ -36,17 +36,17 @@ from paintings import chosen_names, find_styles
 from torch import Tensor
 from tqdm import tqdm
 
-from fst import images
-from fst.allocator import keep_freed_memory
+from fst.assets import GALLERY
+from fst.data.styles import Style, load_pictures
 from fst.errors import FstError
 from fst.gatys import GatysStep, optimize
+from fst.io import images
+from fst.io.atomic import write_atomically
 from fst.losses.objective import WEIGHTS
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.combined import load_loss_networks
-from fst.sheets import table_of
-from fst.shipped import GALLERY
-from fst.styles import Style, load_pictures
-from fst.stylize.style_model import write_atomically
+from fst.runtime.allocator import keep_freed_memory
+from fst.stylize.sheets import table_of
 from fst.stylize.stylizer import Stylizer
 
 TERMS = ("content", "style", "total")

@@ -30,9 +30,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from fst.content.photos import PhotoFolder
-from fst.content.scenes import Scenes
-from fst.networks.vgg import LossNetwork, layer_names, load_loss_network
+from fst.data.photos import PhotoFolder
+from fst.data.scenes import Scenes
+from fst.networks.loss_network import LossNetwork, layer_names, load_loss_network
 
 # These widths make a file of 2.5 MB in fp16, maps included, and 44,000 multiply-adds a pixel.
 CHANNELS_PER_STAGE = (32, 48, 112, 144, 112)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fst.networks.vgg import LossNetwork
+from fst.networks.loss_network import LossNetwork
 
 PLACES_PER_CROP, CROPS_AT_ONCE = 400, 8
 RIDGE = 1e-4  # relative to the mean square of the inputs

@@ -9,9 +9,9 @@ import argparse
 from html import escape
 from pathlib import Path
 
+from fst.io.atomic import write_atomically
 from fst.losses.objective import CONTENT_LAYER, STYLE_LAYERS
 from fst.networks.transformer import TransformerNet
-from fst.stylize.style_model import write_atomically
 
 WIDTH, HEIGHT = 1000, 606
 INK, PAPER, BLUE, LIGHT, RUST, SAND = (

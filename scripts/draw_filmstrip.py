@@ -16,10 +16,11 @@ from measure_flicker import make_clip, moved, seen
 from paint_samples import cell, sheet
 from torch import Tensor
 
-from fst import Stylizer, images
+from fst import Stylizer
+from fst.assets import GALLERY
 from fst.errors import FstError
-from fst.shipped import GALLERY
-from fst.stylize.steady import SteadyStylizer
+from fst.io import images
+from fst.stylize.video.steady import SteadyStylizer
 
 HEIGHT_PX, CELL_PX, QUALITY = 200, 200, 58
 FRAMES, SHOWN, GAIN = 14, (7, 10, 13), 4

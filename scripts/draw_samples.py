@@ -3,7 +3,7 @@
     python scripts/draw_samples.py -o datasets/samples --seed 7
 
 The painters are in sample_styles.py, sample_waves.py and sample_contents.py, the training scenes
-in fst.content.scene_drawing.
+in fst.data.scene_drawing.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from sample_contents import CONTENT_SHAPE, landscape, portrait, still_life
 from sample_styles import STYLE_SHAPE, cubist_shards, impasto_swirls, pointillism, stained_glass
 from sample_waves import woodblock_waves
 
-from fst.content.scene_drawing import draw_scene
+from fst.data.scene_drawing import draw_scene
 
 SCENE_SHAPE = (256, 320)
 OVERSAMPLE = 2  # drawn this much larger, then shrunk: Pillow's shapes have no anti-aliasing

@@ -25,8 +25,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 import fst
-from fst import images
+from fst.data.styles import MIN_STYLE_PX, Style
 from fst.errors import FstError
+from fst.io import images
+from fst.io.atomic import write_atomically
 from fst.metrics import (
     BRUSHWORK_LAYERS,
     BRUSHWORK_SCALES,
@@ -41,10 +43,8 @@ from fst.metrics import (
     style_grams,
 )
 from fst.metrics.views import layers_of
-from fst.networks.vgg import LossNetwork, load_loss_network
-from fst.sheets import table_of
-from fst.styles import MIN_STYLE_PX, Style
-from fst.stylize.style_model import write_atomically
+from fst.networks.loss_network import LossNetwork, load_loss_network
+from fst.stylize.sheets import table_of
 from fst.stylize.stylizer import Stylizer
 
 

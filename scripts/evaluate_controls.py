@@ -27,10 +27,10 @@ from evaluate import (
 )
 from torch import Tensor
 
-from fst import images
+from fst.data.styles import Style
 from fst.errors import FstError
-from fst.sheets import table_of
-from fst.styles import Style
+from fst.io import images
+from fst.stylize.sheets import table_of
 from fst.stylize.stylizer import Stylizer
 
 CONTROLS = ("texture", "strength", "share")

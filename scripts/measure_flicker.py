@@ -26,11 +26,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from fst import Stylizer, images
-from fst.content.scenes import Scenes
+from fst import Stylizer
+from fst.assets import GALLERY
+from fst.data.scenes import Scenes
 from fst.errors import FstError
-from fst.shipped import GALLERY
-from fst.stylize.steady import DEFAULT, PARTS, SteadyStylizer
+from fst.io import images
+from fst.stylize.video.steady import DEFAULT, PARTS, SteadyStylizer
 
 NOISE = 3 / 255
 MARGIN_PX = 16  # left out at the borders, where what comes into view has no frame before
@@ -241,7 +242,7 @@ def _markdown(rows: dict, kinds: Sequence[str]) -> str:
 
 def _cut_table(pictures: list[Tensor], args: argparse.Namespace) -> str:
     """Shares of a frame that are where they were, but for motion, within and between scenes."""
-    from fst.stylize import motion
+    from fst.stylize.video import motion
 
     def share(before: Tensor, now: Tensor) -> float:
         found = motion.motion_between(before, now)

@@ -26,10 +26,10 @@ from benchmark_networks import SHIPPED_WIDTH, module_step, random_loss_network
 from benchmark_timing import by_torch, flops_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fst.content.photos import read_photo
+from fst.data.photos import read_photo
+from fst.io.atomic import write_atomically
+from fst.networks.loss_network import load_loss_network
 from fst.networks.transformer import TransformerNet
-from fst.networks.vgg import load_loss_network
-from fst.stylize.style_model import write_atomically
 
 ROOT = Path(__file__).parents[1]
 STYLES = sorted((ROOT / "datasets" / "samples" / "styles").glob("*.jpg"))

@@ -20,12 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from fst import Stylizer, images
+from fst import Stylizer
 from fst.errors import FstError
+from fst.io import images
 from fst.metrics.brushwork import grey_of
 from fst.metrics.faults import Flat, Halo
 from fst.networks.conditional import ConditionalInstanceNorm2d
-from fst.sheets import table_of
+from fst.stylize.sheets import table_of
 
 SHARES = {"own statistics": 1.0, "half and half": 0.5, "typical statistics": 0.0}
 CELL_PX = 16

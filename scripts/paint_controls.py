@@ -13,10 +13,11 @@ from paint_samples import cell, sheet
 from torch import Tensor
 from tqdm import tqdm
 
-from fst import Stylizer, images
+from fst import Stylizer
 from fst.errors import FstError
+from fst.io import images
 from fst.stylize.blend_grid import blend_grid
-from fst.stylize.masks import soften
+from fst.stylize.controls.masks import soften
 
 HORIZON = 0.515  # of the height of the sample landscape: above are sky and mountains
 CELL_PX = 300

@@ -19,9 +19,10 @@ from PIL import Image
 from reproduce_thesis import PARTS, picture_path
 from torch import Tensor
 
-from fst import Stylizer, images
+from fst import Stylizer
+from fst.assets import GALLERY, SAMPLE_PHOTO
 from fst.errors import FstError
-from fst.shipped import GALLERY, SAMPLE_PHOTO
+from fst.io import images
 
 SAMPLES = Path(__file__).parents[1] / "datasets" / "samples"
 QUALITY = 85

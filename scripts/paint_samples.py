@@ -10,8 +10,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from fst import Stylizer, images
+from fst import Stylizer
 from fst.errors import FstError
+from fst.io import images
 
 GAP_PX, CAPTION_PX = 4, 22
 

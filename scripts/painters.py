@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fst import images
 from fst.errors import FstError
+from fst.io import images
 from fst.stylize.stylizer import Stylizer
 
 # Gives the painting (3, H, W) of a photo: takes its file, its pixels and the name of the style.

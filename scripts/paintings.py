@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fst import images
+from fst.data.styles import Style
 from fst.errors import FstError
-from fst.styles import Style
+from fst.io import images
 from fst.stylize.stylizer import Stylizer
 
 

@@ -36,20 +36,20 @@ from evaluate import open_loss_network, positive
 from torch import Tensor
 from tqdm import tqdm
 
-from fst import images
-from fst.allocator import keep_freed_memory
+from fst.assets import SAMPLE_PHOTO
+from fst.data.styles import fingerprint, load_pictures, read_styles
 from fst.errors import FstError
 from fst.gatys import optimize
 from fst.gatys.optimization import PADDING, POOLING
+from fst.io import images
+from fst.io.atomic import write_atomically
 from fst.losses.objective import weights
 from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style import STYLE_LOSSES
 from fst.metrics import Ruler
 from fst.networks.combined import load_loss_networks
-from fst.sheets import table_of
-from fst.shipped import SAMPLE_PHOTO
-from fst.styles import fingerprint, load_pictures, read_styles
-from fst.stylize.style_model import write_atomically
+from fst.runtime.allocator import keep_freed_memory
+from fst.stylize.sheets import table_of
 
 SAMPLE_STYLE = Path(__file__).parents[1] / "datasets" / "samples" / "styles" / "woodblock_waves.jpg"
 SLICES = [f"eigen slice={low}%-{low + 10}%" for low in range(0, 100, 10)]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from fst import images
+from fst.io import images
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [

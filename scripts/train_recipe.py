@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from benchmark_networks import CONTENT_LAYER, CONTENT_WEIGHT, STYLE_WEIGHT, BaselineNet, gram
 from torch import Tensor
 
-from fst import images
-from fst.content.datamodule import READ_PER_CROP, TrainingImages
-from fst.content.photos import PhotoFolder
+from fst.data.datamodule import READ_PER_CROP, TrainingImages
+from fst.data.photos import PhotoFolder
 from fst.errors import FstError
-from fst.networks.vgg import LossNetwork, load_loss_network
+from fst.io import images
+from fst.networks.loss_network import LossNetwork, load_loss_network
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 SIZE_PX, BATCH, RATE, COLOURS = 256, 4, 1e-3, 255

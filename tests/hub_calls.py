@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from fst.errors import FstError
-from fst.hub import HubStylizer
+from fst.stylize.hub import HubStylizer
 
 
 def refused(call, *args, **kwargs):

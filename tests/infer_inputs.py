@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from fst import images
+from fst.io import images
 from fst.networks.transformer import TransformerNet
-from fst.stylize.style_model import describe, save_style_model
+from fst.style_model.format import describe, save_style_model
 
 NAMES = ["wave", "rain", "starry night"]
 

@@ -4,12 +4,13 @@ import pytest
 import torch
 from conftest import smooth_field
 
-from fst import Stylizer, images
+from fst import Stylizer
 from fst.cli.train import main
 from fst.cli.train_arguments import ADD_BATCH, ADD_STEPS, BATCH, WARM_STEPS, parse
 from fst.errors import FstError
+from fst.io import images
 from fst.networks.transformer import TransformerNet
-from fst.stylize.style_model import load_style_model, save_style_model
+from fst.style_model.format import load_style_model, save_style_model
 from fst.training.keeping import Keeper
 from fst.training.module import StyleTransferModule
 
@@ -131,7 +132,7 @@ def test_steps_follow_from_what_learns(run):
 
 
 def test_the_shipped_gallery_goes_by_its_name():
-    from fst.shipped import GALLERY
+    from fst.assets import GALLERY
 
     assert parse(["--styles", "a.jpg", "--add-to", "gallery"])[0].add_to == str(GALLERY)
 

@@ -12,19 +12,19 @@ import pytest
 from conftest import smooth_field
 from PIL import Image
 
-from fst import images
+from fst.assets import GALLERY
 from fst.cli import gatys, gram, styles, train
-from fst.cli.claims import Claimed, claimed_file, claimed_folder
-from fst.cli.train_folder import RunFolder
-from fst.shipped import GALLERY
+from fst.io import images
+from fst.io.claims import Claimed, claimed_file, claimed_folder
 from fst.training import checkpoint  # noqa: F401 for the forks, of which each would import it
+from fst.training.run_folder import RunFolder
 
 AT_ONCE = 8
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from fst.cli.claims import claimed_folder
+from fst.io.claims import claimed_folder
 with claimed_folder(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -6,7 +6,7 @@ from test_vgg import photos, state_dict_of
 
 from fst.errors import FstError
 from fst.networks.combined import CombinedLossNetwork, load_loss_networks
-from fst.networks.vgg import LossNetwork
+from fst.networks.loss_network import LossNetwork
 
 
 @pytest.fixture(scope="module")

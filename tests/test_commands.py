@@ -14,8 +14,9 @@ import pytest
 
 import fst
 from fst.__main__ import main
-from fst.cli.commands import COMMANDS, style_names_in
-from fst.shipped import GALLERY, VGG16_LITE
+from fst.assets import GALLERY, VGG16_LITE
+from fst.cli.commands import COMMANDS
+from fst.style_model.names import style_names_in
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fst.networks.conditional import ConditionalInstanceNorm2d
-from fst.networks.statistics import Moments
+from fst.networks.moments import Moments
 
 CHANNELS = 5
 FORMATS = [torch.contiguous_format, torch.channels_last]

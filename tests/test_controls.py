@@ -7,17 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fst import FstError, Stylizer, images
+from fst import FstError, Stylizer
 from fst.cli import infer_controls
 from fst.cli.infer import main
+from fst.io import images
 from fst.networks.transformer import TransformerNet
-from fst.stylize import colors, strength, texture_size
+from fst.style_model.format import describe, save_style_model
 from fst.stylize.blend_grid import blend_grid, shares_of
-from fst.stylize.colors import keep_colors
-from fst.stylize.masks import place
-from fst.stylize.strength import mixed, painting_share
-from fst.stylize.style_model import describe, save_style_model
-from fst.stylize.texture_size import painted_at_size, resized
+from fst.stylize.controls import colors, strength, texture_size
+from fst.stylize.controls.colors import keep_colors
+from fst.stylize.controls.masks import place
+from fst.stylize.controls.strength import mixed, painting_share
+from fst.stylize.controls.texture_size import painted_at_size, resized
 
 NAMES = ["wave", "udnie", "rain"]
 PHOTO = torch.rand(3, 41, 54, generator=torch.Generator().manual_seed(1))

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fst.content.datamodule import CentreCrops, ContentDataModule, StepSampler, TrainingImages
-from fst.content.photos import PhotoFolder
+from fst.data.datamodule import CentreCrops, ContentDataModule, StepSampler, TrainingImages
+from fst.data.photos import PhotoFolder
 from fst.errors import FstError
 
 SIZE_PX = 16

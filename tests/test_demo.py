@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fst import FstError, Stylizer, images
+from fst import FstError, Stylizer
 from fst.cli import demo, infer
 from fst.demo import folder as folders
 from fst.demo import painting, visit
@@ -30,8 +30,9 @@ from fst.demo.painting import Limits, open_photo
 from fst.demo.server import Guard, launch
 from fst.demo.thumbnails import Thumbnails
 from fst.demo.visit import Studio, Values, reordered
+from fst.io import images
 from fst.networks.transformer import TransformerNet
-from fst.stylize.style_model import describe, save_style_model
+from fst.style_model.format import describe, save_style_model
 
 # Names that a shell or fst-infer could take for something else.
 NAMES = ["wave", "starry night", "-dash", "it's $HOME", "a=b", "wave fine", "wave coarse"]

@@ -14,8 +14,8 @@ import pytest
 from infer_inputs import save_model
 from PIL import Image
 
+from fst.assets import SAMPLE_PHOTO
 from fst.cli import infer
-from fst.shipped import SAMPLE_PHOTO
 
 pytest.importorskip("gradio")
 sync_api = pytest.importorskip("playwright.sync_api")

@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from fst.content.photos import read_photo
-from fst.networks.vgg import layer_names, load_loss_network
+from fst.data.photos import read_photo
+from fst.networks.loss_network import layer_names, load_loss_network
 
 sys.path.insert(0, str(SCRIPTS))  # as when a script runs: scripts import their neighbours
 import distill_loss_network as distill

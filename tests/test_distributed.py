@@ -11,12 +11,12 @@ import torch
 
 from fst.errors import FstError
 from fst.losses.perceptual import PerceptualLoss
+from fst.networks.loss_network import load_loss_network
 from fst.networks.transformer import TransformerNet
-from fst.networks.vgg import load_loss_network
-from fst.stylize.style_model import load_style_model
-from fst.training import processes
+from fst.runtime import processes
+from fst.style_model.format import load_style_model
 from fst.training.module import StyleTransferModule
-from fst.training.rates import scaled_rate
+from fst.training.schedule import scaled_rate
 
 SCRIPT = Path(__file__).parent / "distributed_run.py"
 PROCESSES = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]

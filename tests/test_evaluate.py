@@ -12,10 +12,11 @@ from conftest import SCRIPTS
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from fst import Stylizer, images
+from fst import Stylizer
+from fst.io import images
 from fst.metrics import COLUMNS
 from fst.networks.transformer import TransformerNet
-from fst.stylize.style_model import describe, load_style_model, save_style_model
+from fst.style_model.format import describe, load_style_model, save_style_model
 
 sys.path.insert(0, str(SCRIPTS))  # as when a script runs: scripts import their neighbours
 import evaluate

@@ -18,7 +18,7 @@ from PIL import Image
 from fst import Stylizer
 from fst.cli.export import main
 from fst.networks.transformer import TransformerNet
-from fst.stylize.style_model import describe, save_style_model
+from fst.style_model.format import describe, save_style_model
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from raw_files import SRGB_BLUE, SRGB_GREEN, SRGB_RED, matrix_profile, png, png_chunk
 
-from fst import images
 from fst.cli import infer
 from fst.errors import FstError
+from fst.io import images
 from fst.networks.transformer import TransformerNet
-from fst.stylize import alpha as alpha_module
-from fst.stylize.alpha import split_alpha
-from fst.stylize.enlarged import Enlarged
-from fst.stylize.style_model import describe, save_style_model
+from fst.style_model.format import describe, save_style_model
+from fst.stylize.controls import alpha as alpha_module
+from fst.stylize.controls.alpha import split_alpha
+from fst.stylize.controls.enlarged import Enlarged
 from fst.stylize.stylizer import Stylizer
 
 

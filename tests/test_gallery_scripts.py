@@ -8,10 +8,10 @@ import torch
 from conftest import SCRIPTS, smooth_field
 from PIL import Image
 
-from fst import images
+from fst.assets import GALLERY
+from fst.io import images
 from fst.losses.perceptual import PerceptualLoss
-from fst.networks.vgg import load_loss_network
-from fst.shipped import GALLERY
+from fst.networks.loss_network import load_loss_network
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ from conftest import smooth_field, stripes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fst import images
 from fst.errors import FstError
 from fst.gatys import descent, optimize
 from fst.gatys.descent import bytes_per_pixel, history
 from fst.gatys.optimization import POOLING, default_loss
 from fst.gatys.scales import shape_of, styles_at
+from fst.io import images
 from fst.losses.perceptual import PerceptualLoss
-from fst.networks.vgg import LossNetwork, load_loss_network
+from fst.networks.loss_network import LossNetwork, load_loss_network
 
 SAMPLE_STYLES = Path(__file__).parents[1] / "datasets" / "samples" / "styles"
 

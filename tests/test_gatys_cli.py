@@ -9,8 +9,8 @@ import pytest
 from conftest import smooth_field
 from PIL import Image
 
-from fst import images
 from fst.cli.gatys import main
+from fst.io import images
 
 
 @pytest.fixture
@@ -59,13 +59,13 @@ def test_pictures_on_the_way_and_a_log_are_written(argv, tmp_path):
 
 
 def test_an_interrupted_run_leaves_a_valid_picture(argv, tmp_path, monkeypatch, capsys):
-    from fst.cli import gatys_review
+    from fst.gatys import review
 
     def stop(self, step):
         if step.number == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(gatys_review.Review, "__call__", stop)
+    monkeypatch.setattr(review.Review, "__call__", stop)
     assert main(argv("-o", "a.png")) == 130
     assert images.load(tmp_path / "a.png").shape == (3, 48, 64)
     assert "interrupted; the best image so far is kept" in capsys.readouterr().err

@@ -8,9 +8,10 @@ import torch
 from infer_inputs import save_model
 from PIL import Image
 
-from fst import Stylizer, images
+from fst import Stylizer
 from fst.errors import FstError
-from fst.stylize.video import paint_video
+from fst.io import images
+from fst.stylize.video.paint import paint_video
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +143,7 @@ def test_a_frame_shown_for_longer_than_a_gif_can_say_is_shown_as_long_as_it_can(
 def test_a_clip_too_long_for_a_gif_is_refused_before_the_work(stylizer, monkeypatch):
     for number in range(3):
         images.save(torch.rand(3, 16, 16), f"frames/{number}.png")
-    monkeypatch.setattr("fst.stylize.gif_files.MAX_BYTES", 2.5 * 16 * 16)
+    monkeypatch.setattr("fst.stylize.video.gif.MAX_BYTES", 2.5 * 16 * 16)
     seen = []
     with pytest.raises(FstError, match=r"more than a gigabyte of frames; name a \.mp4"):
         paint_video(stylizer, "frames", "out.gif", progress=lambda n, _: seen.append(n))

@@ -8,13 +8,13 @@ import pytest
 import torch
 from conftest import smooth_field, stripes
 
-from fst import images
 from fst.cli.gram import main
 from fst.gramlab import Laboratory, report
 from fst.gramlab.figures import reconstruction
 from fst.gramlab.measure import relative_distances
+from fst.io import images
 from fst.losses.gram import gram_matrix
-from fst.networks.vgg import load_loss_network
+from fst.networks.loss_network import load_loss_network
 
 LAYERS = ("relu1_1", "relu3_1")
 

@@ -107,6 +107,6 @@ def test_painting_does_not_load_huggingface_hub_or_onnx(folder, tmp_path):
 
 
 def test_without_the_extra_its_name_is_told():
-    code = "import sys; sys.modules['huggingface_hub'] = None; import fst.hub"
+    code = "import sys; sys.modules['huggingface_hub'] = None; import fst.stylize.hub"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "pip install 'fst[hub]'" in done.stderr

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from raw_files import SRGB_BLUE, SRGB_GREEN, SRGB_RED, matrix_profile, png, png_chunk
 
-from fst import decoding, images, picture_files
 from fst.errors import FstError
+from fst.io import decode, images, paths
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 MANY = settings(
@@ -314,8 +314,8 @@ def test_webp_reads_without_the_bomb_warning(tmp_path, monkeypatch, options):
 @pytest.mark.parametrize("options", [{}, {"lossless": True}, {"icc_profile": b"profile"}])
 def test_webp_of_too_many_pixels_is_refused_before_room_is_made(tmp_path, monkeypatch, options):
     Image.fromarray(noise(40, 30)).save(tmp_path / "a.webp", **options)
-    monkeypatch.setattr(decoding.WebPImageFile, "_open", None)  # whoever calls it fails otherwise
-    monkeypatch.setattr(decoding, "MAX_WEBP_PIXELS", 1199)
+    monkeypatch.setattr(decode.WebPImageFile, "_open", None)  # whoever calls it fails otherwise
+    monkeypatch.setattr(decode, "MAX_WEBP_PIXELS", 1199)
     assert "30x40 pixels are more than the limit" in refusal(tmp_path / "a.webp")
 
 
@@ -405,7 +405,7 @@ def test_any_failure_inside_a_decoder_is_one_line(tmp_path, monkeypatch, error):
         raise error
 
     Image.fromarray(noise(4, 4)).save(tmp_path / "a.png")
-    monkeypatch.setattr(decoding, "_to_srgb", fail)
+    monkeypatch.setattr(decode, "_to_srgb", fail)
     refusal(tmp_path / "a.png")
 
 
@@ -603,13 +603,13 @@ def test_failed_publishing_leaves_neither_file_nor_claim(tmp_path, monkeypatch, 
 
 
 def test_finding_is_reached_from_here_too():
-    assert images.find is picture_files.find and images.unused_path is picture_files.unused_path
+    assert images.find is paths.find and images.unused_path is paths.unused_path
 
 
 def test_importing_loads_neither_torchvision_nor_lightning():
     code = (
-        "import sys, fst.images; heavy = {'torchvision', 'lightning', 'pytorch_lightning', "
+        "import sys, fst.io.images; heavy = {'torchvision', 'lightning', 'pytorch_lightning', "
         "'PIL.ImageCms'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
     )
-    root = Path(images.__file__).parents[1]
+    root = Path(images.__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)

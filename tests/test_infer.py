@@ -18,11 +18,12 @@ from infer_inputs import save_photo as _save_photo
 from PIL import Image
 from safetensors.torch import save_file
 
-from fst import images
-from fst.cli import infer, infer_model
-from fst.cli.infer_outputs import MAX_STYLE_CHARS
+from fst.cli import infer
+from fst.io import images
 from fst.networks import transformer
-from fst.stylize.style_model import describe, save_style_model
+from fst.style_model.format import describe, save_style_model
+from fst.stylize import find_model
+from fst.stylize.folder.naming import MAX_STYLE_CHARS
 from fst.stylize.stylizer import Stylizer
 
 
@@ -32,7 +33,7 @@ def here(tmp_path, monkeypatch):
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(infer_model, "GALLERY", tmp_path / "none.safetensors")
+    monkeypatch.setattr(find_model, "GALLERY", tmp_path / "none.safetensors")
     monkeypatch.setattr(infer, "SAMPLE_PHOTO", tmp_path / "none.jpg")
     return folder
 
@@ -552,7 +553,7 @@ def test_the_newest_style_model_below_checkpoints_is_taken(run):
 def test_without_checkpoints_the_gallery_is_taken(run, tmp_path, monkeypatch):
     _save_photo("p.png")
     gallery = _save_model(tmp_path / "gallery.safetensors", ["g"])
-    monkeypatch.setattr(infer_model, "GALLERY", gallery)
+    monkeypatch.setattr(find_model, "GALLERY", gallery)
     code, out, err = run("p.png", model=None)
     assert (code, out) == (0, ["p_g.png"])
     assert err == [f"fst-infer: model {tmp_path / 'gallery.safetensors'}"]
@@ -563,7 +564,7 @@ def test_a_style_the_newest_model_lacks_is_looked_for_in_older_ones_and_the_gall
 ):
     _save_photo("p.png")
     gallery = _save_model(tmp_path / "gallery.safetensors", ["g0", "g1", "g2"])
-    monkeypatch.setattr(infer_model, "GALLERY", gallery)
+    monkeypatch.setattr(find_model, "GALLERY", gallery)
     _aged(_save_model(Path("checkpoints/new/model.safetensors"), ["newer"]), 5)
     _aged(_save_model(Path("checkpoints/old/model.safetensors"), ["older", "other"]), 50)
     for choice, model, name in (
@@ -579,7 +580,7 @@ def test_a_style_the_newest_model_lacks_is_looked_for_in_older_ones_and_the_gall
 
 def test_a_style_no_model_has_is_refused_with_those_of_the_newest(run, tmp_path, monkeypatch):
     _save_photo("p.png")
-    monkeypatch.setattr(infer_model, "GALLERY", _save_model(tmp_path / "g.safetensors", ["g"]))
+    monkeypatch.setattr(find_model, "GALLERY", _save_model(tmp_path / "g.safetensors", ["g"]))
     _save_model(Path("checkpoints/new/model.safetensors"), ["newer"])
     code, out, err = run("p.png", "--style", "nothing", model=None)
     assert (code, out) == (2, [])
@@ -655,8 +656,12 @@ def _command(*arguments: str, **options) -> subprocess.CompletedProcess:
 
 
 HEAVY = ("lightning", "pytorch_lightning", "torchvision", "torchmetrics", "tensorboard")
-HEAVY += ("fst.losses", "fst.networks.vgg", "fst.training")
-HEAVY += ("fst.cli.infer_many", "fst.cli.infer_predict", "fst.cli.infer_record")
+HEAVY += ("fst.losses", "fst.networks.loss_network", "fst.training")
+HEAVY += (
+    "fst.stylize.folder.distributed",
+    "fst.stylize.folder.predict",
+    "fst.stylize.folder.record",
+)
 
 
 def test_painting_loads_neither_lightning_nor_the_loss_network(model):
@@ -765,7 +770,7 @@ def test_a_wrong_texture_is_a_usage_error(run, texture, capsys):
 
 
 def test_the_shipped_gallery_goes_by_its_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(infer_model, "GALLERY", _save_model(tmp_path / "g.safetensors", ["g"]))
+    monkeypatch.setattr(find_model, "GALLERY", _save_model(tmp_path / "g.safetensors", ["g"]))
     _save_photo("p.png")
     assert infer.main(["p.png", "--model", "gallery", "--device", "cpu"]) == 0
     assert Path("p_g.png").is_file()

@@ -16,10 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from infer_inputs import save_model, save_photo
 
-from fst import images
-from fst.cli import infer, infer_many, infer_record
-from fst.cli.infer_predict import RoundRobin
-from fst.stylize import memory_plan
+from fst.cli import infer
+from fst.io import images
+from fst.stylize.bands import memory_plan
+from fst.stylize.folder import distributed
+from fst.stylize.folder import record as records
+from fst.stylize.folder.predict import RoundRobin
 from fst.stylize.stylizer import Stylizer
 
 LIMIT_S = 240
@@ -63,8 +65,8 @@ def _painted(folder) -> dict[str, bytes]:
 
 
 def _lines(folder) -> list[list]:
-    files = Path(folder, infer_record.FOLDER).glob("*")
-    return [line for file in files for line in infer_record.read_lines(file)]
+    files = Path(folder, records.FOLDER).glob("*")
+    return [line for file in files for line in records.read_lines(file)]
 
 
 # Several processes: forked, as a launcher of its own would start them
@@ -187,7 +189,7 @@ def test_a_process_does_not_wait_for_a_first_one_that_is_gone():
     _save_photos(1)
 
     def orphan(rank, count, port):
-        return {"LOCAL_RANK": 1, "MASTER_PORT": port, infer_many.FIRST: 2**22 + 1}  # no such id
+        return {"LOCAL_RANK": 1, "MASTER_PORT": port, distributed.FIRST: 2**22 + 1}  # no such id
 
     assert _together(1, "in", "--devices", 2, launcher=orphan)[0] == [1]
 
@@ -387,22 +389,22 @@ def test_without_resume_all_is_painted_and_numbered(run, painted):
 @given(st.floats(0, 1))
 def test_any_part_of_a_record_is_read(tmp_path_factory, share):
     folder = tmp_path_factory.mktemp("record")
-    record = infer_record.Record(folder, 0)
+    record = records.Record(folder, 0)
     for name in ("a.png", "b.png", os.fsdecode(b"caf\xe9.png")):
         (folder / name).write_bytes(b"x" * 7)
         record.begin(folder / name)
         record.done(folder / name, f"key of {name}")
     record.close()
-    whole = infer_record.read_records(folder)
-    file = next((folder / infer_record.FOLDER).iterdir())
+    whole = records.read_records(folder)
+    file = next((folder / records.FOLDER).iterdir())
     text = file.read_bytes()
     file.write_bytes(text[: round(share * len(text))])
-    for name, done in infer_record.read_records(folder).items():
-        assert done in (whole[name], infer_record.Done(None, 0))
-    record = infer_record.Record(folder, 0)  # and what is appended later is not lost in it
+    for name, done in records.read_records(folder).items():
+        assert done in (whole[name], records.Done(None, 0))
+    record = records.Record(folder, 0)  # and what is appended later is not lost in it
     record.done(folder / "a.png", "new")
     record.close()
-    assert infer_record.read_records(folder)["a.png"] == infer_record.Done("new", 7)
+    assert records.read_records(folder)["a.png"] == records.Done("new", 7)
 
 
 def test_what_a_killed_process_left_behind_is_removed_when_it_is_old(run, painted):
@@ -431,7 +433,7 @@ def _killed_at(number, true, after):
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
-    ("where", "name"), [(Stylizer, "stylize"), (os, "link"), (infer_record.Record, "_append")]
+    ("where", "name"), [(Stylizer, "stylize"), (os, "link"), (records.Record, "_append")]
 )
 def test_killed_at_any_point_the_folder_holds_whole_files_and_is_completed(
     run, monkeypatch, where, name, after

@@ -149,7 +149,7 @@ def test_painting_pictures_never_imports_av(model, tmp_path):
     photo = save_photo(tmp_path / "p.png")
     code = (
         "import sys; from fst.cli.infer import main; main(sys.argv[1:]); "
-        "print([m for m in sys.modules if m == 'av' or m.startswith('fst.stylize.video')])"
+        "print([m for m in sys.modules if m == 'av' or m.startswith('fst.stylize.video.paint')])"
     )
     command = [sys.executable, "-c", code, str(photo), "--model", model, "-o", str(tmp_path)]
     done = subprocess.run([*command, "--style-id", "0"], capture_output=True, text=True)

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fst import memory
 from fst.errors import FstError
+from fst.runtime import memory
 
 
 @given(st.integers(1, 999), st.sampled_from("KMGT"))

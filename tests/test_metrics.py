@@ -7,7 +7,9 @@ from PIL import Image
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 from torchvision.models import vgg
 
-from fst import images, metrics
+from fst import metrics
+from fst.data.styles import Style
+from fst.io import images
 from fst.metrics import (
     Brushwork,
     ContentDistance,
@@ -18,8 +20,7 @@ from fst.metrics import (
     equalised_grey,
     style_grams,
 )
-from fst.networks.vgg import LossNetwork
-from fst.styles import Style
+from fst.networks.loss_network import LossNetwork
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1")
 CHANNELS = dict(zip(LAYERS, (3, 4, 5, 4, 3), strict=True))

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fst import Stylizer
-from fst.card_picture import card_picture
+from fst.assets import GALLERY
 from fst.cli.train import main
 from fst.errors import FstError
-from fst.markdown import escaped
-from fst.model_card import card_text, text_of
-from fst.picture_files import printable
-from fst.shipped import GALLERY
+from fst.io.markdown import escaped
+from fst.io.paths import printable
+from fst.style_model.card import card_text, text_of
+from fst.style_model.card_picture import card_picture
 
 ROOT = SCRIPTS.parent
 NASTY = [
@@ -286,7 +286,7 @@ def test_metadata_of_a_run_is_plain(run):
 
 
 def test_photos_that_were_trained_on_are_not_called_held_out(tmp_path, photo_folder):
-    from fst.content.datamodule import ContentDataModule
+    from fst.data.datamodule import ContentDataModule
     from fst.training.facts import _data_facts
 
     for name in ("photo00.png", "photo01.png"):

@@ -10,12 +10,12 @@ from pytorch_lightning.callbacks import Callback
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
-from fst.cli.train_report import RunEnds
-from fst.content.batches import StyleBatch
+from fst.data.batches import StyleBatch
 from fst.errors import FstError
-from fst.images import load
+from fst.io.images import load
 from fst.training.module import StyleTransferModule
-from fst.training.rates import WARMUP_STEPS
+from fst.training.report import RunEnds
+from fst.training.schedule import WARMUP_STEPS
 
 
 class Repeated(pl.LightningDataModule):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fst.stylize import motion
+from fst.stylize.video import motion
 
 
 def _texture(height, width, seed=0):

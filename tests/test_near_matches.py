@@ -6,7 +6,7 @@ import pytest
 
 from fst.__main__ import main as fst
 from fst.errors import FstError, near_matches
-from fst.stylize.style_names import find_style
+from fst.style_model.names import find_style
 
 GALLERY = ["wave", "udnie", "the_scream", "starry_night", "signac", "pointillism"]
 

@@ -11,8 +11,8 @@ import pytest
 from conftest import smooth_field
 
 import fst
-from fst import images
 from fst.cli.commands import COMMANDS
+from fst.io import images
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,7 +15,7 @@ from fst.losses.perceptual import (
     grid_pattern,
     total_variation,
 )
-from fst.networks.vgg import LossNetwork
+from fst.networks.loss_network import LossNetwork
 
 TORCHVISION_CONFIG = {"vgg16": vgg.cfgs["D"], "vgg19": vgg.cfgs["E"]}
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from fst.content import photos
-from fst.content.photos import PhotoFolder, read_photo
+from fst.data import photos
+from fst.data.photos import PhotoFolder, read_photo
 from fst.errors import FstError
 
 PHOTO_BYTES = 3 * 16 * 24  # of one photo made below, at shorter side 16

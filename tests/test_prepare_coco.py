@@ -150,8 +150,8 @@ def test_damaged_members_and_archives_are_told_in_a_line(script, photos, tmp_pat
 
 
 def test_a_first_few_are_prepared_and_read_by_the_training_set(script, photos, tmp_path):
-    from fst import images
-    from fst.content.photos import read_photo
+    from fst.data.photos import read_photo
+    from fst.io import images
 
     out = tmp_path / "out"
     assert script.main([str(photos), "-o", str(out), *FLAGS, "--limit", "2"]) == 0

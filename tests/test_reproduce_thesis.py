@@ -18,7 +18,7 @@ def argv(tmp_path, style_files, loss_weights):
 
 
 def test_every_statistic_can_be_read(thesis):
-    from fst.losses.statistic import read_statistic
+    from fst.losses.parse import read_statistic
 
     for texts in thesis.PARTS.values():
         for text in texts:

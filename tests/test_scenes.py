@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from fst.content.photos import PhotoFolder
-from fst.content.scene_drawing import draw_scene
-from fst.content.scenes import Scenes
+from fst.data.photos import PhotoFolder
+from fst.data.scene_drawing import draw_scene
+from fst.data.scenes import Scenes
 from fst.errors import FstError
 
 

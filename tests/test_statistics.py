@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from fst.errors import FstError
 from fst.losses import eigen, moments
+from fst.losses.parse import read_statistic
 from fst.losses.patches import cut
-from fst.losses.statistic import read_statistic
 from fst.losses.style import STYLE_LOSSES, gram_target
 
 ROOTS = (moments.roots_by_eigenvalues, moments.roots_by_products)

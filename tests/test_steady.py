@@ -9,10 +9,10 @@ from infer_inputs import save_model
 from test_motion import _texture
 
 from fst import Stylizer
+from fst.assets import GALLERY
 from fst.errors import FstError
 from fst.networks.conditional import ConditionalInstanceNorm2d
-from fst.shipped import GALLERY
-from fst.stylize.steady import SteadyNorm, SteadyStylizer
+from fst.stylize.video.steady import SteadyNorm, SteadyStylizer
 
 BORDER = 16
 

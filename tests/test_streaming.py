@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from fst import images
 from fst.cli import infer
 from fst.errors import FstError
+from fst.io import images
 from fst.networks.transformer import TransformerNet
-from fst.stylize import large, memory_plan, row_store
-from fst.stylize.large import stylize_file
-from fst.stylize.memory_plan import Plan, make_plan, memory_left
-from fst.stylize.row_store import RowStore
-from fst.stylize.streaming import forward_work, planned_work
-from fst.stylize.style_model import describe, save_style_model
+from fst.style_model.format import describe, save_style_model
+from fst.stylize.bands import large, memory_plan, row_store
+from fst.stylize.bands.large import stylize_file
+from fst.stylize.bands.memory_plan import Plan, make_plan, memory_left
+from fst.stylize.bands.row_store import RowStore
+from fst.stylize.bands.streaming import forward_work, planned_work
 from fst.stylize.stylizer import Stylizer
 
 NAMES = ["a", "b", "c"]
@@ -365,7 +365,7 @@ def test_bands_need_neither_lightning_nor_torchvision(stylizer, tmp_path):
     save_style_model(tmp_path / "m.safetensors", stylizer.network, stylizer.metadata)
     code = (
         "import sys; from fst.stylize.stylizer import Stylizer; "
-        "from fst.stylize.large import stylize_file; "
+        "from fst.stylize.bands.large import stylize_file; "
         f"stylize_file(Stylizer('{tmp_path}/m.safetensors'), '{photo}', '{tmp_path}/o.png'); "
         "print([m for m in ('pytorch_lightning', 'torchvision') if m in sys.modules])"
     )

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from fst.errors import FstError
+from fst.io.atomic import write_atomically
 from fst.networks.transformer import TransformerNet
-from fst.stylize.style_model import describe, load_style_model, save_style_model, write_atomically
+from fst.style_model.format import describe, load_style_model, save_style_model
 
 STYLES = [{"name": name, "images": [f"{name}.jpg"]} for name in ("wave", "rain", "night")]
 

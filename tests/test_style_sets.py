@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from fst import FstError, Stylizer
 from fst.cli.styles import main
 from fst.networks.transformer import TransformerNet
-from fst.stylize.style_model import describe, load_style_model, save_style_model
-from fst.stylize.style_sets import (
+from fst.style_model.format import describe, load_style_model, save_style_model
+from fst.style_model.sets import (
     merged,
     read_styles_of,
     renamed,

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fst import styles
+from fst.data import styles
+from fst.data.styles import Style, load_pictures, read_styles
 from fst.errors import FstError
-from fst.styles import Style, load_pictures, read_styles
 
 
 def picture(path, size=(24, 18), colour="teal"):

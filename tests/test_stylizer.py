@@ -5,9 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from fst import FstError, Stylizer, images
+from fst import FstError, Stylizer
+from fst.io import images
 from fst.networks.transformer import MIN_SIZE_PX, TransformerNet
-from fst.stylize.style_model import describe, save_style_model
+from fst.style_model.format import describe, save_style_model
 
 NAMES = ["wave", "rain", "starry night"]
 

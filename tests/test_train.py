@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from fst.cli.train import main
 from fst.training.module import StyleTransferModule
 
-pytest.importorskip("fst.content.datamodule")
+pytest.importorskip("fst.data.datamodule")
 
 PHOTO_SIZE = (61, 50)  # width and height, not multiples of the network's stride
 

@@ -8,9 +8,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from fst import Stylizer, images
+from fst import Stylizer
 from fst.cli.infer import main as infer
 from fst.cli.train import main
+from fst.io import images
 
 TEXTS = ["eigen top=1", "eigen top=50%", "gram"]
 

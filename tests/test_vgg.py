@@ -15,7 +15,7 @@ from torchvision.models import VGG16_Weights, VGG19_Weights, vgg
 
 from fst.errors import FstError
 from fst.networks.combined import load_loss_networks
-from fst.networks.vgg import CONVS_PER_STAGE, LossNetwork, layer_names, load_loss_network
+from fst.networks.loss_network import CONVS_PER_STAGE, LossNetwork, layer_names, load_loss_network
 
 TORCHVISION_CONFIG = {"vgg16": vgg.cfgs["D"], "vgg19": vgg.cfgs["E"]}
 TOPOLOGIES = tuple(CONVS_PER_STAGE)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from fst import images
-from fst.networks.vgg import layer_names, load_loss_network
-from fst.shipped import VGG16_LITE
+from fst.assets import VGG16_LITE
+from fst.io import images
+from fst.networks.loss_network import layer_names, load_loss_network
 
 # What it has, less 0.02 to 0.08: the pictures here are a part of those measured, and the border
 # that the teacher's zeros reach counts a little more.

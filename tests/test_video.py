@@ -16,12 +16,13 @@ import torch
 from clips import frames_of, make_video, pattern, sound_of, times_of, turned
 from infer_inputs import save_model
 
-from fst import Stylizer, images
+from fst import Stylizer
 from fst.cli import infer
 from fst.errors import FstError
-from fst.stylize.clips import frame_files
-from fst.stylize.steady import SteadyStylizer
-from fst.stylize.video import open_clip, paint_video
+from fst.io import images
+from fst.stylize.video.clips import frame_files
+from fst.stylize.video.paint import open_clip, paint_video
+from fst.stylize.video.steady import SteadyStylizer
 
 av = pytest.importorskip("av")
 
@@ -231,14 +232,14 @@ def test_a_video_without_pictures_is_refused(stylizer):
 
 def test_frames_too_large_for_memory_are_refused_with_the_way_out(stylizer, monkeypatch):
     make_video("in.mp4", 2, sound=None)
-    monkeypatch.setattr("fst.stylize.video.memory_left", lambda *_: 10**6)
+    monkeypatch.setattr("fst.stylize.video.paint.memory_left", lambda *_: 10**6)
     with pytest.raises(FstError, match=r"in\.mp4: a frame of 64x48 px takes .* GB .*--size"):
         paint_video(stylizer, "in.mp4", "out.mp4")
 
 
 def test_frames_that_no_camera_makes_are_refused(stylizer, monkeypatch):
     make_video("in.mp4", 2, sound=None)
-    monkeypatch.setattr("fst.stylize.video_reader.MAX_FRAME_PIXELS", 3000)
+    monkeypatch.setattr("fst.stylize.video.reader.MAX_FRAME_PIXELS", 3000)
     with pytest.raises(FstError, match=r"in\.mp4: frames of 64x48 px are too large"):
         open_clip("in.mp4")
 

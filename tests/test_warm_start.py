@@ -4,12 +4,12 @@ import pytest
 import torch
 from conftest import smooth_field
 
+from fst.assets import GALLERY
 from fst.cli.train import main
 from fst.cli.train_arguments import SCRATCH_STEPS, WARM_STEPS, parse
 from fst.errors import FstError
 from fst.networks.transformer import TransformerNet
-from fst.shipped import GALLERY
-from fst.stylize.style_model import describe, load_style_model, save_style_model
+from fst.style_model.format import describe, load_style_model, save_style_model
 from fst.training.module import StyleTransferModule
 from fst.training.warm_start import trunk_size, warm_start
 
@@ -211,7 +211,7 @@ def test_a_wrong_count_of_numbers_is_refused(train_argv, tmp_path, capsys):
 
 
 def test_style_sizes_apply_per_style(tmp_path):
-    from fst.styles import Style, load_pictures
+    from fst.data.styles import Style, load_pictures
 
     smooth_field(1, 80, 100).save(tmp_path / "a.png")
     styles = [Style("a", (str(tmp_path / "a.png"),)), Style("b", (str(tmp_path / "a.png"),))]

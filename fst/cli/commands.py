@@ -4,7 +4,6 @@ Only the standard library is imported up here, as in every file of a command lin
 """
 
 import argparse
-import json
 import os
 import re
 from collections.abc import Callable
@@ -27,7 +26,6 @@ COMMANDS = {
 }
 # argcomplete sets it in the program whose arguments it is asked to complete.
 COMPLETING = "_ARGCOMPLETE"
-MAX_HEADER_BYTES = 10_000_000  # of a style model: more is no answer within a keystroke
 
 
 def finish(parser: argparse.ArgumentParser, shown: bool = True) -> argparse.ArgumentParser:
@@ -97,8 +95,9 @@ def _ids(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> dict[str, st
 
 def _styles(parsed_args: argparse.Namespace) -> list[str]:
     """The styles of the model that fst-infer would take; none where that cannot be told."""
-    from fst.cli.infer_model import newest_models
-    from fst.shipped import GALLERY
+    from fst.assets import GALLERY
+    from fst.style_model.names import style_names_in
+    from fst.stylize.find_model import newest_models
 
     model = parsed_args.model
     if model is None:
@@ -109,20 +108,3 @@ def _styles(parsed_args: argparse.Namespace) -> list[str]:
         return style_names_in(Path(model))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # half-typed, or foreign
         return []
-
-
-def style_names_in(path: Path) -> list[str]:
-    """Style names in a .safetensors file's header, read without torch.
-
-    Raises:
-        OSError: The file cannot be read.
-        ValueError, KeyError, TypeError, RecursionError: It is no style model.
-    """
-    # https://github.com/huggingface/safetensors: 8 bytes of length, then that much JSON.
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > MAX_HEADER_BYTES:
-            raise ValueError(f"{path}: a header of {length} bytes")
-        header = json.loads(file.read(length))
-    styles = json.loads(header["__metadata__"]["fst"])["styles"]
-    return [str(style["name"]) for style in styles]

@@ -14,9 +14,10 @@ import threading
 from pathlib import Path
 
 from fst.cli.commands import finish
-from fst.cli.devices import amount, device_name, usable_device
-from fst.cli.messages import tell
+from fst.cli.devices import amount, device_name
 from fst.errors import FstError
+from fst.runtime.console import tell
+from fst.runtime.devices import usable_device
 
 PROGRAM = "fst-demo"
 MIB = 2**20
@@ -117,12 +118,12 @@ def make_page(args: argparse.Namespace, folder: Path):
     Raises:
         FstError: The device or the model cannot be used.
     """
-    from fst.cli.infer_model import open_model
+    from fst.assets import GALLERY
     from fst.demo.page import build
     from fst.demo.painting import Limits
     from fst.demo.visit import Studio
-    from fst.images import IMAGE_SUFFIXES
-    from fst.shipped import GALLERY
+    from fst.io.images import IMAGE_SUFFIXES
+    from fst.stylize.find_model import open_model
 
     stylizer = open_model(args.model, usable_device(args.device), args.precision, [], PROGRAM)
     limits = Limits(

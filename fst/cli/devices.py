@@ -17,27 +17,9 @@ def device_name(text: str) -> str:
     return text
 
 
-def usable_device(name: str | None) -> str:
-    """The device named, or a GPU if there is one, else the CPU.
-
-    Raises:
-        FstError: This machine does not have it.
-    """
-    import torch
-
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise FstError(f"device {name} cannot be used ({reason}); try --device cpu") from None
-    return name
-
-
 def amount(text: str) -> int:
     """An amount of memory, in bytes."""
-    from fst.memory import parse_bytes
+    from fst.runtime.memory import parse_bytes
 
     try:
         return parse_bytes(text)

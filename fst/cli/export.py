@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fst.cli.commands import finish
-from fst.cli.messages import tell
 from fst.errors import FstError
+from fst.runtime.console import tell
 
 if TYPE_CHECKING:
     from fst.export.check import Difference, Painter
@@ -118,7 +118,7 @@ def _format(args: argparse.Namespace) -> str:
 
 
 def _check_target(path: Path, overwrite: bool) -> None:
-    from fst.images import check_place
+    from fst.io.images import check_place
 
     check_place(path)
     if os.path.isdir(path):
@@ -139,7 +139,7 @@ def _require_onnx(kind: str) -> None:
 
 
 def _open(model: str | None) -> "Stylizer":
-    from fst.cli.infer_model import open_model
+    from fst.stylize.find_model import open_model
 
     return open_model(model, "cpu", "fp32", [], PROGRAM)
 
@@ -150,8 +150,8 @@ def _open(model: str | None) -> "Stylizer":
 def _properties(stylizer: "Stylizer", args: argparse.Namespace) -> dict[str, str]:
     """What an exported file says of itself; all of it text."""
     from fst import __version__
-    from fst.model_card import default_license
     from fst.networks.transformer import MIN_SIZE_PX
+    from fst.style_model.card import default_license
 
     return {
         "styles": json.dumps(stylizer.style_names),  # in order of id
@@ -213,8 +213,8 @@ def _told(found: list["Difference"], worst: "Difference") -> str:
 
 
 def _write_card(stylizer: "Stylizer", target: Path, args: argparse.Namespace) -> None:
-    from fst.images import find
-    from fst.model_card import jpeg_bytes, picture_of, text_of
+    from fst.io.images import find
+    from fst.style_model.card import jpeg_bytes, picture_of, text_of
 
     picture_path = target.with_suffix(".jpg")
     _check_target(picture_path, args.overwrite)
@@ -228,7 +228,7 @@ def _write_card(stylizer: "Stylizer", target: Path, args: argparse.Namespace) ->
 
 
 def _write(path: Path, content: bytes, overwrite: bool) -> None:
-    from fst.images import publish
+    from fst.io.images import publish
 
     publish(path, lambda file: file.write(content), overwrite)
 

@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fst.cli.devices import usable_device
 from fst.cli.gatys_arguments import parse
-from fst.cli.infer_outputs import check_folder_name, clip
 from fst.cli.loss_arguments import statistic
-from fst.cli.messages import Problems, lines_of, noting, tell
+from fst.cli.messages import Problems, lines_of, noting
 from fst.errors import FstError
+from fst.io.paths import clip
+from fst.runtime.console import tell
+from fst.runtime.devices import usable_device
+from fst.stylize.folder.naming import check_folder_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +31,7 @@ PROGRAM = "fst-gatys"
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(argv)
-    from fst.cli.claims import claimed_file
+    from fst.io.claims import claimed_file
 
     try:
         settings, output = prepare(args)
@@ -77,10 +79,10 @@ def prepare(args: argparse.Namespace) -> tuple[dict, Path]:
 
 def run(args: argparse.Namespace, settings: dict, output: Path) -> int:
     """Optimise, write the picture, and say how it ended."""
-    from fst import images
-    from fst.allocator import keep_freed_memory
-    from fst.cli.gatys_review import Review
     from fst.gatys import optimize
+    from fst.gatys.review import Review
+    from fst.io import images
+    from fst.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()
     with Review(output, args.save_every, args.log) as review:
@@ -110,7 +112,7 @@ def _conclude(result: "GatysResult") -> int:
 
 
 def _content(args: argparse.Namespace) -> "Tensor | None":
-    from fst import images
+    from fst.io import images
 
     if args.texture:
         if args.content:
@@ -123,7 +125,7 @@ def _content(args: argparse.Namespace) -> "Tensor | None":
 
 def _style(args: argparse.Namespace) -> "list[Tensor]":
     """All pictures given: they are one style."""
-    from fst import images
+    from fst.io import images
 
     if not args.style:
         if args.style_weight == 0 and args.content:
@@ -137,8 +139,8 @@ def _style(args: argparse.Namespace) -> "list[Tensor]":
 
 
 def _start(args: argparse.Namespace) -> "str | Tensor":
-    from fst import images
     from fst.gatys.optimization import STARTS
+    from fst.io import images
 
     if args.start in STARTS:
         return args.start
@@ -184,7 +186,7 @@ def _output(args: argparse.Namespace) -> Path:
     Raises:
         FstError: It cannot, or something is in the way.
     """
-    from fst import images
+    from fst.io import images
 
     named = [path for path in (args.content, *args.style[:1]) if path]
     # abspath: a folder may be given as "."; two names have room for the number of a step

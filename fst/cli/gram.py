@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 from fst.cli.commands import finish
-from fst.cli.devices import device_name, usable_device
+from fst.cli.devices import device_name
 from fst.cli.gatys_arguments import positive, whole
-from fst.cli.messages import Problems, lines_of, noting, tell
+from fst.cli.messages import Problems, lines_of, noting
 from fst.errors import FstError
+from fst.runtime.console import tell
+from fst.runtime.devices import usable_device
 
 PROGRAM = "fst-gram"
 _EXAMPLES = """examples:
@@ -30,7 +32,7 @@ written, 2 wrong arguments (nothing was done), 130 interrupted."""
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = finish(make_parser()).parse_intermixed_args(argv)
-    from fst.cli.claims import claimed_folder
+    from fst.io.claims import claimed_folder
 
     try:
         names, pictures, network = prepare(args)
@@ -98,9 +100,9 @@ def prepare(args: argparse.Namespace) -> tuple:
     Raises:
         FstError: Lists all that is wrong, a line each.
     """
-    from fst import images
     from fst.gramlab.synthesis import SYNTHESIZED
-    from fst.losses.statistic import read_statistic
+    from fst.io import images
+    from fst.losses.parse import read_statistic
     from fst.networks.combined import load_loss_networks
 
     problems: list[str] = []
@@ -143,7 +145,7 @@ def _check_output(args: argparse.Namespace) -> None:
 
 
 def _picture(name: str, file: Path, size_px: int):
-    from fst import images
+    from fst.io import images
     from fst.losses.patches import MIN_PATCH_PX
 
     picture = images.load(file, size_px)
@@ -154,7 +156,7 @@ def _picture(name: str, file: Path, size_px: int):
 
 def _probe(args: argparse.Namespace, pictures: list, network) -> list[str]:
     """What would fail after minutes of work."""
-    from fst.cli.statistics_check import check_statistic, network_channels
+    from fst.losses.check import check_statistic, network_channels
     from fst.losses.objective import STYLE_LAYERS
     from fst.losses.patches import cut
 
@@ -171,11 +173,11 @@ def _probe(args: argparse.Namespace, pictures: list, network) -> list[str]:
 
 def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> int:
     """Measure, synthesise if asked, and write the report."""
-    from fst.allocator import keep_freed_memory
     from fst.gramlab import report
     from fst.gramlab.measure import Laboratory
-    from fst.images import printable
+    from fst.io.images import printable
     from fst.losses.objective import STYLE_LAYERS
+    from fst.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()
     layers = args.layers or STYLE_LAYERS

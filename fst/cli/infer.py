@@ -15,24 +15,31 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fst.assets import SAMPLE_PHOTO
 from fst.cli.commands import finish
-from fst.cli.devices import device_name, usable_device
+from fst.cli.devices import device_name
 from fst.cli.infer_controls import (
-    BLEND_ID,
     add_controls,
-    blend_name,
     blend_of,
     grid_name,
     painting_options,
     styles_asked_for,
 )
-from fst.cli.infer_model import open_model
-from fst.cli.infer_outputs import Plan, check_output, input_clashes, make_plan
-from fst.cli.infer_paint import MIN_SIZE_PX, paint_all, print_line
 from fst.cli.infer_video import add_clip_flags, asks_for_clips, check_no_clip_flags, paint_clips
-from fst.cli.messages import noting, tell
+from fst.cli.messages import noting
 from fst.errors import FstError
-from fst.shipped import SAMPLE_PHOTO
+from fst.runtime.console import print_line, tell
+from fst.runtime.devices import usable_device
+from fst.stylize.find_model import open_model
+from fst.stylize.folder.naming import (
+    BLEND_ID,
+    Plan,
+    blend_name,
+    check_output,
+    input_clashes,
+    make_plan,
+)
+from fst.stylize.folder.painter import MIN_SIZE_PX, paint_all
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
@@ -148,7 +155,7 @@ def _run(args: argparse.Namespace) -> int:
     stylizer, _, options = chosen
     if trainer is None:
         return paint_all(stylizer, plan, args, options)
-    from fst.cli.infer_many import paint_many
+    from fst.stylize.folder.distributed import paint_many
 
     return paint_many(stylizer, plan, args, options, trainer)
 
@@ -187,7 +194,7 @@ def _trainer(args: argparse.Namespace, device: str) -> "Trainer | None":
     """Lightning's Trainer, where the flags ask for what it does."""
     if args.list_styles or not (args.devices or args.num_nodes or args.resume):
         return None
-    from fst.cli.infer_many import make_trainer
+    from fst.stylize.folder.distributed import make_trainer
 
     return make_trainer(args, device)
 
@@ -197,7 +204,7 @@ def _tell(text: str) -> None:
 
 
 def _list_styles(stylizer: "Stylizer") -> int:
-    from fst.images import printable
+    from fst.io.images import printable
 
     names = [printable(name) for name in stylizer.style_names]
     wide = max(len(name) for name in names)
@@ -246,7 +253,7 @@ def _choose_styles(
 
 def _find_photos(inputs: list[str], problems: list[str]) -> dict[Path, Path]:
     """The pictures to paint, each with the folder it gets below the output folder."""
-    from fst import images
+    from fst.io import images
 
     if not inputs:
         if not SAMPLE_PHOTO.is_file():

@@ -18,7 +18,6 @@ KEEP_COLORS = ("luminance", "histogram")  # as in stylize.colors, which would im
 MAX_STRENGTH = 1.5  # as in stylize.strength
 TEXTURE_SIZES = (0.5, 3.0)  # as in stylize.texture_size
 _SHARE = r"[0-9]*\.?[0-9]+"
-BLEND_ID = -1  # takes the place of a style id where several are blended
 
 
 def add_controls(parser: argparse.ArgumentParser) -> None:
@@ -107,17 +106,11 @@ def grid_name(stylizer: "Stylizer", styles: list[str], given: bool) -> str:
     return "_".join([*styles, "grid"])
 
 
-def blend_name(shares: dict[str, float]) -> str:
-    """What files of a blend are called: wave70_udnie30."""
-    total = sum(shares.values())
-    return "_".join(f"{name}{round(100 * share / total)}" for name, share in shares.items())
-
-
 def painting_options(
     stylizer: "Stylizer", args: argparse.Namespace, problems: list[str]
 ) -> dict[str, Any]:
     """The keyword arguments of `Stylizer.stylize`; masks are read once, for all pictures."""
-    from fst.stylize.masks import read_mask
+    from fst.stylize.controls.masks import read_mask
 
     masks: dict[str, Tensor] = {}
     for given in args.mask:

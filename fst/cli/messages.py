@@ -1,8 +1,5 @@
-"""What the commands say to their users: everything but the paths written goes to stderr."""
+"""All that is wrong with the arguments, told at once."""
 
-import logging
-import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,26 +14,6 @@ class Problems(FstError):
         self.lines = lines
 
 
-# Warnings of Lightning's.
-LEFT_OUT = (
-    # Photos are in memory, or read by a thread of ours: worker processes would only cost.
-    ".*does not have many workers.*",
-    ".*the `CombinedLoader` length.*",
-    ".*LeafSpec.*is deprecated",  # Lightning 2.6 with torch 2.13
-    # It is: the sampler starts at the step of the checkpoint (fst/content/datamodule.py).
-    ".*your dataloader is not resumable.*",
-    ".*sync_dist=True.*",  # the distances are reduced over processes by the metrics themselves
-    ".*exists and is not empty.*",  # both log folders are made by these commands
-    ".*DataLoader.* zero",  # all pictures of a folder are finished, or fewer than processes
-    ".*self.log.*barebones=True.*",  # the user has asked for just that
-    ".*available but not used.*",  # --device cpu on a machine with a GPU
-)
-
-
-# Parts of Lightning that speak only where the user has asked for them.
-ASKED_FOR = ("profilers", "callbacks")
-
-
 @contextmanager
 def noting(problems: list[str]) -> Iterator[None]:
     """Collects an FstError, so that all problems with the arguments are told at once."""
@@ -49,20 +26,3 @@ def noting(problems: list[str]) -> Iterator[None]:
 def lines_of(problem: FstError) -> list[str]:
     """What to tell of a problem: one line, or several of which each is a problem."""
     return problem.lines if isinstance(problem, Problems) else [str(problem)]
-
-
-def tell(program: str, text: str) -> None:
-    """One line to stderr, the program's name before it."""
-    from fst.images import printable
-
-    print(f"{program}: {printable(text)}", file=sys.stderr)
-
-
-def quieten_lightning() -> None:
-    """Leave out the parts of Lightning's talk that no user of these commands can act on."""
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for name in ASKED_FOR:
-        logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.INFO)
-    for message in LEFT_OUT:
-        warnings.filterwarnings("ignore", message=message)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from fst.cli.commands import finish
-from fst.cli.infer_outputs import check_folder_name, safe_name
-from fst.cli.messages import tell
 from fst.errors import FstError
+from fst.runtime.console import tell
+from fst.stylize.folder.naming import check_folder_name, safe_name
 
 PROGRAM = "fst-styles"
 _EXAMPLES = """examples:
@@ -82,8 +82,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run_list(args: argparse.Namespace) -> None:
     """Print a line for each style."""
-    from fst.images import printable
-    from fst.stylize.style_sets import read_styles_of
+    from fst.io.images import printable
+    from fst.style_model.sets import read_styles_of
 
     styles = read_styles_of(_model_path(args.model))
     tell(PROGRAM, f"{args.model}: trunk {styles[0].trunk}")
@@ -99,8 +99,8 @@ def run_list(args: argparse.Namespace) -> None:
 
 def run_extract(args: argparse.Namespace) -> None:
     """Write style files."""
-    from fst.cli.claims import claimed_file
-    from fst.stylize.style_sets import STYLE_SUFFIX, read_styles_of, save_style
+    from fst.io.claims import claimed_file
+    from fst.style_model.sets import STYLE_SUFFIX, read_styles_of, save_style
 
     styles = read_styles_of(_model_path(args.model))
     chosen = [styles[i] for i in _ids(styles, args.styles)] if args.styles else styles
@@ -125,7 +125,7 @@ def run_extract(args: argparse.Namespace) -> None:
 
 def run_merge(args: argparse.Namespace) -> None:
     """Append styles."""
-    from fst.stylize.style_sets import merged, read_styles_of
+    from fst.style_model.sets import merged, read_styles_of
 
     styles = read_styles_of(_model_path(args.model))
     count = len(styles)
@@ -143,7 +143,7 @@ def run_merge(args: argparse.Namespace) -> None:
 
 def run_remove(args: argparse.Namespace) -> None:
     """Leave styles out."""
-    from fst.stylize.style_sets import read_styles_of
+    from fst.style_model.sets import read_styles_of
 
     styles = read_styles_of(_model_path(args.model))
     left_out = set(_ids(styles, args.styles))
@@ -152,7 +152,7 @@ def run_remove(args: argparse.Namespace) -> None:
 
 def run_rename(args: argparse.Namespace) -> None:
     """Rename a style."""
-    from fst.stylize.style_sets import read_styles_of, renamed
+    from fst.style_model.sets import read_styles_of, renamed
 
     styles = read_styles_of(_model_path(args.model))
     (place,) = _ids(styles, [args.style])
@@ -166,7 +166,7 @@ def _claimed(args: argparse.Namespace) -> Iterator[None]:
     if args.run in (run_list, run_extract):
         yield
         return
-    from fst.cli.claims import claimed_file
+    from fst.io.claims import claimed_file
 
     target, flag = (args.model, "--in-place") if args.in_place else (args.output, "-o")
     with claimed_file(_model_path(str(target)), is_numbered=False, flag=flag):
@@ -177,14 +177,14 @@ def _claimed(args: argparse.Namespace) -> Iterator[None]:
 
 
 def _model_path(text: str) -> Path:
-    from fst.shipped import GALLERY
+    from fst.assets import GALLERY
 
     return GALLERY if text == "gallery" and not os.path.exists(text) else Path(text)
 
 
 def _ids(styles: list, wanted: list[str]) -> list[int]:
     """Places of styles given by name, or by id where no style has that name."""
-    from fst.stylize.style_names import find_style
+    from fst.style_model.names import find_style
 
     names = [style.name for style in styles]
     return [find_style(names, int(w) if w.isdecimal() and w not in names else w) for w in wanted]
@@ -197,9 +197,9 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
 
 def _write(args: argparse.Namespace, styles: list, blamed: str = "") -> None:
     """The model with these styles, to where the arguments say; what does not fit is blamed."""
-    from fst.shipped import GALLERY
-    from fst.stylize.style_model import load_style_model, save_style_model
-    from fst.stylize.style_sets import with_styles
+    from fst.assets import GALLERY
+    from fst.style_model.format import load_style_model, save_style_model
+    from fst.style_model.sets import with_styles
 
     source = _model_path(args.model)
     target = source if args.in_place else args.output

@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from fst.cli.loss_arguments import statistic
-from fst.cli.messages import Problems, lines_of, tell
-from fst.cli.statistics_check import check_statistics
+from fst.cli.messages import Problems, lines_of
 from fst.cli.train_arguments import parse
-from fst.cli.train_checks import (
+from fst.errors import FstError
+from fst.runtime.console import tell
+from fst.training.checks import (
     check_counts,
     check_loss_network,
     check_numbers,
     check_pictures,
     check_sizes,
+    check_statistics,
 )
-from fst.cli.train_folder import RunFolder, as_disk_error, asked_folder, check_writable
-from fst.cli.train_start import (
+from fst.training.run_folder import RunFolder, as_disk_error, asked_folder, check_writable
+from fst.training.start import (
     begin,
     beginning,
     check_names,
@@ -32,7 +34,6 @@ from fst.cli.train_start import (
     finished,
     kept_styles,
 )
-from fst.errors import FstError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,7 +96,7 @@ def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) ->
 
     styles = attempt(_styles, settings)
     if attempt(check_loss_network, settings):
-        attempt(check_statistics, settings, styles or [])
+        attempt(check_statistics, settings, styles or [], statistic(settings))
     attempt(check_sizes, settings)
     attempt(check_numbers, settings)
     if styles:
@@ -119,8 +120,8 @@ def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) ->
 
 def train(settings: Any, module, data, trainer, saver) -> None:
     """Fit; the callbacks do the rest."""
-    from fst.cli.train_report import announce
-    from fst.training.processes import follow_first, noted_as_first
+    from fst.runtime.processes import follow_first, noted_as_first
+    from fst.training.report import announce
 
     if trainer.local_rank:
         follow_first()
@@ -169,7 +170,7 @@ def _of_spawned(error: Exception) -> BaseException:
 
 
 def _styles(settings: Any) -> list:
-    from fst.styles import read_styles
+    from fst.data.styles import read_styles
 
     if settings.resume and not settings.styles and os.path.isfile(settings.resume):
         raise FstError(
@@ -185,7 +186,7 @@ def _one_or_each(values: list | None) -> Any:
 
 
 def _data(settings: Any, num_styles: int):
-    from fst.content.datamodule import ContentDataModule
+    from fst.data.datamodule import ContentDataModule
 
     try:
         return ContentDataModule(
@@ -228,7 +229,7 @@ def _module(settings: Any, styles: list, kept: list[dict[str, Any]]):
 
 
 def _trainer(settings: Any, flags: dict[str, Any], folder: Path) -> tuple:
-    from fst.cli.train_lightning import make_trainer  # it takes seconds
+    from fst.training.trainer import make_trainer  # it takes seconds
 
     return make_trainer(settings, flags, folder)
 

@@ -65,7 +65,7 @@ def _choose_start(config: Namespace, flags: set[str]) -> None:
 
     Another architecture asked for outweighs the default.
     """
-    from fst.shipped import GALLERY
+    from fst.assets import GALLERY
     from fst.training.warm_start import trunk_size
 
     _one_beginning(config, flags)
@@ -96,7 +96,7 @@ def _one_beginning(config: Namespace, flags: set[str]) -> None:
     Raises:
         FstError: There are several, or one that does not go with another flag.
     """
-    from fst.shipped import GALLERY
+    from fst.assets import GALLERY
 
     given = [name for name in BEGINNINGS if _flag(name) in flags]
     shown = " and ".join(map(_flag, given))
@@ -147,7 +147,7 @@ class _Stored:
 
     def save(self, folder: Path) -> None:
         """Write config.yaml for `--resume` and for `--config` of another run."""
-        from fst.stylize.style_model import write_atomically
+        from fst.io.atomic import write_atomically
 
         write_atomically(Path(folder) / CONFIG_NAME, self.text().encode())
 

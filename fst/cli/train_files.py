@@ -106,7 +106,7 @@ def _settings(text: Any, told: str) -> dict[str, Any]:
     Raises:
         FstError: As `read_settings`.
     """
-    from fst.torch_files import plain
+    from fst.io.torch_files import plain
 
     try:
         if not isinstance(text, str) or len(text) > MAX_FILE_BYTES:

@@ -7,7 +7,6 @@ from typing import Any
 
 import gradio as gr
 
-from fst import images
 from fst.demo.controls import MAX_STYLES
 from fst.demo.look import thumbnail_css
 from fst.demo.painting import Photo
@@ -15,6 +14,7 @@ from fst.demo.parts import brush_part, photo_part, result_part, spoken, stroke_p
 from fst.demo.thumbnails import Thumbnails, jpeg_url
 from fst.demo.visit import Studio, Values, reordered
 from fst.errors import FstError
+from fst.io import images
 
 DELETE_EVERY_S, DELETE_AFTER_S = 600, 3600
 QUEUE_SIZE = 40

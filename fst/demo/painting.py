@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from fst import images
-from fst.cli.infer_controls import BLEND_ID, blend_name
-from fst.cli.infer_outputs import make_plan
+from fst.assets import SAMPLE_PHOTO
 from fst.demo.controls import Controls, Mask, options_of, style_of
 from fst.errors import FstError
-from fst.memory import readable_bytes
+from fst.io import images
 from fst.networks.transformer import MIN_SIZE_PX
-from fst.shipped import SAMPLE_PHOTO
-from fst.stylize.large import check_size, stylize_file
-from fst.stylize.memory_plan import whole_bytes
+from fst.runtime.memory import readable_bytes
+from fst.stylize.bands.large import check_size, stylize_file
+from fst.stylize.bands.memory_plan import whole_bytes
+from fst.stylize.folder.naming import BLEND_ID, blend_name, make_plan
 
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
@@ -117,7 +116,7 @@ def read_mask(data: bytes, path: Path) -> Mask | None:
     Raises:
         FstError: It is none, or too large.
     """
-    from fst.stylize import masks
+    from fst.stylize.controls import masks
 
     with called(path, "the mask"):
         images.publish(path, lambda file: file.write(data), False)

@@ -4,13 +4,14 @@ from typing import Any
 
 import gradio as gr
 
-from fst import images
-from fst.cli.infer_controls import MAX_STRENGTH, TEXTURE_SIZES
 from fst.demo import brush
 from fst.demo.controls import MAX_STYLES, file_name
 from fst.demo.painting import Limits, Photo
 from fst.demo.thumbnails import jpeg_url
 from fst.demo.visit import KEEP_COLORS, Studio
+from fst.io import images
+from fst.stylize.controls.strength import MAX_STRENGTH
+from fst.stylize.controls.texture_size import MAX_TEXTURE_SIZE, MIN_TEXTURE_SIZE
 
 # Said before anything is sent; the server has the same limit. gradio's own word for it is "Error".
 TOO_LARGE = """
@@ -92,8 +93,8 @@ def style_part(studio: Studio) -> dict[str, Any]:
 
 def stroke_part() -> dict[str, Any]:
     """Strokes and colours."""
-    texture_size = gr.Slider(*TEXTURE_SIZES, 1, step=0.05, label="Size of the strokes",
-                             elem_id="texture-size")  # fmt: skip
+    texture_size = gr.Slider(MIN_TEXTURE_SIZE, MAX_TEXTURE_SIZE, 1, step=0.05,
+                             label="Size of the strokes", elem_id="texture-size")  # fmt: skip
     follows = gr.Checkbox(True, label="Strokes grow with the photo", elem_id="follows",
                           info="off: of a fixed size, so finer in a large photo")  # fmt: skip
     colors = gr.Radio(list(KEEP_COLORS), value=next(iter(KEEP_COLORS)), label="Colours",

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from fst import images
+from fst.assets import SAMPLE_PHOTO
 from fst.errors import FstError
-from fst.shipped import SAMPLE_PHOTO
+from fst.io import images
 
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
-from fst import images
-from fst.cli.infer_outputs import clip
 from fst.demo.brush import mask_bytes
 from fst.demo.controls import MAX_STYLES, Controls, Mask, arguments, choose, command, rounded
 from fst.demo.folder import new_folder
@@ -28,7 +26,9 @@ from fst.demo.painting import (
     sample_photo,
 )
 from fst.errors import FstError
-from fst.stylize.clips import is_clip
+from fst.io import images
+from fst.io.paths import clip
+from fst.stylize.video.clips import is_clip
 
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst import images
+from fst.assets import SAMPLE_PHOTO
+from fst.io import images
 from fst.networks.transformer import MIN_SIZE_PX, TransformerNet
-from fst.shipped import SAMPLE_PHOTO
 
 # Takes an image (B, 3, H, W) and style weights (B, S), gives the painting, all NumPy fp32.
 Painter = Callable[[np.ndarray, np.ndarray], np.ndarray]

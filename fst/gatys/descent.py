@@ -12,8 +12,8 @@ from torch import Tensor
 from fst.errors import FstError
 from fst.gatys.scales import Shape, finished
 from fst.losses.perceptual import PerceptualLoss
-from fst.memory import readable_bytes
 from fst.networks import winograd
+from fst.runtime.memory import readable_bytes
 
 OPTIMIZERS = {"lbfgs": 1.0, "adam": 0.02}  # with their default learning rates
 # Pixels beyond black and white are free for the optimiser and clipped in the file. Each unit of

@@ -15,11 +15,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from fst import images
 from fst.errors import FstError
 from fst.gramlab import figures
 from fst.gramlab.measure import Laboratory, Table
-from fst.stylize.style_model import write_atomically
+from fst.io import images
+from fst.io.atomic import write_atomically
 
 # Figures and tables that one picture, or no textures, do without.
 NOT_ALWAYS = ("similarity", "aggregates", "textures")

@@ -7,7 +7,7 @@ from torch import Tensor
 from fst.gatys import GatysStep, optimize
 from fst.losses.objective import STYLE_LAYERS
 from fst.losses.perceptual import PerceptualLoss
-from fst.networks.vgg import LossNetwork
+from fst.networks.loss_network import LossNetwork
 
 SYNTHESIZED = ("gram", "eigen top=25%", "eigen top=10%", "eigen top=5%", "eigen slice=10%-20%",
     "eigen bottom=50%", "projected rank=10%", "meanstd")  # fmt: skip

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from fst.errors import FstError
 from fst.losses import objective
-from fst.losses.statistic import Statistic, read_statistic
+from fst.losses.parse import Statistic, read_statistic
 from fst.losses.style import classic_distance
 from fst.losses.style_loss import StyleLoss, Targets
-from fst.networks.vgg import LossNetwork
+from fst.networks.loss_network import LossNetwork
 
 # How the network's quarter-resolution trunk can show: a pattern that repeats with its pixels.
 GRID_PERIOD_PX, GRID_TILE_PX = 4, 64

@@ -1,7 +1,7 @@
 """The style losses by name: each a statistic of the style images and a distance from it.
 
 A statistic is written as its name and options: "gram", "eigen top=5%", "eigen slice=10%-20%",
-"projected rank=10% patches=3x3", "meanstd instances=max". `fst.losses.statistic` reads that.
+"projected rank=10% patches=3x3", "meanstd instances=max". `fst.losses.parse` reads that.
 """
 
 from collections.abc import Callable

@@ -9,7 +9,7 @@ from torch import Tensor
 from fst.losses.gram import gram_matrix
 from fst.metrics.per_style import PerStyleMean
 from fst.metrics.views import layers_of
-from fst.networks.vgg import LossNetwork
+from fst.networks.loss_network import LossNetwork
 
 BRUSHWORK_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 BRUSHWORK_SCALES = (1, 2, 4)  # the picture is shown at 1/1, 1/2 and 1/4 of its size

@@ -9,7 +9,7 @@ from fst.losses.gram import gram_matrix
 from fst.losses.perceptual import content_distance
 from fst.metrics.per_style import PerStyleMean
 from fst.metrics.views import layers_of
-from fst.networks.vgg import LossNetwork
+from fst.networks.loss_network import LossNetwork
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1")
 # Deep: shallower features forbid to redraw in strokes what they are to keep.

@@ -8,6 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from tqdm import tqdm
 
+from fst.data.styles import Style
 from fst.errors import FstError
 from fst.metrics.brushwork import Brushwork, Covariances, Found, brushwork_covariances
 from fst.metrics.distances import (
@@ -20,8 +21,7 @@ from fst.metrics.distances import (
 from fst.metrics.faults import Flat, Halo, calm_ground
 from fst.metrics.per_style import PhotoSimilarity
 from fst.metrics.views import VIEW_SIZES_PX, load_views
-from fst.networks.vgg import LossNetwork
-from fst.styles import Style
+from fst.networks.loss_network import LossNetwork
 
 COLUMNS = {  # key of a figure: heading of a table
     "brushwork": "brushwork",
@@ -44,10 +44,10 @@ class Ruler:
 
     Examples:
         >>> from fst.metrics import Ruler
-        >>> from fst.networks.vgg import load_loss_network
-        >>> from fst.shipped import SAMPLE_PHOTO
-        >>> from fst.styles import Style
-        >>> from fst.images import load
+        >>> from fst.networks.loss_network import load_loss_network
+        >>> from fst.assets import SAMPLE_PHOTO
+        >>> from fst.data.styles import Style
+        >>> from fst.io.images import load
         >>> style = Style("itself", (str(SAMPLE_PHOTO),))
         >>> ruler = Ruler(load_loss_network("vgg16-lite"), [style], sizes_px=[64])
         >>> photo = load(SAMPLE_PHOTO, 64)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from PIL import Image
 from torch import Tensor
 
-from fst import images
-from fst.networks.vgg import LossNetwork
-from fst.styles import Style
+from fst.data.styles import Style
+from fst.io import images
+from fst.networks.loss_network import LossNetwork
 
 VIEW_SIZES_PX = (320, 480, 640)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from fst.errors import FstError
-from fst.networks.vgg import LossNetwork, load_loss_network, require_layers
+from fst.networks.loss_network import LossNetwork, load_loss_network, require_layers
 
 
 class CombinedLossNetwork(nn.Module):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fst.networks.statistics import Moments
+from fst.networks.moments import Moments
 
 
 class ConditionalInstanceNorm2d(nn.Module):

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from fst import images
 from fst.errors import FstError
+from fst.io import images
 from fst.stylize.stylizer import Stylizer
 
 GRID_STEPS = 5
@@ -65,7 +65,7 @@ def blend_grid(
     Raises:
         FstError: As `shares_of` and `Stylizer.stylize`.
     """
-    from fst.sheets import table_of  # torchvision takes seconds, and painting does without
+    from fst.stylize.sheets import table_of  # torchvision takes seconds, and painting does without
 
     picture = images.resize_shorter_side(images.to_picture(images.on_white(image)), cell_px)
     small = images.to_tensor(picture)

@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from fst import images
 from fst.errors import FstError
+from fst.io import images
 from fst.networks.transformer import MIN_SIZE_PX
 
 FORMS = f"(3 or 4, H, W), or an array (H, W, 3 or 4), of at least {MIN_SIZE_PX} px a side"

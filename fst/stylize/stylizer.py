@@ -11,16 +11,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fst import images
 from fst.errors import FstError
-from fst.stylize import colors
-from fst.stylize.alpha import split_alpha
+from fst.io import images
+from fst.style_model.format import load_style_model, model_path
+from fst.style_model.names import find_style
+from fst.stylize.controls import colors
+from fst.stylize.controls.alpha import split_alpha
+from fst.stylize.controls.masks import layered, place
+from fst.stylize.controls.strength import check_strength, exaggerated, mixed
+from fst.stylize.controls.texture_size import check_texture_size, painted_at_size
 from fst.stylize.inputs import read_image
-from fst.stylize.masks import layered, place
-from fst.stylize.strength import check_strength, exaggerated, mixed
-from fst.stylize.style_model import load_style_model, model_path
-from fst.stylize.style_names import find_style
-from fst.stylize.texture_size import check_texture_size, painted_at_size
 
 PRECISIONS = ("fp32", "bf16")
 StyleChoice = int | str | Mapping[int | str, float]  # id, name, or shares of several
@@ -164,14 +164,16 @@ class Stylizer:
             style: Id or name, or a blend such as {"wave": 0.7, "udnie": 0.3}.
             texture: How much of the style's texture, see `style_weights`.
             texture_size: Size of the strokes: 1 for those that the picture would get at a shorter
-                side of 512 px, from 0.5 to 3; see `fst.stylize.texture_size`. None paints at the
-                image's own size, where strokes have a fixed size in pixels.
-            strength: 0 is the photo, 1 the painting, up to 1.5; see `fst.stylize.strength`.
-            masks: Other styles in places: id or name to a mask, see `fst.stylize.masks.place`;
-                one over the other in their order. The statistics are those of the whole image.
+                side of 512 px, from 0.5 to 3; see `fst.stylize.controls.texture_size`. None paints
+                at the image's own size, where strokes have a fixed size in pixels.
+            strength: 0 is the photo, 1 the painting, up to 1.5; see
+                `fst.stylize.controls.strength`.
+            masks: Other styles in places: id or name to a mask, see
+                `fst.stylize.controls.masks.place`; one over the other in their order. The
+                statistics are those of the whole image.
             where: A mask of what is painted at all; elsewhere the photo stays.
             keep_colors: "luminance" or "histogram": the photo's colours, see
-                `fst.stylize.colors.keep_colors`.
+                `fst.stylize.controls.colors.keep_colors`.
 
         Returns:
             (3, H, W) in [0, 1] on the CPU, fp32, of the size of `image`; with alpha (4, H, W),
@@ -225,5 +227,5 @@ class Stylizer:
 
     @staticmethod
     def save(image: Tensor, path: str | Path, *, overwrite: bool = False, bits: int = 8) -> Path:
-        """Write a painted image (3, H, W) or (4, H, W); see `fst.images.save`."""
+        """Write a painted image (3, H, W) or (4, H, W); see `fst.io.images.save`."""
         return images.save(image, path, overwrite=overwrite, bits=bits)

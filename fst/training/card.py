@@ -9,14 +9,14 @@ from PIL import Image
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from fst import images
-from fst.card_picture import CELL_PX, MAX_PHOTOS, MAX_STYLES, card_picture
-from fst.content.scenes import Scenes
-from fst.model_card import card_text, jpeg_bytes
-from fst.picture_files import printable
-from fst.shipped import SAMPLE_PHOTO
-from fst.styles import load_pictures
-from fst.stylize.style_model import write_atomically
+from fst.assets import SAMPLE_PHOTO
+from fst.data.scenes import Scenes
+from fst.data.styles import load_pictures
+from fst.io import images
+from fst.io.atomic import write_atomically
+from fst.io.paths import printable
+from fst.style_model.card import card_text, jpeg_bytes
+from fst.style_model.card_picture import CELL_PX, MAX_PHOTOS, MAX_STYLES, card_picture
 from fst.training.stopping import Terminated
 
 SAMPLE_PX = 256  # shorter side of the sample photo

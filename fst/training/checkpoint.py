@@ -16,8 +16,9 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from fst.errors import FstError
-from fst.stylize.style_model import build, remove_orphans, save_style_model, write_atomically
-from fst.torch_files import plain, read_torch_file
+from fst.io.atomic import remove_orphans, write_atomically
+from fst.io.torch_files import plain, read_torch_file
+from fst.style_model.format import build, save_style_model
 from fst.training.stopping import Terminated
 
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam, for each parameter

@@ -62,7 +62,7 @@ def _are_shared(data: Any) -> bool:
 
 
 def _counted(pictures: Any) -> str:
-    from fst.content.scenes import Scenes
+    from fst.data.scenes import Scenes
 
     kind = "drawn scene" if isinstance(pictures, Scenes) else "photo"
     return f"{len(pictures)} {kind}{'s' * (len(pictures) != 1)}"

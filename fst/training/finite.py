@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from fst.errors import FstError
-from fst.images import printable
+from fst.io.images import printable
 
 WAY_OUT = (
     "resume from the last checkpoint with a lower --lr, or get the file of --loss-weights again"

@@ -14,7 +14,7 @@ from fst.metrics import (
     content_layer,
     measured_layers,
 )
-from fst.networks.vgg import LossNetwork
+from fst.networks.loss_network import LossNetwork
 from fst.training.targets import Held
 
 STROKE_METRICS = {"brushwork", "found"}  # they take longer than all else in a review

@@ -10,21 +10,21 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from fst.content.batches import read_batch
+from fst.data.batches import read_batch
+from fst.data.styles import Style
 from fst.errors import FstError
 from fst.losses import objective
 from fst.losses.perceptual import PerceptualLoss, grid_pattern
 from fst.networks.combined import load_loss_networks
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet
-from fst.styles import Style
-from fst.stylize.style_model import describe
+from fst.style_model.format import describe
 from fst.training.checkpoint import check_moments
 from fst.training.facts import run_facts
 from fst.training.finite import FiniteGuard
 from fst.training.held_out import HeldOutMetrics
 from fst.training.keeping import Keeper
-from fst.training.rates import rate_factors, scaled_rate, set_rates, steps_of
+from fst.training.schedule import rate_factors, scaled_rate, set_rates, steps_of
 from fst.training.targets import targets_of_styles
 
 TERMS = ("total", "content", "style", "tv", "grid", "kept")  # logged as train/...

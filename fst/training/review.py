@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from fst.styles import load_pictures
+from fst.data.styles import load_pictures
 
 GRID_CONTENTS = 4  # rows of the grid; with 8 styles of 256 px it takes TensorBoard 2 s to encode
 GRID_STYLES = 16  # columns at most: wider grids are unreadable

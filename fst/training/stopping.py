@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from fst.training.processes import all_equal, any_process, several
+from fst.runtime.processes import all_equal, any_process, several
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM)
 

@@ -8,11 +8,11 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
+from fst.data.styles import Style, fingerprint, load_pictures
 from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style_loss import Targets
 from fst.metrics import brushwork_covariances, load_views, style_grams
-from fst.styles import Style, fingerprint, load_pictures
-from fst.training.processes import from_first
+from fst.runtime.processes import from_first
 
 # Shorter sides of the paintings for the metrics, in crops: what `VIEW_SIZES_PX` are to photos of
 # 320 px. Strokes are as large as the run paints them.

@@ -7,7 +7,7 @@ import torch
 from fst.errors import FstError
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet
-from fst.stylize.style_model import load_style_model
+from fst.style_model.format import load_style_model
 
 
 def trunk_size(model: str | Path) -> tuple[float, int]:

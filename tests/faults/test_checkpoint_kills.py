@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from warm_process import WarmProcess, read_trace
 
-from fst.stylize.style_model import load_style_model, remove_orphans, write_atomically
+from fst.io.atomic import remove_orphans, write_atomically
+from fst.style_model.format import load_style_model
 from fst.training.checkpoint import FILE_NAMES, read_checkpoint
 
 EVERY = 2  # steps between saves

@@ -23,10 +23,10 @@ from mutations import (
     watched,
 )
 
-from fst import images
+from fst.data.styles import load_pictures, read_styles
 from fst.errors import FstError
-from fst.styles import load_pictures, read_styles
-from fst.stylize.masks import read_mask
+from fst.io import images
+from fst.stylize.controls.masks import read_mask
 
 MANY, FEW = 10_000, 150
 MOST_PAINTED = 300_000  # pixels
@@ -54,7 +54,7 @@ WAYS = {
 
 def painted(path, stylizer, folder):
     """Whole and in bands; a picture of megapixels, which takes long, is not painted."""
-    from fst.stylize.large import stylize_file
+    from fst.stylize.bands.large import stylize_file
 
     height, width = images.shape_of(path)
     if height * width < MOST_PAINTED:
@@ -80,7 +80,7 @@ def outcome_of(path, ways):
 
 def ways_with_painting(folder):
     from fst.networks.transformer import TransformerNet
-    from fst.stylize.style_model import describe, save_style_model
+    from fst.style_model.format import describe, save_style_model
     from fst.stylize.stylizer import Stylizer
 
     network = TransformerNet(1, width=0.0625, num_blocks=1)

@@ -31,9 +31,9 @@ from mutations import MEMORY_LIMIT_BYTES, serve, table, told_rightly, watched
 
 from fst.cli import infer, styles, train
 from fst.errors import FstError
-from fst.networks.vgg import load_loss_network
-from fst.stylize.style_model import load_style_model
-from fst.stylize.style_sets import read_styles_of, save_style
+from fst.networks.loss_network import load_loss_network
+from fst.style_model.format import load_style_model
+from fst.style_model.sets import read_styles_of, save_style
 from fst.stylize.stylizer import Stylizer
 from fst.training.checkpoint import read_checkpoint, read_run
 from fst.training.module import StyleTransferModule

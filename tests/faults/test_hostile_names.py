@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from fst.cli import gatys, gram, infer, styles, train
 from fst.networks.transformer import TransformerNet
-from fst.stylize.style_model import describe, load_style_model, save_style_model
-from fst.stylize.style_sets import read_styles_of
+from fst.style_model.format import describe, load_style_model, save_style_model
+from fst.style_model.sets import read_styles_of
 
 NAMES = [
     "../outside", "../../outside", "..", ".", "/", "a/b", "a\\b", "C:\\outside", "a\0b",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fst.stylize.style_model import load_style_model
+from fst.style_model.format import load_style_model
 
 ROUNDS, AT_ONCE = 20, 8
 

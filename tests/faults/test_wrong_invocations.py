@@ -7,9 +7,10 @@ import pytest
 import torch
 from conftest import smooth_field
 
-from fst.cli import demo, export, gatys, gram, infer, infer_model, styles, train
+from fst.cli import demo, export, gatys, gram, infer, styles, train
 from fst.networks.transformer import TransformerNet
-from fst.stylize.style_model import describe, save_style_model
+from fst.style_model.format import describe, save_style_model
+from fst.stylize import find_model
 
 # Each line: arguments as in a shell without quoting, " | ", what the message must hold.
 # W stands for --loss-weights slim.safetensors, which spares seconds.
@@ -493,7 +494,7 @@ def test_it_is_told_in_one_line_with_exit_code_2(
     if program in NEEDS:
         pytest.importorskip(NEEDS[program])
     monkeypatch.chdir(place)
-    monkeypatch.setattr(infer_model, "GALLERY", place / "none.safetensors")
+    monkeypatch.setattr(find_model, "GALLERY", place / "none.safetensors")
     before, folders = contents(place), sorted(place.rglob("*"))
     argv = [word for given in argv for word in SHORT.get(given, [given])]
     try:

@@ -22,7 +22,7 @@ IMPORTS = (
     "pytorch_lightning.loggers",
     "torch.utils.tensorboard",
     "fst.cli.train_arguments",
-    "fst.content.datamodule",
+    "fst.data.datamodule",
     "fst.training.checkpoint",
     "fst.training.module",
     "fst.training.review",

@@ -1,0 +1,279 @@
+"""Files to RGB tensors and back: the face of `fst.io.decode`, `fst.io.vips` and
+`fst.io.paths`, by which alone pictures are decoded and encoded.
+
+Reading: `decode` gives upright 8-bit sRGB, `load` gives a tensor, `load_full` one with alpha and
+16 bits. Writing: `save`, atomically. `find` and `unused_path` can be called from here too.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fst.errors import FstError
+from fst.io.atomic import exists, publish, publish_new, publish_numbered  # noqa: F401
+
+# Most callers know these as images.decode and so on.
+from fst.io.decode import (  # noqa: F401
+    MAX_PIXELS,
+    ImageError,
+    check_shorter_side,
+    decode,
+    is_deep,
+    is_plain,
+    open_picture,
+    reading,
+    resize,
+    size_with_shorter_side,
+)
+from fst.io.paths import (  # noqa: F401
+    FORMATS,
+    IMAGE_SUFFIXES,
+    check_place,
+    find,
+    printable,
+    temporary_beside,
+    unused_path,
+)
+from fst.io.vips import DEEP_FORMATS, Strips, deep_levels, read_deep, read_strips, write_levels
+
+ALPHA_FORMATS = ("PNG", "WEBP", "TIFF")
+SIDE_LIMITS_PX = {"JPEG": 65_535, "WEBP": 16_383}
+
+
+def resize_shorter_side(
+    picture: Image.Image, shorter_side_px: int, enlarge: bool = False
+) -> Image.Image:
+    """Scale a picture, keeping its shape, so that its shorter side has a given length.
+
+    Args:
+        picture: mode L or RGB.
+        shorter_side_px: the length wanted, 1 or more.
+        enlarge: enlarge smaller pictures too; otherwise they are returned as they are.
+
+    Raises:
+        FstError: if shorter_side_px is below 1.
+    """
+    check_shorter_side(shorter_side_px)
+    shorter = min(picture.size)
+    if shorter == shorter_side_px or (shorter < shorter_side_px and not enlarge):
+        return picture
+    return resize(picture, size_with_shorter_side(picture.size, shorter_side_px))
+
+
+def to_uint8_tensor(picture: Image.Image) -> torch.Tensor:
+    """A picture as a (3,H,W) uint8 tensor in 0..255."""
+    pixels = np.array(picture.convert("RGB"))  # (H,W,3); np.asarray would be read-only
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()  # (3,H,W)
+
+
+def to_tensor(picture: Image.Image) -> torch.Tensor:
+    """A picture as a (3,H,W) float32 tensor in [0,1]."""
+    return to_uint8_tensor(picture).to(torch.float32).div_(255)
+
+
+def to_picture(image: torch.Tensor) -> Image.Image:
+    """A float tensor as a picture, clamped to [0,1] and rounded to the nearest of 256 levels.
+
+    Args:
+        image: (3,H,W) for RGB, or with alpha (4,H,W) for RGBA; floating, on any device; [0,1] is
+            black to white.
+
+    Raises:
+        ValueError: if the tensor is not (3,H,W) or (4,H,W), or not floating.
+    """
+    if image.ndim != 3 or image.shape[0] not in (3, 4) or not image.is_floating_point():
+        given = f"{image.dtype} of shape {tuple(image.shape)}"
+        raise ValueError(f"image was {given}; expected one float image (3,H,W) in [0,1]")
+    levels = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).contiguous().cpu().numpy())  # (H,W,C)
+
+
+def on_white(image: torch.Tensor) -> torch.Tensor:
+    """(4,H,W) with alpha laid on white as (3,H,W); (3,H,W) as it is."""
+    return image if len(image) == 3 else torch.lerp(torch.ones(()), image[:3], image[3])
+
+
+def load(path: str | Path, shorter_side_px: int | None = None) -> torch.Tensor:
+    """Read a picture as a (3,H,W) float32 tensor in [0,1]; arguments and errors as `decode`."""
+    return to_tensor(decode(path, shorter_side_px))
+
+
+def load_full(path: str | Path, shorter_side_px: int | None = None) -> torch.Tensor:
+    """Read all that a picture holds: `load` with alpha, and to 16 bits where the file has them.
+
+    Returns:
+        (3,H,W) float32 in [0,1], or (4,H,W) of a picture with transparency, its alpha last and
+        not multiplied into the colours.
+
+    Raises:
+        ImageError: as `decode`.
+    """
+    check_shorter_side(shorter_side_px)
+    with reading(path) as file:
+        picture = open_picture(file)
+        if is_deep(picture):
+            return read_deep(path, picture.format, shorter_side_px)
+    pixels = np.array(decode(path, shorter_side_px, keep_alpha=True))  # (H,W,C)
+    # Put in order as bytes: as floats it would take the memory of two images.
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().to(torch.float32).div_(255)
+
+
+def shape_of(path: str | Path, shorter_side_px: int | None = None) -> tuple[int, int]:
+    """(H,W) that `load` would give, but for a turn; from the file's head alone.
+
+    Raises:
+        ImageError: as `decode`.
+    """
+    with reading(path) as file:
+        size = open_picture(file).size
+    if shorter_side_px and shorter_side_px < min(size):
+        size = size_with_shorter_side(size, shorter_side_px)
+    return size[1], size[0]
+
+
+def load_strips(path: str | Path, shorter_side_px: int | None = None) -> Strips:
+    """`load_full` for pictures of any size: whole numbers in strips, from the top down.
+
+    Raises:
+        ImageError: as `decode`; what is broken further down is found while strips are read.
+    """
+    check_shorter_side(shorter_side_px)
+    with reading(path) as file:
+        picture = open_picture(file)
+        if picture.format != "BMP" and is_plain(picture):
+            strips = read_strips(path, picture.format, is_deep(picture), shorter_side_px)
+            return Strips(strips.shape, strips.dtype, _named(strips.strips, path))
+    pixels = np.array(decode(path, shorter_side_px, keep_alpha=True))
+    return Strips(pixels.shape, np.uint8, iter([pixels]))
+
+
+def _named(strips: Iterator[np.ndarray], path: str | Path) -> Iterator[np.ndarray]:
+    with reading(path):
+        yield from strips
+
+
+def save(
+    image: torch.Tensor,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    quality: int = 95,
+    bits: int = 8,
+    numbered: bool = False,
+) -> Path:
+    """Write an image so that the path holds either the whole file or what it held before.
+
+    Args:
+        image: (3,H,W), or with alpha (4,H,W), floating, finite; clamped to [0,1]. A format
+            without alpha gets it laid on white.
+        path: its suffix, one of IMAGE_SUFFIXES, names the format; missing folders are made.
+        overwrite: replace an existing file; otherwise it is refused, also when it appears
+            while this call writes.
+        quality: 1 to 100, for JPEG (without chroma subsampling) and WebP.
+        bits: a channel; 8, or for PNG and TIFF 16.
+        numbered: take name-1.png, name-2.png, ... where the name is taken.
+
+    Returns:
+        The path written.
+
+    Raises:
+        FstError: unknown suffix, NaN or infinite values, existing path, 16 bits in a format
+            that has not so many, or a failed write.
+        ValueError: if the tensor is not (3,H,W) or (4,H,W), or not floating.
+    """
+    check_target(path, bits)
+    path = Path(path)
+    if not 1 <= quality <= 100:
+        raise FstError(f"cannot write {printable(path)}: quality was {quality}; expected 1 to 100")
+    if not torch.isfinite(image).all():
+        raise FstError(
+            f"cannot write {printable(path)}: the image holds NaN or infinite values; try float32"
+        )
+    encode = _encoder(image, FORMATS[path.suffix.lower()], quality, bits)
+    return publish(path, encode, overwrite, numbered)
+
+
+def save_levels(
+    levels: np.ndarray,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    quality: int = 95,
+    numbered: bool = False,
+) -> Path:
+    """Write whole numbers (H,W,3 or 4) of 8 or 16 bits, which may be a memory map, in strips.
+
+    Arguments, result and errors as of `save`; BMP is not written in strips.
+    """
+    path = Path(path)
+    check_target(path, 8 * levels.dtype.itemsize)
+    kind = FORMATS[path.suffix.lower()]
+    if kind == "BMP":
+        picture = to_picture(on_white(torch.from_numpy(levels).permute(2, 0, 1) / 255))
+        return publish(path, lambda file: picture.save(file, kind), overwrite, numbered)
+    encode = partial(write_levels, levels, kind, quality=quality)
+    return publish(path, encode, overwrite, numbered)
+
+
+def check_target(path: str | Path, bits: int = 8, longer_side_px: int = 0) -> None:
+    """Refuse a file name to write whose suffix says no format, or one without so many bits.
+
+    Raises:
+        FstError: says which suffixes there are; or the format ends below that side.
+    """
+    if Path(path).suffix.lower() not in FORMATS:
+        known = " ".join(FORMATS)
+        raise FstError(f"cannot write {printable(path)}: its suffix must be one of {known}")
+    _check_bits(path, bits)
+    most_px = SIDE_LIMITS_PX.get(FORMATS[Path(path).suffix.lower()], longer_side_px)
+    if longer_side_px > most_px:
+        raise FstError(
+            f"cannot write {printable(path)}: {longer_side_px} px a side, the format ends at "
+            f"{most_px}: name a .png or .tif"
+        )
+
+
+def check_free(path: str | Path, taken_is_fine: bool) -> None:
+    """Refuse a file name that cannot be written, before the work; makes missing folders.
+
+    Raises:
+        FstError: it exists, unless that is fine, or its folder cannot be made or written.
+    """
+    path = Path(path)
+    if not taken_is_fine and os.path.lexists(path):
+        raise exists(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path.parent, os.W_OK)
+    except OSError as error:
+        raise FstError(
+            f"cannot write {printable(path)}: {error.strerror}; name another folder"
+        ) from error
+    if not writable:
+        raise FstError(f"cannot write {printable(path)}: its folder is read-only; name another")
+
+
+def _check_bits(path: str | Path, bits: int) -> None:
+    """Refuse a depth that the format of a file to write has not.
+
+    Raises:
+        FstError: it is neither 8 nor 16, or 16 in another format than PNG and TIFF.
+    """
+    if bits not in (8, 16):
+        raise FstError(f"cannot write {printable(path)}: {bits} bits; a picture has 8 or 16")
+    if bits == 16 and FORMATS.get(Path(path).suffix.lower()) not in DEEP_FORMATS:
+        raise FstError(f"cannot write {printable(path)}: 16 bits go into .png, .tif or .tiff only")
+
+
+def _encoder(image: torch.Tensor, kind: str, quality: int, bits: int) -> Callable:
+    """What writes the image into an open file."""
+    if bits == 16:
+        return lambda file: write_levels(deep_levels(image), kind, file)
+    picture = to_picture(image if kind in ALPHA_FORMATS else on_white(image))
+    options = {"subsampling": "4:4:4"} if kind == "JPEG" else {}
+    return lambda file: picture.save(file, kind, quality=quality, **options)

@@ -1,0 +1,1 @@
+"""What the process runs on: memory, precision, devices, other processes, the terminal."""

@@ -1,0 +1,1 @@
+"""The style model: its file, single styles, their names, its card."""

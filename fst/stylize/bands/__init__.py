@@ -1,0 +1,1 @@
+"""Pictures that memory would not hold, painted in bands of rows."""

@@ -1,0 +1,86 @@
+"""How much memory a painting takes, and how a picture is painted in less."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from fst.errors import FstError
+from fst.networks.transformer import STRIDE, TransformerNet
+from fst.runtime.memory import available_bytes, resident_bytes
+from fst.stylize.bands.row_store import check_room
+
+# What --fast-statistics takes its moments from: squares of this side, so many pixels at most.
+# (Looked at beside it: a small copy of the whole, after which strokes came out pale and soft.)
+SAMPLE_PX, SAMPLE_PIXELS = 128, 2**20
+FAST_FROM = 4  # times as many pixels: below, a painting in bands is as cheap with its own moments
+# Peak bytes for each fp32 number of the widest full-resolution layer, of a band and of a whole
+# image; bounds, held against `scripts/benchmark.py streaming` and `memory`.
+BAND_COPIES, WHOLE_COPIES = 10.5, 5
+MIN_BAND_PX, MAX_BAND_PX = 16, 512
+RESERVE = 130 * 2**20  # for decoding, encoding and weights
+
+
+@dataclass
+class Plan:
+    """How a picture is painted within a budget."""
+
+    band_px: int
+    in_memory: bool
+    sample_pixels: int = SAMPLE_PIXELS
+
+
+def whole_bytes(network: TransformerNet, height: int, width: int) -> int:
+    """About what `Stylizer.stylize` takes for an image at its peak, with one that is read ahead and
+    one that is being written."""
+    return height * width * (_bytes_of_pixel(network) + 60)
+
+
+def _bytes_of_pixel(network: TransformerNet) -> int:
+    return 4 * network.conv_in.conv.out_channels * WHOLE_COPIES + 40
+
+
+def fast_pays_off(height: int, width: int) -> bool:
+    """Whether an image is so large that moments of parts of it spare work."""
+    return height * width >= FAST_FROM * SAMPLE_PIXELS
+
+
+def make_plan(
+    network: TransformerNet, shape: tuple[int, int, int], itemsize: int, memory_bytes: int
+) -> Plan:
+    """Band height and place of the features.
+
+    Args:
+        network: Its channels say what a row takes.
+        shape: (H, W, C) of the photo.
+        itemsize: Bytes of one of its numbers.
+        memory_bytes: What may be taken beyond what the process has.
+
+    Raises:
+        FstError: Not even a narrow band fits, or the temporary files do not.
+    """
+    height, width, channels = shape
+    last = network.down2.conv.out_channels
+    stored = height * width * (3 * 4 * last // STRIDE**2 + 3 * 4 + 2 * channels * itemsize)
+    row = width * network.conv_in.conv.out_channels * 4 * BAND_COPIES
+    in_memory = stored + 64 * row + RESERVE <= memory_bytes
+    left = memory_bytes - RESERVE - (stored if in_memory else 0)
+    band_px = min(MAX_BAND_PX, left // row // STRIDE * STRIDE)
+    if band_px < MIN_BAND_PX:
+        least = RESERVE + MIN_BAND_PX * row + resident_bytes()
+        raise FstError(
+            f"a picture {width} px wide needs at least --max-memory "
+            f"{math.ceil(least / 2**20)}M: give more, or shrink it with --size"
+        )
+    if not in_memory:
+        check_room(stored)
+    sample_pixels = int(left // _bytes_of_pixel(network))
+    return Plan(int(band_px), in_memory, min(SAMPLE_PIXELS, sample_pixels))
+
+
+def memory_left(max_memory_bytes: int | None, device: torch.device) -> int:
+    """What may still be taken: up to the limit, or of what is free half."""
+    if max_memory_bytes is not None:
+        left = max(0, max_memory_bytes - resident_bytes())
+        return left if device.type == "cpu" else min(left, available_bytes(device))
+    return min(available_bytes(torch.device("cpu")), available_bytes(device)) // 2

@@ -1,0 +1,190 @@
+"""The layers of the network as sources of rows: each computes the rows asked of it, and no others.
+
+A source gives rows `low` to `high` of its whole image as (1, C, high - low, W), fp32, and asks the
+source before it for what it needs: a few rows more on either side, and at the image's edge those
+that the network's padding repeats. What no `RowStore` holds is computed anew each time.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fst.networks.transformer import STRIDE, ConditionedConv, UpsampleConv
+from fst.stylize.bands.row_store import RowStore
+from fst.stylize.controls.enlarged import Enlarged
+
+Work = Callable[[int], None]  # told the multiplications of each convolution
+
+
+class Rows(Protocol):
+    """An image, or features, of which rows can be had."""
+
+    height: int
+    width: int
+
+    def rows(self, low: int, high: int) -> Tensor:
+        """(1, C, high - low, W) for 0 <= low < high <= height; the caller may change it."""
+        ...
+
+
+class PhotoRows:
+    """A stored photo in [0, 1], its sides reflected up to multiples of `STRIDE`."""
+
+    def __init__(
+        self, store: RowStore, device: torch.device, hidden: Enlarged | None = None
+    ) -> None:
+        """Take a photo.
+
+        Args:
+            store: (H, W, 3), or with alpha (H, W, 4), of whole numbers, white being the largest.
+            device: Where to give rows.
+            hidden: Colours (3, H, W) to show where alpha is 0.
+        """
+        self.store, self.device, self.hidden = store, device, hidden
+        self.size = store.shape[:2]
+        self.height, self.width = (side + -side % STRIDE for side in self.size)
+
+    def rows(self, low: int, high: int) -> Tensor:
+        height, width = self.size
+        index = np.arange(low, high)
+        index = np.where(index < height, index, 2 * (height - 1) - index)
+        first, last = index.min(), index.max()
+        levels = self.store.read(first, last + 1)[index - first]
+        x = image_rows(levels)
+        if x.shape[1] == 4:
+            hidden = self.hidden.rows(first, last + 1)[:, index - first]
+            x = torch.where(x[:, 3:] > 0, x[:, :3], hidden)
+        x = x.to(self.device, memory_format=torch.channels_last)
+        return F.pad(x, (0, self.width - width, 0, 0), mode="reflect")
+
+
+def image_rows(levels: np.ndarray) -> Tensor:
+    """Whole numbers (h, W, C) as (1, C, h, W) in [0, 1], channels last."""
+    white = np.iinfo(levels.dtype).max
+    values = torch.from_numpy(levels.astype(np.float32)).div_(white)
+    return values.permute(2, 0, 1)[None]
+
+
+class StoredRows:
+    """What a store of fp32 numbers holds."""
+
+    def __init__(self, store: RowStore, device: torch.device) -> None:
+        """Take a store (H, W, C)."""
+        self.store, self.device = store, device
+        self.height, self.width = store.shape[:2]
+
+    def rows(self, low: int, high: int) -> Tensor:
+        values = torch.from_numpy(self.store.read(low, high))
+        return values.permute(2, 0, 1)[None].to(self.device)
+
+    def put(self, low: int, rows: Tensor) -> None:
+        """Store (1, C, h, W) from row `low` on."""
+        self.store.write(low, rows[0].permute(1, 2, 0).cpu().numpy())
+
+
+class WindowRows:
+    """Rows `first` and following of an image, computed once."""
+
+    def __init__(self, source: Rows, first: int, last: int) -> None:
+        """Compute rows `first` to `last` of the source, as far as there are."""
+        self.height, self.width = source.height, source.width
+        self.first = max(0, first)
+        self.values = source.rows(self.first, min(last, source.height))
+
+    def rows(self, low: int, high: int) -> Tensor:
+        return self.values[:, :, low - self.first : high - self.first].clone()
+
+
+class ConvRows:
+    """A convolution over reflected borders."""
+
+    def __init__(self, source: Rows, layer: ConditionedConv, work: Work) -> None:
+        """Take the source and the network's layer, whose norm is left out."""
+        self.source, self.layer, self.work = source, layer, work
+        self.stride = layer.conv.stride[0]
+        self.height, self.width = source.height // self.stride, source.width // self.stride
+
+    def rows(self, low: int, high: int) -> Tensor:
+        reach = self.layer.conv.kernel_size[0] // 2
+        first, last = low * self.stride - reach, (high - 1) * self.stride + reach + 1
+        x = padded_rows(self.source, first, last, "reflect")
+        x = F.pad(x, (reach, reach, 0, 0), mode="reflect")
+        self.work((high - low) * self.width * self.layer.conv.weight.numel())
+        return self.layer.convolved(x).float()
+
+
+class UpsampleRows:
+    """An `UpsampleConv`, without its norm."""
+
+    def __init__(self, source: Rows, layer: UpsampleConv, work: Work) -> None:
+        """Take the source and the network's layer."""
+        self.source, self.layer, self.work = source, layer, work
+        self.height, self.width = 2 * source.height, 2 * source.width
+
+    def rows(self, low: int, high: int) -> Tensor:
+        first, last = low // 2, (high + 1) // 2
+        x = padded_rows(self.source, first - 1, last + 1, "replicate")
+        x = F.pad(x, (1, 1, 0, 0), mode="replicate")
+        # Four kernels of 2x2 for each of 3x3, at a quarter of the pixels.
+        taps = 4 * self.layer.conv.weight.numel() // 9
+        self.work(2 * (last - first) * self.width * taps)
+        return self.layer.upsampled(x).float()[:, :, low - 2 * first : high - 2 * first]
+
+
+class NormRows:
+    """Features normalised with the moments of their whole image, in the styles of a `Look`."""
+
+    def __init__(self, source: Rows, affine: Callable[[int, int], tuple[Tensor, Tensor]]) -> None:
+        """Take the source, and what gives scale and shift for rows, (1, C, 1 or h, 1 or W)."""
+        self.source, self.affine = source, affine
+        self.height, self.width = source.height, source.width
+
+    def rows(self, low: int, high: int) -> Tensor:
+        scale, shift = self.affine(low, high)
+        return self.source.rows(low, high).mul_(scale).add_(shift)
+
+
+class ReluRows:
+    """max(x, 0)."""
+
+    def __init__(self, source: Rows) -> None:
+        """Take the source."""
+        self.source, self.height, self.width = source, source.height, source.width
+
+    def rows(self, low: int, high: int) -> Tensor:
+        return self.source.rows(low, high).relu_()
+
+
+class SumRows:
+    """Two sources added up."""
+
+    def __init__(self, one: Rows, other: Rows) -> None:
+        """Take two sources of one size."""
+        self.one, self.other, self.height, self.width = one, other, one.height, one.width
+
+    def rows(self, low: int, high: int) -> Tensor:
+        return self.one.rows(low, high).add_(self.other.rows(low, high))
+
+
+def padded_rows(source: Rows, low: int, high: int, mode: str) -> Tensor:
+    """Rows of a source and, beyond its edges, those that padding puts there.
+
+    Args:
+        source: What gives the rows.
+        low: May be below 0.
+        high: May be above the height.
+        mode: "reflect" or "replicate", as of `F.pad`.
+    """
+    last = source.height - 1
+    if low >= 0 and high <= source.height:
+        return source.rows(low, high)
+    index = torch.arange(low, high)
+    index = last - (last - index.abs()).abs() if mode == "reflect" else index.clamp(0, last)
+    first = int(index.min())
+    x = source.rows(first, int(index.max()) + 1)
+    x = x[:, :, (index - first).to(x.device)]
+    return x.contiguous(memory_format=torch.channels_last)

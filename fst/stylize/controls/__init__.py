@@ -1,0 +1,1 @@
+"""What can be asked of a painting: each control a file."""

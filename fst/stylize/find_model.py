@@ -1,0 +1,67 @@
+"""Which style model fst-infer paints with."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fst.assets import GALLERY
+from fst.errors import FstError
+from fst.runtime.console import tell
+
+if TYPE_CHECKING:
+    from fst.stylize.stylizer import Stylizer
+
+PROGRAM = "fst-infer"
+
+
+def open_model(
+    model: str | None, device: str, precision: str, wanted: list, program: str = PROGRAM
+) -> "Stylizer":
+    """The model named, the shipped one as "gallery"; else the newest that has all styles wanted."""
+    from fst.runtime.allocator import keep_freed_memory
+    from fst.stylize.stylizer import Stylizer
+
+    keep_freed_memory()
+    if model is not None:
+        is_shipped = model == "gallery" and not os.path.exists(model)
+        return Stylizer(GALLERY if is_shipped else model, device, precision)
+    newest = None
+    for path in [*newest_models(Path("checkpoints")), *[GALLERY] * GALLERY.is_file()]:
+        try:
+            stylizer = Stylizer(path, device, precision)
+        except FstError as problem:
+            tell(program, f"skipped {problem}")
+            continue
+        newest = newest or (path, stylizer)
+        if _has_styles(stylizer, wanted):
+            if newest[0] != path:
+                tell(program, f"{newest[0]} has no style {' '.join(map(str, wanted))}")
+            return _chosen(path, stylizer, program)
+    if newest is None:
+        raise FstError("no style model below checkpoints; train one with fst-train or give --model")
+    return _chosen(*newest, program)  # whose lack of the style is told with what it has
+
+
+def _has_styles(stylizer: "Stylizer", wanted: list) -> bool:
+    try:
+        return all(stylizer.style_id(style) >= 0 for style in wanted)
+    except FstError:
+        return False
+
+
+def _chosen(path: Path, stylizer: "Stylizer", program: str) -> "Stylizer":
+    tell(program, f"model {path}")
+    return stylizer
+
+
+def newest_models(folder: Path) -> list[Path]:
+    """Style models below a folder, the newest first."""
+    files = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.endswith(".safetensors")
+        and not name.endswith(".style.safetensors")
+        and os.path.isfile(os.path.join(parent, name))
+    ]
+    return sorted(files, key=lambda file: (os.path.getmtime(file), file), reverse=True)

@@ -1,0 +1,1 @@
+"""Many pictures: what is written where, painted one by one or by several processes."""

@@ -1,0 +1,154 @@
+"""Which files fst-infer writes: their names and folders, and that none replaces an input."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from fst.errors import FstError
+from fst.io.paths import clip
+
+MAX_STYLE_CHARS = 80
+MAX_NAME_BYTES = 240  # file systems stop at 255; the rest is for the suffix and a number
+
+BLEND_ID = -1  # takes the place of a style id where several are blended
+
+FileId = tuple[int, int]
+# Each picture to read with what is to be written of it: style ids and paths.
+Plan = list[tuple[Path, list[tuple[int, Path]]]]
+
+
+def _is_output_file(output: str | None) -> bool:
+    from fst.io.images import IMAGE_SUFFIXES
+
+    # os.path.splitext, not Path.suffix: "out.png/" is a folder.
+    is_picture = os.path.splitext(output or "")[1].lower() in IMAGE_SUFFIXES
+    return is_picture and not os.path.isdir(output or "")
+
+
+def check_output(
+    output: str | None, overwrite: bool, photos: dict[Path, Path], count: int, bits: int
+) -> None:
+    """Refuse an -o that cannot take `count` pictures of so many bits, before anything is painted.
+
+    Raises:
+        FstError: It is of the wrong kind, exists, or is an input.
+    """
+    from fst.io.images import IMAGE_SUFFIXES, check_place, check_target
+
+    is_file = _is_output_file(output)
+    if not os.path.exists(output or ""):
+        check_place(output if is_file else Path(output or "", "picture.png"))
+    if not output or os.path.isdir(output):
+        return
+    if not _is_output_file(output):
+        if os.path.lexists(output):
+            raise FstError(f"-o {output} is a file; name a folder or a new picture file")
+        if count == 1:
+            check_folder_name(output, IMAGE_SUFFIXES, "picture")
+        return
+    if count > 1:
+        raise FstError(
+            f"-o {output} is one file, but {count} pictures are to be written; name a folder"
+        )
+    check_target(output, bits)
+    if identity(Path(output)) in {identity(photo) for photo in photos} - {None}:
+        raise FstError(clash(Path(output)))
+    if os.path.lexists(output) and not overwrite:
+        raise FstError(f"-o {output} exists; name another file or add --overwrite")
+
+
+def check_folder_name(output: str, known: Sequence[str], what: str) -> None:
+    """Refuse what looks like a file of another kind, where one file is written: it would become a
+    folder.
+
+    Args:
+        output: Given with -o; neither a folder that is there nor one of the known kinds.
+        known: Suffixes of the kinds that can be written.
+        what: They are of.
+
+    Raises:
+        FstError: Names the kinds, and how to name a folder.
+    """
+    suffix = os.path.splitext(output)[1]  # "out.xyz/" has none; "out.v2" is no kind of file
+    if re.fullmatch(r"\.[A-Za-z]{2}[A-Za-z0-9]{0,10}", suffix) and not os.path.isdir(output):
+        raise FstError(
+            f"-o {output}: {suffix} is no {what} (those are {' '.join(known)}); for a folder of "
+            f"that name write {output}/"
+        )
+
+
+def output_folder(output: str | None) -> Path:
+    """The folder that -o names, or its file is in."""
+    path = Path(output or "")
+    return path.parent if _is_output_file(output) else path
+
+
+def identity(path: Path) -> FileId | None:
+    """Tells one file from another, whatever names and links lead to it; None where none is."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def make_plan(
+    photos: dict[Path, Path], styles: dict[int, str], output: str | None, bits: int
+) -> Plan:
+    """What to write of each photo; folders given keep their structure below the output folder."""
+    if output and _is_output_file(output):
+        return [(photo, [(style_id, Path(output)) for style_id in styles]) for photo in photos]
+    top = Path(output or "")
+    return [
+        (
+            photo,
+            [
+                (
+                    style_id,
+                    top / (below if output else "") / _file_name(photo, style_id, name, bits),
+                )
+                for style_id, name in styles.items()
+            ],
+        )
+        for photo, below in photos.items()
+    ]
+
+
+def _file_name(photo: Path, style_id: int, style_name: str, bits: int) -> str:
+    suffix = ".jpg" if photo.suffix.lower() in (".jpg", ".jpeg") and bits == 8 else ".png"
+    style = safe_name(style_name) or f"style{style_id}"
+    room = MAX_NAME_BYTES - len(style.encode())
+    return f"{clip(photo.stem, room)}_{style}{suffix}"
+
+
+def safe_name(name: str) -> str:
+    """A style name fit for a file name: it comes from a file that anyone may have written."""
+    safe = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in name)
+    return clip(safe.strip(". ")[:MAX_STYLE_CHARS], MAX_NAME_BYTES // 2)
+
+
+def clash(path: Path) -> str:
+    """What is said of an output that would replace an input."""
+    return f"output {path} is an input picture and stays; name another output with -o"
+
+
+def input_clashes(plan: Plan) -> list[str]:
+    """Outputs that would replace an input."""
+    inputs = {identity(photo) for photo, _ in plan} - {None}
+    return [clash(path) for _, targets in plan for _, path in targets if identity(path) in inputs]
+
+
+def free_path(path: Path, protected: set[FileId]) -> Path:
+    """The path, with a number where it would replace a protected file."""
+    candidate, number = path, 0
+    while identity(candidate) in protected:
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate
+
+
+def blend_name(shares: dict[str, float]) -> str:
+    """What files of a blend are called: wave70_udnie30."""
+    total = sum(shares.values())
+    return "_".join(f"{name}{round(100 * share / total)}" for name, share in shares.items())

@@ -1,0 +1,1 @@
+"""Clips: what they are, in and out, steady in time."""

@@ -1,0 +1,160 @@
+"""Checks of fst-train's settings that need nothing but the settings."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from fst.errors import FstError
+from fst.losses.check import check_statistic, network_channels
+
+FLOATS = ("--lr", "--content-weight", "--style-weight", "--tv-weight", "--grid-weight")
+
+
+def check_loss_network(settings: Any) -> bool:
+    """A weights file must be readable before anything else starts; downloads come later.
+
+    Raises:
+        FstError: It is not, or lacks a layer.
+    """
+    from fst.losses.perceptual import PerceptualLoss
+    from fst.networks.combined import load_loss_networks
+    from fst.networks.loss_network import CONVS_PER_STAGE
+
+    names = settings.loss_weights or [settings.loss_network]
+    files = [name for name in names if name not in CONVS_PER_STAGE]
+    if len(files) < len(names):  # the rest is downloaded later
+        for file in files:
+            load_loss_networks(file)
+    else:
+        layers = {k: getattr(settings, k) for k in ("content_layer", "style_layers")}
+        PerceptualLoss(load_loss_networks(names), **layers)
+    return True
+
+
+def check_sizes(settings: Any) -> None:
+    """Refuse crops and style pictures that the loss network cannot take.
+
+    Raises:
+        FstError: Names the flag.
+    """
+    if settings.size < 32:
+        raise FstError(f"--size {settings.size}: crops must be at least 32 px")
+    if min(settings.style_size) < 32:
+        raise FstError(f"--style-size {min(settings.style_size)}: must be at least 32 px")
+
+
+def check_pictures(styles: Sequence) -> None:
+    """Refuse style pictures that are too small for the loss network.
+
+    Raises:
+        FstError: Names each, with its size.
+    """
+    from fst.data.styles import MIN_STYLE_PX
+    from fst.io.images import decode, printable
+
+    small = []
+    for picture in dict.fromkeys(picture for style in styles for picture in style.images):
+        width, height = decode(picture, shorter_side_px=MIN_STYLE_PX).size
+        if min(width, height) < MIN_STYLE_PX:
+            small.append(f"{printable(picture)} has {width}x{height} px")
+    if small:
+        raise FstError(
+            f"--styles: {', '.join(small)}: a style picture needs {MIN_STYLE_PX} px a side; leave "
+            "it out, or give it larger"
+        )
+
+
+def check_numbers(settings: Any) -> None:
+    """Refuse numbers without end, and networks larger than a style model may be.
+
+    Raises:
+        FstError: Names the flags.
+    """
+    from fst.style_model.format import MAX_BLOCKS, MAX_WIDTH
+
+    wrong = []
+    for flag in FLOATS:
+        values = getattr(settings, flag.strip("-").replace("-", "_"))
+        values = values if isinstance(values, list) else [values]
+        wrong += [f"{flag} {value}" for value in values if value is not None and value == math.inf]
+    if settings.width > MAX_WIDTH:
+        wrong.append(f"--width {settings.width:g} (at most {MAX_WIDTH:g})")
+    if settings.num_blocks > MAX_BLOCKS:
+        wrong.append(f"--num-blocks {settings.num_blocks} (at most {MAX_BLOCKS})")
+    if wrong:
+        raise FstError(f"too large: {', '.join(wrong)}")
+
+
+def check_counts(settings: Any, num_styles: int) -> None:
+    """Refuse lists that have neither one number nor one a style.
+
+    Raises:
+        FstError: Names the flags.
+    """
+    counts = {"--style-size": settings.style_size, "--style-weight": settings.style_weight}
+    wrong = [
+        f"{flag} has {len(values)} numbers"
+        for flag, values in counts.items()
+        if values and len(values) not in (1, num_styles)
+    ]
+    if wrong:
+        raise FstError(
+            f"{' and '.join(wrong)}, --styles {num_styles}: give one number, or one a style"
+        )
+
+
+def check_statistics(settings: Any, styles: Sequence, run_wide: str) -> None:
+    """Check the statistic of the run and those of single styles against layers and pictures.
+
+    Raises:
+        FstError: Lists what does not fit.
+    """
+    problems: list[str] = []
+    texts = {run_wide: "--style-loss"}
+    for style in styles:
+        texts.setdefault(style.statistic or run_wide, f"style {style.name}")
+    channels = _channels(settings)
+    for text, where in texts.items():
+        try:
+            check_statistic(text, channels, settings.classic_weights)
+        except FstError as error:
+            problems.append(f"{where}: {error}")
+    if not problems:
+        problems = _too_small(settings, styles, run_wide)
+    if problems:
+        raise FstError("; ".join(problems))
+
+
+def _channels(settings: Any) -> dict[str, int]:
+    """Channels of the style layers; of networks that may have to be downloaded, VGG's."""
+    from fst.losses.objective import STYLE_LAYERS
+    from fst.networks.combined import load_loss_networks
+    from fst.networks.loss_network import CONVS_PER_STAGE, VGG_CHANNELS
+
+    names = settings.loss_weights or [settings.loss_network]
+    known = [name for name in names if name in CONVS_PER_STAGE]
+    if known:
+        layers = settings.style_layers or STYLE_LAYERS
+        stages = {layer: layer[4:5] for layer in layers}
+        return {n: VGG_CHANNELS[int(s) - 1] for n, s in stages.items() if s in "12345"}
+    network = load_loss_networks(names)
+    return network_channels(network, settings.style_layers or STYLE_LAYERS)
+
+
+def _too_small(settings: Any, styles: Sequence, run_wide: str) -> list[str]:
+    """Styles whose pictures cannot be cut in the patches wanted."""
+    from fst.data.styles import load_pictures
+    from fst.losses.parse import read_statistic
+
+    problems = []
+    sizes = settings.style_size * (len(styles) if len(settings.style_size) == 1 else 1)
+    for style, size in zip(styles, sizes, strict=False):
+        statistic = read_statistic(style.statistic or run_wide)
+        if statistic.patches is None:
+            continue
+        try:
+            for picture in load_pictures([style], style.size_px or size)[0]:
+                statistic.pictures(picture)
+        except FstError as error:
+            problems.append(f"style {style.name}: {error}")
+    return problems

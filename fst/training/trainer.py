@@ -1,0 +1,154 @@
+"""Lightning's Trainer as fst-train sets it up: our callbacks and defaults, the user's flags."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from lightning_fabric.plugins import CheckpointIO
+from pytorch_lightning.callbacks import (
+    BatchSizeFinder,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ProgressBar,
+)
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from fst.errors import FstError
+from fst.runtime.console import quieten_lightning
+from fst.runtime.precision import best_precision
+from fst.training.card import RunCard
+from fst.training.checkpoint import MODEL_NAME, AtomicCheckpointIO, RunSaver
+from fst.training.report import RunEnds
+from fst.training.review import ReviewGrid, RunLog, RunProgress
+from fst.training.stopping import Stopping
+
+# The loss is computed in fp32: only what Lightning casts back and forth by itself.
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+# Callbacks that run epochs of their own or count them, and what to give instead.
+UNFIT = {
+    GradientAccumulationScheduler: "--trainer.accumulate_grad_batches",
+    LearningRateFinder: "--lr",
+    BatchSizeFinder: "--batch-size",
+}
+
+
+def make_trainer(settings: Any, flags: dict[str, Any], folder: Path) -> tuple[pl.Trainer, RunSaver]:
+    """The Trainer, and what of it stores the run.
+
+    Args:
+        settings: Of our flags.
+        flags: Of Lightning's Trainer; None where not given.
+        folder: Of the run.
+
+    Raises:
+        FstError: Lightning refuses a flag, or it does not go with these runs.
+    """
+    quieten_lightning()
+    given = {key: value for key, value in flags.items() if value is not None}
+    check_strategy(given.get("strategy"))
+    own, plugins = _as_list(given.pop("callbacks", None)), _as_list(given.pop("plugins", None))
+    _check_objects(own, plugins)
+    saver = RunSaver(folder, settings.save_every or max(1, settings.steps // 20))
+    fixed = {
+        "use_distributed_sampler": False,
+        # RunSaver does it; what a ModelCheckpoint of the user's stores comes beside that.
+        "enable_checkpointing": any(isinstance(callback, ModelCheckpoint) for callback in own),
+        "num_sanity_val_steps": 0,
+        "enable_model_summary": False,
+    }
+    try:
+        trainer = pl.Trainer(
+            **(_defaults(settings, given, folder) | given | fixed),
+            callbacks=_callbacks(settings, given, own, saver) + own,
+            plugins=[AtomicCheckpointIO(), *plugins],
+        )
+    except Exception as error:  # Lightning checks its flags with many kinds of exceptions
+        raise FstError(f"--trainer: {' '.join(str(error).split())}") from None
+    if trainer.precision not in PRECISIONS:
+        raise FstError(
+            f"--trainer.precision {trainer.precision}: the loss is computed in fp32; use one of "
+            f"{', '.join(PRECISIONS)}"
+        )
+    return trainer, saver
+
+
+def _defaults(settings: Any, given: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Flags where the user gives none."""
+    review_every = settings.review_every or max(1, settings.steps // 10)
+    defaults: dict[str, Any] = {
+        "max_steps": settings.steps,
+        "max_epochs": -1,  # the run is one long epoch, see fst/data/datamodule.py
+        "precision": best_precision(given.get("accelerator", "auto")),
+        "val_check_interval": review_every * given.get("accumulate_grad_batches", 1),
+        "check_val_every_n_epoch": None,
+        "default_root_dir": folder,  # where Lightning looks for what SLURM has interrupted
+    }
+    if not given.get("barebones"):  # which refuses them
+        log = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+        defaults["logger"] = log
+        defaults["log_every_n_steps"] = max(1, min(20, settings.steps // 20))
+    return defaults
+
+
+def _callbacks(settings: Any, given: dict[str, Any], own: list, saver: RunSaver) -> list:
+    """Ours. In this order: the last review before the last save, a save before a stop."""
+    # How often a run is saved is no part of its state: others save it to the same.
+    stored = settings.text("save_every")
+    callbacks = [RunLog(), ReviewGrid(), RunEnds(saver.folder, stored)]
+    if not given.get("fast_dev_run"):  # a trial: its model would count as the newest
+        callbacks.append(saver)
+    callbacks.append(Stopping())
+    if not given.get("fast_dev_run"):
+        callbacks.append(RunCard(saver.folder / MODEL_NAME))
+    barebones = given.get("barebones", False)
+    if given.get("logger", not barebones):
+        callbacks.append(LearningRateMonitor())
+    has_bar = any(isinstance(callback, ProgressBar) for callback in own)
+    if given.get("enable_progress_bar", not barebones) and not has_bar:
+        callbacks.append(RunProgress(settings.batch_size))
+    return callbacks
+
+
+def _check_objects(callbacks: list, plugins: list) -> None:
+    """Refuse callbacks and plugins that would do what the run does itself.
+
+    Raises:
+        FstError: Names them, and what to give instead.
+    """
+    for callback in callbacks:
+        if type(callback) in UNFIT:
+            raise FstError(
+                f"--trainer.callbacks {type(callback).__name__} needs epochs, and a run is one "
+                f"long epoch: use {UNFIT[type(callback)]}"
+            )
+    if any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        raise FstError(
+            "--trainer.plugins: fst-train stores checkpoints its own way, each in one step: leave "
+            "the CheckpointIO out"
+        )
+
+
+def check_strategy(strategy: Any) -> None:
+    """Refuse strategies that cut the network into shards.
+
+    Args:
+        strategy: Lightning's name of it, an instance, or None.
+
+    Raises:
+        FstError: Says why it cannot pay off.
+    """
+    name = strategy if isinstance(strategy, str) else type(strategy).__name__
+    if any(part in name.lower() for part in ("fsdp", "deepspeed", "modelparallel")):
+        raise FstError(
+            f"--trainer.strategy {name} shards a network that is too big for one GPU; this one has "
+            "less than two million numbers (27 MB with Adam's), so it would save nothing and wait "
+            "for every layer: use ddp"
+        )
+
+
+def _as_list(value: Any) -> list:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
