@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from fst.stylize.stylizer import Stylizer
 
-KEEP_COLORS = ("luminance", "histogram")  # as in stylize.colors, which would import torch
-MAX_STRENGTH = 1.5  # as in stylize.strength
-TEXTURE_SIZES = (0.5, 3.0)  # as in stylize.texture_size
+KEEP_COLORS = ("luminance", "histogram")  # as in stylize.controls, which would import torch
+MAX_STRENGTH = 1.5
+TEXTURE_SIZES = (0.5, 3.0)
 _SHARE = r"[0-9]*\.?[0-9]+"
 
 
