@@ -76,8 +76,7 @@ def stylize_file(
         masks: See there.
         where: See there.
         keep_colors: See there.
-        shorter_side_px: Shrink the photo to this first, with another filter than `images.load`
-            has; never enlarges.
+        shorter_side_px: Shrink the photo to this first; never enlarges.
         bits: A channel of the output: 8, or 16 for PNG and TIFF.
         overwrite: Replace an existing file.
         max_memory_bytes: Resident memory of the process that it may come to; half of what is free
