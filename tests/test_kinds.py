@@ -1,11 +1,13 @@
 """One truth for every path: files of all kinds, the same pixels, turn and alpha wherever read."""
 
+import multiprocessing
 import re
 from collections import Counter
 
 import numpy as np
 import pytest
-from kinds import table
+from kinds import exif_of, table, upright
+from PIL import Image
 
 from fst.data.photos import read_photo
 from fst.data.styles import load_pictures, read_styles
@@ -109,6 +111,36 @@ def test_what_is_not_supported_is_refused_by_every_path_in_one_line(name, folder
         message = str(caught.value)
         assert re.search(f"cannot read .*picture: .*{kind.refused}.*; save it as PNG, or", message)
         assert "damaged" not in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "name", ["apng RGB", "webp animated RGB {'lossless': True, 'exact': True}"]
+)
+def test_that_an_animation_is_read_as_its_first_picture_is_said_once(name, tmp_path, caplog):
+    path = file_of(KINDS[name], tmp_path)
+    images.load(path)
+    images.load_full(path)
+    assert caplog.messages == [f"{path}: it is animated; its first picture is read"]
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 6, 8])
+@pytest.mark.parametrize("size", [(300, 130), (129, 257)])
+def test_large_turned_pictures_come_upright_in_strips(orientation, size, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif_of(orientation))
+    assert (strips(tmp_path / "a.png") * 255).round().astype(int).tolist() == (
+        upright(pixels, orientation).tolist()
+    )
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+def test_a_forked_reader_process_does_not_wait_for_threads_that_are_gone(tmp_path):
+    path = file_of(KINDS["webp profile linear"], tmp_path)
+    read_photo(path, 16)
+    worker = multiprocessing.get_context("fork").Process(target=read_photo, args=(path, 16))
+    worker.start()
+    worker.join(60)
+    assert worker.exitcode == 0
 
 
 def test_there_are_kinds_enough(capsys):

@@ -25,8 +25,10 @@ from fst.io.decode import (  # noqa: F401
     check_shorter_side,
     reading,
     resize,
+    say,
     size_with_shorter_side,
 )
+from fst.io.encode import ALPHA_FORMATS, check_target, deep_levels, write_levels
 from fst.io.paths import (  # noqa: F401
     FORMATS,
     IMAGE_SUFFIXES,
@@ -36,18 +38,7 @@ from fst.io.paths import (  # noqa: F401
     temporary_beside,
     unused_path,
 )
-from fst.io.vips import (
-    DEEP_FORMATS,
-    Strips,
-    deep_levels,
-    open_file,
-    read_strips,
-    read_whole,
-    write_levels,
-)
-
-ALPHA_FORMATS = ("PNG", "WEBP", "TIFF")
-SIDE_LIMITS_PX = {"JPEG": 65_535, "WEBP": 16_383}
+from fst.io.vips import Strips, open_file, read_strips, read_whole
 
 
 def resize_shorter_side(
@@ -263,24 +254,6 @@ def save_levels(
     return publish(path, encode, overwrite, numbered)
 
 
-def check_target(path: str | Path, bits: int = 8, longer_side_px: int = 0) -> None:
-    """Refuse a file name to write whose suffix says no format, or one without so many bits.
-
-    Raises:
-        FstError: says which suffixes there are; or the format ends below that side.
-    """
-    if Path(path).suffix.lower() not in FORMATS:
-        known = " ".join(FORMATS)
-        raise FstError(f"cannot write {printable(path)}: its suffix must be one of {known}")
-    _check_bits(path, bits)
-    most_px = SIDE_LIMITS_PX.get(FORMATS[Path(path).suffix.lower()], longer_side_px)
-    if longer_side_px > most_px:
-        raise FstError(
-            f"cannot write {printable(path)}: {longer_side_px} px a side, the format ends at "
-            f"{most_px}: name a .png or .tif"
-        )
-
-
 def check_free(path: str | Path, taken_is_fine: bool) -> None:
     """Refuse a file name that cannot be written, before the work; makes missing folders.
 
@@ -299,18 +272,6 @@ def check_free(path: str | Path, taken_is_fine: bool) -> None:
         ) from error
     if not writable:
         raise FstError(f"cannot write {printable(path)}: its folder is read-only; name another")
-
-
-def _check_bits(path: str | Path, bits: int) -> None:
-    """Refuse a depth that the format of a file to write has not.
-
-    Raises:
-        FstError: it is neither 8 nor 16, or 16 in another format than PNG and TIFF.
-    """
-    if bits not in (8, 16):
-        raise FstError(f"cannot write {printable(path)}: {bits} bits; a picture has 8 or 16")
-    if bits == 16 and FORMATS.get(Path(path).suffix.lower()) not in DEEP_FORMATS:
-        raise FstError(f"cannot write {printable(path)}: 16 bits go into .png, .tif or .tiff only")
 
 
 def _encoder(image: torch.Tensor, kind: str, quality: int, bits: int) -> Callable:

@@ -17,18 +17,15 @@ from functools import cache
 from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.TiffImagePlugin import TiffImageFile
-from torch import Tensor
 
 from fst.io import png, tiff
 from fst.io.decode import check_density, kind_of, say, size_with_shorter_side
 from fst.io.paths import printable
 
 LEVELS = 65535
-DEEP_FORMATS = ("PNG", "TIFF")
 STRIP_PX, STRIP_BYTES = 128, 4_000_000  # at most, unless a row has more
 MOST_BY_PILLOW = 89_000_000  # pixels of a TIFF; it warns of more
 
@@ -89,7 +86,7 @@ def open_file(file: BinaryIO) -> Opened:
     head = tiff.read_head(file) if kind == "TIFF" else None
     if head and head.by_pillow:
         return _by_pillow(TiffImageFile, file, MOST_BY_PILLOW)
-    pyvips = _vips()
+    pyvips = vips()
 
     def load(**options: Any) -> Any:
         source = pyvips.Source.new_from_descriptor(file.fileno())
@@ -117,10 +114,10 @@ def _by_pillow(reader: type, file: BinaryIO, most: int | None = None) -> Opened:
     picture.load()
     profile = picture.info.get("icc_profile")
     levels = np.array(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
-    image = _vips().Image.new_from_array(levels)
+    image = vips().Image.new_from_array(levels)
     if profile:
         image = image.copy()
-        image.set_type(_vips().GValue.blob_type, "icc-profile-data", profile)
+        image.set_type(vips().GValue.blob_type, "icc-profile-data", profile)
     return Opened("", lambda: image, image, 3, 3 if image.bands == 4 else None, 1)
 
 
@@ -139,13 +136,13 @@ def read_strips(opened: Opened, shorter_side_px: int | None) -> Strips:
     shape, strips = (image.height, image.width, image.bands), _strips(image, dtype)
     if opened.orientation not in _UPRIGHT:
         return Strips(shape, dtype, strips)
-    upright = _UPRIGHT[opened.orientation](np.broadcast_to(dtype(0), shape)).shape
-    return Strips(upright, dtype, _turned(strips, shape, dtype, opened.orientation))
+    upright = shape if opened.orientation < 5 else (shape[1], shape[0], shape[2])
+    return Strips(upright, dtype, _turned(strips, opened.orientation))
 
 
 def _strips(image: Any, dtype: type) -> Iterator[np.ndarray]:
     """The rows of an image of libvips, (h, W, C) a strip."""
-    region, row = _vips().Region.new(image), image.width * image.bands * np.dtype(dtype).itemsize
+    region, row = vips().Region.new(image), image.width * image.bands * np.dtype(dtype).itemsize
     strip_px = max(1, min(STRIP_PX, STRIP_BYTES // row))  # of every step from file to sRGB
     for top in range(0, image.height, strip_px):
         height = min(strip_px, image.height - top)
@@ -153,17 +150,28 @@ def _strips(image: Any, dtype: type) -> Iterator[np.ndarray]:
         yield np.frombuffer(pixels, dtype).reshape(height, image.width, image.bands)
 
 
-def _turned(
-    strips: Iterator[np.ndarray], shape: tuple[int, int, int], dtype: type, orientation: int
-) -> Iterator[np.ndarray]:
-    """Strips of the upright picture, by way of a file without a name: turning needs all rows."""
+def _turned(strips: Iterator[np.ndarray], orientation: int) -> Iterator[np.ndarray]:
+    """Strips of the upright picture, by way of a file without a name: turning needs all rows.
+
+    It has each strip in parts, so that a strip of the upright picture is some of them.
+    """
+    parts: list[list[tuple[int, tuple[int, ...]]]] = []  # by stored strip: place, shape
     with tempfile.TemporaryFile() as file:
         for strip in strips:
-            file.write(strip)
-        file.flush()
-        upright = _UPRIGHT[orientation](np.memmap(file, dtype, "r", shape=shape))
-        for top in range(0, len(upright), STRIP_PX):
-            yield np.ascontiguousarray(upright[top : top + STRIP_PX])
+            step = STRIP_PX if orientation > 4 else strip.shape[1]
+            parts.append([])
+            for low in range(0, strip.shape[1], step):
+                part = np.ascontiguousarray(strip[:, low : low + step])
+                parts[-1].append((file.tell(), part.shape))
+                file.write(part)
+        across = list(zip(*parts, strict=True)) if orientation > 4 else parts
+        for row in reversed(across) if orientation in (3, 4, 7, 8) else across:
+            stored = []
+            for place, shape in row:
+                file.seek(place)
+                pixels = file.read(int(np.prod(shape)) * strip.dtype.itemsize)
+                stored.append(np.frombuffer(pixels, strip.dtype).reshape(shape))
+            yield np.ascontiguousarray(_UPRIGHT[orientation](np.concatenate(stored)))
 
 
 def read_whole(
@@ -185,7 +193,7 @@ def read_whole(
 
 
 @cache
-def _vips() -> Any:
+def vips() -> Any:
     import pyvips
 
     logging.getLogger("pyvips").setLevel(logging.ERROR)  # what matters is raised as well
@@ -250,8 +258,9 @@ def _in_16_bits(opened: Opened, image: Any) -> Any:
     """
     is_float, largest = image.format == "float", 0.0
     dtype = {"float": np.float32, "uint": np.uint32, "int": np.int32, "short": np.int16}
-    for strip in _strips(opened.open(), dtype[image.format]):
+    for strip in _strips(image, dtype[image.format]):
         largest = max(largest, strip.max(initial=0, where=np.isfinite(strip)))
+    image = opened.open()
     whites = (1, 255, LEVELS) if is_float else (LEVELS,)
     white = next((level for level in whites if largest <= level), largest)
     if is_float:
@@ -269,7 +278,7 @@ def _rgb(opened: Opened, colours: Any, deep: bool) -> Any:
                 return colours.icc_transform(
                     "srgb", depth=16 if deep else 8, embedded=True, intent="perceptual"
                 )
-            except _vips().Error:  # it is broken: what it says is not known
+            except vips().Error:  # it is broken: what it says is not known
                 pass
     if bands == 4:  # ink lets through what it leaves, black ink of all three
         light = white - colours
@@ -286,40 +295,3 @@ def _shrunk(image: Any, size: tuple[int, int], white: int) -> Any:
         return image.resize(across, vscale=down).rint()
     premultiplied = image.premultiply(max_alpha=white)
     return premultiplied.resize(across, vscale=down).unpremultiply(max_alpha=white).rint()
-
-
-def deep_levels(image: Tensor) -> np.ndarray:
-    """(C, H, W) in [0, 1], clamped, as (H, W, C) of 65,536 levels."""
-    levels = (image.detach().double().clamp(0, 1) * LEVELS).round().to(torch.int32)
-    return levels.permute(1, 2, 0).contiguous().cpu().numpy().astype(np.uint16)
-
-
-def write_levels(levels: np.ndarray, kind: str, file: Any, quality: int = 95) -> None:
-    """Encode (H, W, 3 or 4) of 8 or 16 bits into an open file, strip by strip.
-
-    Args:
-        levels: May be a memory map.
-        kind: "PNG", "TIFF", which are without loss, or "JPEG" or "WEBP" of 8 bits.
-        file: Opened for writing, of the operating system.
-        quality: 1 to 100, for JPEG and WebP.
-
-    Raises:
-        pyvips.Error: It cannot be written, or the format has not so many pixels a side.
-    """
-    pyvips = _vips()
-    height, width, channels = levels.shape
-    deep = levels.dtype == np.uint16
-    picture = pyvips.Image.new_from_memory(
-        levels.data, width, height, channels, "ushort" if deep else "uchar"
-    ).copy(interpretation="rgb16" if deep else "srgb")
-    if kind == "JPEG" and channels == 4:
-        picture = picture.flatten(background=255)
-    options = {
-        "PNG": {},
-        "TIFF": {"compression": "deflate", "predictor": "horizontal"},
-        "JPEG": {"Q": quality, "subsample_mode": "off"},
-        "WEBP": {"Q": quality},
-    }[kind]
-    file.flush()
-    target = pyvips.Target.new_to_descriptor(file.fileno())
-    getattr(picture, f"{kind.lower()}save_target")(target, **options)
