@@ -134,13 +134,25 @@ def test_large_turned_pictures_come_upright_in_strips(orientation, size, tmp_pat
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
-def test_a_forked_reader_process_does_not_wait_for_threads_that_are_gone(tmp_path):
-    path = file_of(KINDS["webp profile linear"], tmp_path)
-    read_photo(path, 16)
-    worker = multiprocessing.get_context("fork").Process(target=read_photo, args=(path, 16))
+@pytest.mark.parametrize("kind", ["jpeg", "png", "tiff", "webp"])
+def test_a_forked_reader_process_does_not_wait_for_threads_that_are_gone(kind, tmp_path):
+    kinds = [k for k in KINDS.values() if k.name.startswith(kind) and not k.refused][::9]
+    files = []
+    for number, kind in enumerate(kinds):
+        files.append(tmp_path / str(number))
+        files[-1].write_bytes(kind.content)
+    read_all(files)
+    worker = multiprocessing.get_context("fork").Process(target=read_all, args=(files,))
     worker.start()
     worker.join(60)
+    worker.kill()
     assert worker.exitcode == 0
+
+
+def read_all(files):
+    for file in files:
+        images.load_full(file)
+        read_photo(file, SMALL_PX)
 
 
 def test_there_are_kinds_enough(capsys):

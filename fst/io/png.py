@@ -16,7 +16,7 @@ _PRIMARIES = {
 # Exponents of linear light (H.273, table 3); None: the curve of sRGB, or one taken for it.
 _TRANSFERS = {1: None, 4: 2.2, 5: 2.8, 6: None, 8: 1.0, 13: None, 14: None, 15: None}
 _SRGB_GAMMA, _NEAR = 1 / 2.2, 0.05  # as libpng: a gamma so near is that of sRGB
-_ASKED = (b"cICP", b"sRGB", b"iCCP", b"gAMA", b"cHRM", b"acTL")
+_ASKED = (b"IHDR", b"cICP", b"sRGB", b"iCCP", b"gAMA", b"cHRM", b"acTL")
 
 
 def read_chunks(file: BinaryIO) -> dict[bytes, bytes]:
@@ -71,7 +71,9 @@ def to_srgb(image: Any, exponent: float | None, matrix: np.ndarray | None) -> An
     else:
         linear = (image / (65535 if depth == "rgb16" else 255)) ** exponent
     if matrix is not None:
-        linear = linear.recomb(matrix.tolist())
+        # recomb would do it in libvips' threads, see `fst.io.vips`.
+        red, green, blue = ([linear[i] * row[i] for i in range(3)] for row in matrix.tolist())
+        linear = sum(red[1:], red[0]).bandjoin([sum(x[1:], x[0]) for x in (green, blue)])
     return linear.copy(interpretation="scrgb").colourspace(depth)
 
 

@@ -1,14 +1,15 @@
-"""Pixels of files by libvips: JPEG, PNG, TIFF and WebP as upright sRGB, whole or in strips.
+"""Pixels of files as upright sRGB, whole or in strips: JPEG, PNG and TIFF by libvips.
 
 Called through `fst.io.images`. Of libvips' many readers only those named here are ever asked.
-Pillow reads BMP, and of TIFF the compressions that libvips' wheels lack (see `fst.io.tiff`); all
-that follows, from the profile to the filter that shrinks, is the same for every file.
-
-Pixels are fetched by the calling thread: libvips' own threads are gone in a forked DataLoader
-worker, which would wait for them for ever.
+Pillow reads BMP, which libvips does not; of TIFF the compressions that libvips' wheels lack (see
+`fst.io.tiff`); and WebP: libvips has its own threads decode it, which in a forked DataLoader
+worker are gone and waited for in vain. So they do interlaced PNGs, which Pillow reads there. Of
+others the calling thread fetches the pixels, for the same reason. All that follows, from the
+profile to the filter that shrinks, is the same for every file.
 """
 
 import logging
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,7 +20,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from fst.io import png, tiff
 from fst.io.decode import check_density, kind_of, say, size_with_shorter_side
@@ -29,7 +32,8 @@ LEVELS = 65535
 STRIP_PX, STRIP_BYTES = 128, 4_000_000  # at most, unless a row has more
 MOST_BY_PILLOW = 89_000_000  # pixels of a TIFF; it warns of more
 
-_LOADERS = {"JPEG": "jpegload", "PNG": "pngload", "TIFF": "tiffload", "WEBP": "webpload"}
+_LOADERS = {"JPEG": "jpegload", "PNG": "pngload", "TIFF": "tiffload"}
+_BY_PILLOW = {"BMP": BmpImageFile, "WEBP": WebPImageFile}
 _SPACES = {1: b"GRAY", 3: b"RGB ", 4: b"CMYK"}  # of ICC profiles, by samples
 _EXIF_ORIENTATION = 0x0112
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
@@ -59,7 +63,7 @@ class Opened:
 
     kind: str
     open: Callable[..., Any]  # makes the image of libvips, anew each time
-    image: Any
+    size: tuple[int, int]  # (W, H) as it is stored
     colours: int  # samples a pixel that are colours
     alpha: int | None  # index of the sample that is transparency
     orientation: int
@@ -67,7 +71,7 @@ class Opened:
 
     def shape(self, shorter_side_px: int | None) -> tuple[int, int]:
         """(H, W) upright, shrunk."""
-        size = self.image.width, self.image.height
+        size = self.size
         if shorter_side_px and shorter_side_px < min(size):
             size = size_with_shorter_side(size, shorter_side_px)
         return size if self.orientation > 4 else size[::-1]
@@ -81,8 +85,9 @@ def open_file(file: BinaryIO) -> Opened:
             decoders raise other errors.
     """
     kind = kind_of(file)
-    if kind == "BMP":
-        return _by_pillow(BmpImageFile, file)
+    chunks = png.read_chunks(file) if kind == "PNG" else {}
+    if kind in _BY_PILLOW or (chunks.get(b"IHDR", b"")[12:] == b"\1" and _is_forked()):
+        return _by_pillow(_BY_PILLOW.get(kind, PngImageFile), file)
     head = tiff.read_head(file) if kind == "TIFF" else None
     if head and head.by_pillow:
         return _by_pillow(TiffImageFile, file, MOST_BY_PILLOW)
@@ -98,27 +103,43 @@ def open_file(file: BinaryIO) -> Opened:
     if head is None:
         colours = 4 if image.interpretation == "cmyk" else 3 if image.bands > 2 else 1
         head = tiff.Head(colours, colours if image.bands > colours else None, False)
-    chunks = png.read_chunks(file) if kind == "PNG" else {}
-    if b"acTL" in chunks or (kind == "WEBP" and "n-pages" in image.get_fields()):
-        say(f"{printable(file.name)}: it is animated; its first picture is read")
-    return Opened(
-        kind, load, image, head.colours, head.alpha, _orientation(image), png.colours_of(chunks)
-    )
+    if b"acTL" in chunks:
+        _say_animated(file)
+    size, turn = (image.width, image.height), _orientation(image)
+    return Opened(kind, load, size, head.colours, head.alpha, turn, png.colours_of(chunks))
 
 
 def _by_pillow(reader: type, file: BinaryIO, most: int | None = None) -> Opened:
-    """A picture that Pillow reads, whole and with its turn done."""
+    """A picture that Pillow reads, whole; of a TIFF it does the turn, too."""
     file.seek(0)
     picture = reader(file)
     check_density(*picture.size, file, most)
-    picture.load()
-    profile = picture.info.get("icc_profile")
-    levels = np.array(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
-    image = vips().Image.new_from_array(levels)
-    if profile:
-        image = image.copy()
-        image.set_type(vips().GValue.blob_type, "icc-profile-data", profile)
-    return Opened("", lambda: image, image, 3, 3 if image.bands == 4 else None, 1)
+    if picture.format == "WEBP" and picture.is_animated:
+        _say_animated(file)
+    try:
+        orientation = int(picture.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # broken EXIF around good pixels
+        orientation = 1
+    orientation = 1 if picture.format == "TIFF" else orientation
+    alpha = picture.has_transparency_data
+    deep = picture.mode.startswith("I;16")
+    mode = picture.mode if deep else "RGBA" if alpha else "RGB"
+
+    def load() -> Any:
+        picture.load()
+        levels = np.array(picture if picture.mode == mode else picture.convert(mode))
+        image = vips().Image.new_from_array(levels)
+        if profile := picture.info.get("icc_profile"):
+            image = image.copy()
+            image.set_type(vips().GValue.blob_type, "icc-profile-data", profile)
+        return image
+
+    colours, alpha = (1, None) if deep else (3, 3 if alpha else None)
+    return Opened("", load, picture.size, colours, alpha, orientation)
+
+
+def _say_animated(file: BinaryIO) -> None:
+    say(f"{printable(file.name)}: it is animated; its first picture is read")
 
 
 def read_strips(opened: Opened, shorter_side_px: int | None) -> Strips:
@@ -193,10 +214,21 @@ def read_whole(
 
 
 @cache
+def _process() -> int:
+    """The process in which libvips was loaded."""
+    return os.getpid()
+
+
+def _is_forked() -> bool:
+    return os.getpid() != _process()
+
+
+@cache
 def vips() -> Any:
     import pyvips
 
     logging.getLogger("pyvips").setLevel(logging.ERROR)  # what matters is raised as well
+    _process()
     pyvips.cache_set_max(0)  # it would answer with what a file of that name held before
     return pyvips
 
@@ -228,8 +260,8 @@ def _exif(image: Any, fields: dict[str, str]) -> bytes:
 
 def _to_srgb(opened: Opened, shorter_side_px: int | None) -> Any:
     """The image of libvips in sRGB, 3 bands or with alpha 4, of 8 or 16 bits, not turned."""
-    image = opened.image
-    size = wanted = image.width, image.height
+    image, size = opened.open(), opened.size
+    wanted = size
     if shorter_side_px and shorter_side_px < min(size):
         wanted = size_with_shorter_side(size, shorter_side_px)
         # Made smaller while it is decoded a JPEG costs nothing; the last factor of two is left to
@@ -271,8 +303,8 @@ def _in_16_bits(opened: Opened, image: Any) -> Any:
 def _rgb(opened: Opened, colours: Any, deep: bool) -> Any:
     """Colours of 1, 3 or 4 bands as sRGB."""
     white, bands = LEVELS if deep else 255, colours.bands
-    if opened.png_colours is None and opened.image.get_typeof("icc-profile-data"):
-        profile = bytes(opened.image.get("icc-profile-data"))
+    if opened.png_colours is None and colours.get_typeof("icc-profile-data"):
+        profile = bytes(colours.get("icc-profile-data"))
         if profile[36:40] == b"acsp" and profile[16:20] == _SPACES[bands]:
             try:
                 return colours.icc_transform(
