@@ -7,6 +7,7 @@ __all__ = [
     "ContentDataModule",
     "FstError",
     "LossNetwork",
+    "PaintOptions",
     "PerceptualLoss",
     "StyleTransferModule",
     "Stylizer",
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fst.losses.perceptual import PerceptualLoss
     from fst.networks.loss_network import LossNetwork
     from fst.networks.transformer import TransformerNet
+    from fst.stylize.options import PaintOptions
     from fst.stylize.stylizer import Stylizer
     from fst.training.module import StyleTransferModule
 
@@ -27,6 +29,7 @@ _HOMES = {
     "ContentDataModule": "fst.data.datamodule",
     "FstError": "fst.errors",
     "LossNetwork": "fst.networks.loss_network",
+    "PaintOptions": "fst.stylize.options",
     "PerceptualLoss": "fst.losses.perceptual",
     "TransformerNet": "fst.networks.transformer",
     "Stylizer": "fst.stylize.stylizer",
