@@ -4,11 +4,15 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 __all__ = [
+    "Architecture",
     "ContentDataModule",
     "FstError",
     "LossNetwork",
+    "Objective",
     "PaintOptions",
     "PerceptualLoss",
+    "Schedule",
+    "Start",
     "StyleTransferModule",
     "Stylizer",
     "TransformerNet",
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from fst.stylize.options import PaintOptions
     from fst.stylize.stylizer import Stylizer
     from fst.training.module import StyleTransferModule
+    from fst.training.settings import Architecture, Objective, Schedule, Start
 
 _HOMES = {
     "ContentDataModule": "fst.data.datamodule",
@@ -34,6 +39,7 @@ _HOMES = {
     "TransformerNet": "fst.networks.transformer",
     "Stylizer": "fst.stylize.stylizer",
     "StyleTransferModule": "fst.training.module",
+    **dict.fromkeys(("Architecture", "Objective", "Schedule", "Start"), "fst.training.settings"),
 }
 
 
