@@ -9,11 +9,12 @@ import re
 import signal
 import sys
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fst.cli.loss_arguments import statistic
-from fst.cli.messages import Problems, lines_of
+from fst.cli.messages import Problems, lines_of, tried
 from fst.cli.train_arguments import parse
 from fst.errors import FstError
 from fst.runtime.console import tell
@@ -86,14 +87,7 @@ def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) ->
         FstError: Lists all that is wrong.
     """
     problems: list[str] = []
-
-    def attempt(make, *args, **kwargs):
-        try:
-            return make(*args, **kwargs)
-        except FstError as error:
-            problems.extend(lines_of(error))
-            return None
-
+    attempt = partial(tried, problems)
     styles = attempt(_styles, settings)
     network = attempt(check_loss_network, settings)
     if network is not None:
@@ -179,7 +173,10 @@ def _styles(settings: Any) -> list:
             f"--resume: {settings.resume} holds no settings, and no config.yaml is beside it: give "
             "--styles, --content and the other flags that the run began with"
         )
-    return read_styles(settings.styles or [])
+    try:
+        return read_styles(settings.styles or [])
+    except FstError as error:
+        raise FstError(f"--styles: {error}") from None
 
 
 def _one_or_each(values: list | None) -> Any:
