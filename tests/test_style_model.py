@@ -172,7 +172,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "format 2, this version reads 1: upgrade fst"),
+        ({"format": 2}, "format 3, this version reads 2: upgrade fst"),
         ({"styles": STYLES[:2]}, "3 styles but 2 names"),
         ({"styles": [{"name": 1}] * 3}, "3 styles but 3 names"),
         ({"styles": None}, "not a readable style model"),

@@ -48,7 +48,7 @@ class TransformerNet(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(num_styles, c3) for _ in range(num_blocks))
         self.up1 = UpsampleConv(num_styles, c3, c2)
         self.up2 = UpsampleConv(num_styles, c2, c1)
-        self.conv_out = OutputConv(num_styles, c1, 3, 5)
+        self.conv_out = ConditionedConv(num_styles, c1, 3, 5)
 
     def forward(self, content: Tensor, style_weights: Tensor) -> Tensor:
         """Paint the content images.
@@ -113,43 +113,7 @@ class ConditionedConv(nn.Module):
         self.padding = (kernel_size // 2,) * 4
 
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        padded = F.pad(x, self.padding, mode="reflect")
-        return self.norm(self.convolved(padded), style_weights)
-
-    def convolved(self, padded: Tensor) -> Tensor:
-        """The convolution alone, of a map that has its padding."""
-        return self.conv(padded)
-
-
-class OutputConv(ConditionedConv):
-    """A convolution to three channels, on a CPU computed for blocks of 2 x 4 pixels at once.
-
-    A processor works on 8 or 16 channels together, most of which three would leave idle. The same
-    kernel at each of the block's eight places, within one larger kernel of stride (2, 4), gives
-    24 channels: the same sums, 1.48 times the multiplications, in half the time
-    (`scripts/benchmark.py layers`).
-    """
-
-    BLOCK = 2, 4
-
-    def convolved(self, padded: Tensor) -> Tensor:
-        """The convolution alone; height and width of the result are multiples of the block's."""
-        if padded.device.type != "cpu":
-            return self.conv(padded)
-        down, across = self.BLOCK
-        y = F.conv2d(padded, self._placed(), stride=self.BLOCK)  # (B, 3 x 2 x 4, H/2, W/4)
-        y = y.unflatten(1, (-1, down, across)).permute(0, 1, 4, 2, 5, 3)
-        return y.flatten(4, 5).flatten(2, 3)  # (B, 3, H/2, 2, W/4, 4) -> (B, 3, H, W)
-
-    def _placed(self) -> Tensor:
-        """The kernel at each place of a block: (3 x 2 x 4, C_in, 6, 8) of (3, C_in, 5, 5)."""
-        down, across = self.BLOCK
-        places = [
-            F.pad(self.conv.weight, (q, across - 1 - q, p, down - 1 - p))
-            for p in range(down)
-            for q in range(across)
-        ]
-        return torch.stack(places, dim=1).flatten(0, 1)
+        return self.norm(self.conv(F.pad(x, self.padding, mode="reflect")), style_weights)
 
 
 class ResidualBlock(nn.Module):

@@ -142,11 +142,16 @@ def build(metadata: dict[str, Any]) -> TransformerNet:
         FstError: They ask for a newer format, or for sizes out of bounds; other errors where they
             are of another shape.
     """
-    if metadata.get("format") != FORMAT:
-        raise FstError(
-            f"style model format {metadata.get('format')!r}, this version reads {FORMAT}: "
-            "upgrade fst"
+    found = metadata.get("format")
+    if found != FORMAT:
+        older = type(found) is int and found < FORMAT
+        way = (
+            f"its network has another shape; paint with fst {metadata.get('fst_version', '0.1.0')}"
+            ", which wrote it, or train it anew"
+            if older
+            else "upgrade fst"
         )
+        raise FstError(f"style model format {found!r}, this version reads {FORMAT}: {way}")
     architecture = metadata["architecture"]
     num_styles, num_blocks = architecture["num_styles"], architecture["num_blocks"]
     width = architecture["width"]

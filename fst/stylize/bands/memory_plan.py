@@ -14,7 +14,7 @@ from fst.stylize.bands.row_store import check_room
 # (Looked at beside it: a small copy of the whole, after which strokes came out pale and soft.)
 SAMPLE_PX, SAMPLE_PIXELS = 128, 2**20
 FAST_FROM = 4  # times as many pixels: below, a painting in bands is as cheap with its own moments
-# Peak bytes for each fp32 number of the widest full-resolution layer, of a band and of a whole
+# Peak bytes for each fp32 number of the layer that has most of them, of a band and of a whole
 # image; bounds, held against `scripts/benchmark.py streaming` and `memory`.
 BAND_COPIES, WHOLE_COPIES = 10.5, 5
 MIN_BAND_PX, MAX_BAND_PX = 16, 512
@@ -37,7 +37,12 @@ def whole_bytes(network: TransformerNet, height: int, width: int) -> int:
 
 
 def _bytes_of_pixel(network: TransformerNet) -> int:
-    return 4 * network.conv_in.conv.out_channels * WHOLE_COPIES + 40
+    return 4 * _numbers_of_pixel(network) * WHOLE_COPIES + 40
+
+
+def _numbers_of_pixel(network: TransformerNet) -> float:
+    """Features for each pixel of the image in the layer that has most of them."""
+    return max(network.up2.conv.out_channels, network.conv_in.conv.out_channels / 4)
 
 
 def fast_pays_off(height: int, width: int) -> bool:
@@ -60,9 +65,9 @@ def make_plan(
         FstError: Not even a narrow band fits, or the temporary files do not.
     """
     height, width, channels = shape
-    last = network.down2.conv.out_channels
+    last = network.down.conv.out_channels
     stored = height * width * (3 * 4 * last // STRIDE**2 + 3 * 4 + 2 * channels * itemsize)
-    row = width * network.conv_in.conv.out_channels * 4 * BAND_COPIES
+    row = width * _numbers_of_pixel(network) * 4 * BAND_COPIES
     in_memory = stored + 64 * row + RESERVE <= memory_bytes
     left = memory_bytes - RESERVE - (stored if in_memory else 0)
     band_px = min(MAX_BAND_PX, left // row // STRIDE * STRIDE)
