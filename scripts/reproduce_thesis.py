@@ -45,7 +45,7 @@ from fst.io import images
 from fst.io.atomic import write_atomically
 from fst.losses.objective import weights
 from fst.losses.perceptual import PerceptualLoss
-from fst.losses.style import STYLE_LOSSES
+from fst.losses.style_loss import STYLE_LOSSES
 from fst.metrics import Ruler
 from fst.networks.combined import load_loss_networks
 from fst.runtime.allocator import keep_freed_memory

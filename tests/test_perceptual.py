@@ -9,12 +9,9 @@ from torchvision.models import vgg
 
 from fst.errors import FstError
 from fst.losses import objective
-from fst.losses.perceptual import (
-    PerceptualLoss,
-    content_distance,
-    grid_pattern,
-    total_variation,
-)
+from fst.losses.perceptual import PerceptualLoss
+from fst.losses.style_loss import register
+from fst.losses.terms import content_distance, grid_pattern, total_variation
 from fst.networks.loss_network import LossNetwork
 
 TORCHVISION_CONFIG = {"vgg16": vgg.cfgs["D"], "vgg19": vgg.cfgs["E"]}
@@ -404,3 +401,89 @@ def test_styles_of_unequal_counts_of_pictures_lie_beside_each_other():
         image = images[style_id, None]
         expected = alone(image, image, torch.tensor([0]))["style_per_image"]
         torch.testing.assert_close(together[style_id, None], expected)
+
+
+class Means:
+    """A statistic of a user's: the channel means."""
+
+    def __init__(self, scale: float = 1.0, squared: bool = True):
+        self.scale, self.squared = scale, squared
+
+    def target(self, features):
+        return (torch.stack([image.mean((2, 3))[0] for image in features]).mean(0),)
+
+    def distance(self, features, mean):
+        difference = features.mean((2, 3)) - mean
+        return self.scale * (difference.square() if self.squared else difference.abs()).sum(1)
+
+
+def test_a_statistic_of_ones_own_is_an_object():
+    loss = PerceptualLoss(loss_network(), style_loss=Means(2.0), weights=(0.0, 1.0, 0.0))
+    loss.set_styles([[style] for style in STYLES])
+    images = pictures().requires_grad_()
+    terms = loss(images, images, [1, 0])
+    expected = torch.zeros(2)
+    for layer, weight in zip(loss.style_layers, loss.layer_weights, strict=True):
+        means = loss.loss_network(images, [layer])[layer].mean((2, 3))
+        targets = [loss.loss_network(s[None], [layer])[layer].mean((2, 3)) for s in STYLES[::-1]]
+        expected = expected + weight * 2 * (means - torch.cat(targets)).square().sum(1)
+    torch.testing.assert_close(terms["style_per_image"], expected.detach())
+    terms["total"].backward()
+    assert images.grad.abs().sum() > 0
+
+
+def test_statistics_of_ones_own_are_told_apart_by_what_they_are():
+    loss = PerceptualLoss(loss_network(), style_loss=[Means(1.0), Means(3.0), "gram"])
+    loss.set_styles([[STYLES[0]]] * 3)
+    assert len(loss.groups) == 3
+    image = pictures(1)
+    one, three = (loss(image, image, i)["style"] for i in (0, 1))
+    torch.testing.assert_close(three, 3 * one)
+
+
+def test_a_registered_statistic_is_written_by_name_and_reads_its_options():
+    entered = register("channel_means")(Means)
+    assert entered is Means and register("channel_means")(Means) is Means  # a cell run again
+    statistic = PerceptualLoss(
+        loss_network(), style_loss="channel_means scale=2.5 squared=no"
+    ).statistics[0]
+    assert (statistic.loss.scale, statistic.loss.squared) == (2.5, False)
+    assert statistic.text == "channel_means scale=2.5 squared=no"
+    for text, told in (
+        ("channel_means scale=big", "expected a number"),
+        ("channel_means rank=2", "'rank' is unknown"),
+    ):
+        with pytest.raises(FstError, match=told):
+            PerceptualLoss(loss_network(), style_loss=text)
+    with pytest.raises(FstError, match="there is a style loss 'gram' already"):
+        register("gram")(Means)
+
+
+@pytest.mark.parametrize("wrong", [Means, 3, torch.nn.Identity()])
+def test_what_is_no_statistic_is_refused(wrong):
+    with pytest.raises(FstError, match="the methods target and distance"):
+        PerceptualLoss(loss_network(), style_loss=wrong)
+
+
+def test_the_loss_is_a_module_that_stores_and_trains_nothing_and_moves():
+    holder = nn.Module()
+    holder.loss, image = loss_of(*STYLES, style_loss=["gram", "meanstd"]), pictures(1)
+    before = holder.loss(image, image, 0)["style"]
+    assert not holder.state_dict() and not list(holder.parameters()) + list(holder.buffers())
+    holder.half()  # nor is it rounded
+    assert torch.equal(holder.loss(image, image, 0)["style"], before)
+    holder.to("meta")
+    held = [t for g in holder.loss.groups for parts in g.targets.values() for t in parts]
+    held += list(holder.loss.loss_network.parameters())
+    assert {tensor.device.type for tensor in held} == {"meta"}
+
+
+def test_style_ids_may_be_numbers_of_any_kind():
+    loss, images = loss_of(*STYLES), pictures()
+    expected = loss(images, images, torch.tensor([1, 1]))["style"]
+    for index in (1, np.int64(1), torch.tensor(1), [1, 1], np.array([1, 1]), torch.ones(2).int()):
+        assert torch.equal(loss(images, images, index)["style"], expected)
+    for index, told in (([0.0, 1.0], "whole number"), ([0], "1 style ids for 2 images"),
+                        (-1, "expected 0 to 1"), (2, "expected 0 to 1")):  # fmt: skip
+        with pytest.raises(FstError, match=told):
+            loss(images, images, index)

@@ -10,7 +10,8 @@ from fst.errors import FstError
 from fst.losses import eigen, moments
 from fst.losses.parse import read_statistic
 from fst.losses.patches import cut
-from fst.losses.style import STYLE_LOSSES, gram_target
+from fst.losses.style import gram_target
+from fst.losses.style_loss import STYLE_LOSSES
 
 ROOTS = (moments.roots_by_eigenvalues, moments.roots_by_products)
 

@@ -100,7 +100,7 @@ def gaussian_wasserstein(
         (B,), at least 0.
     """
     with torch.autocast(mean.device.type, enabled=False):
-        blurs = blur[:, None, None] * torch.eye(covariance.shape[1]).to(covariance)
+        blurs = blur[:, None, None] * _identity(covariance)
         covariance = covariance + blurs
         cross = _TraceOfRoot.apply(other_root @ covariance @ other_root)
         traces = covariance.diagonal(dim1=1, dim2=2).sum(1) + other_root.square().sum((1, 2))
@@ -153,7 +153,7 @@ def roots_by_products(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """
     low, steps = ROOT_RANGE[matrix.dtype]
     trace = matrix.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
-    identity = torch.eye(matrix.shape[1]).to(matrix).expand_as(matrix)
+    identity = _identity(matrix).expand_as(matrix)
     # Rounding leaves the smallest eigenvalues uncertain; none may be negative.
     root = matrix / trace + torch.finfo(matrix.dtype).eps * identity
     inverse = identity
@@ -165,12 +165,17 @@ def roots_by_products(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return root * trace.sqrt(), inverse / trace.sqrt()
 
 
+def _identity(matrix: Tensor) -> Tensor:
+    """Of the size, type and device of (B, C, C)."""
+    return torch.eye(matrix.shape[1], dtype=matrix.dtype, device=matrix.device)
+
+
 @cache
-def directions(channels: int, count: int, seed: int) -> Tensor:
+def directions(channels: int, count: int, seed: int, device: torch.device | str = "cpu") -> Tensor:
     """Random unit vectors, (count, channels), the same for the same arguments."""
     generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode(False):  # they are kept, and serve where there are gradients
-        return F.normalize(torch.randn(count, channels, generator=generator), dim=1)
+        return F.normalize(torch.randn(count, channels, generator=generator), dim=1).to(device)
 
 
 def quantiles(features: Tensor, along: Tensor, count: int) -> Tensor:

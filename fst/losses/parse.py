@@ -1,19 +1,22 @@
-"""A style statistic with its options, as users write it: "eigen top=5% patches=3x3"."""
+"""A style statistic with its options, as users write it: "eigen top=5% patches=3x3".
+
+The one place where such text is read; `statistic_of` is what others ask, of text and objects alike.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from inspect import signature
+from functools import lru_cache, partial
+from inspect import Parameter, signature
 from typing import Any
 
 from torch import Tensor
 
 from fst.errors import FstError
+from fst.losses import style  # noqa: F401  (enters its statistics)
 from fst.losses.eigen import Amount, shown
 from fst.losses.patches import cut
-from fst.losses.style import STYLE_LOSSES
-from fst.losses.style_loss import StyleLoss
+from fst.losses.style_loss import STYLE_LOSSES, StyleStatistic
 
 INSTANCES = ("mean", "max", "min")
 PATCH_OPTIONS = ("patches", "overlap", "patch_size")  # of every statistic: how pictures are cut
@@ -21,27 +24,48 @@ PATCH_OPTIONS = ("patches", "overlap", "patch_size")  # of every statistic: how 
 
 @dataclass(frozen=True)
 class Statistic:
-    """A statistic of `STYLE_LOSSES` with options.
+    """A statistic as a loss uses it.
 
     Attributes:
-        text: As written, without options that say what is so anyhow, sorted.
+        text: As written, without options that say what is so anyhow, sorted; of an object of a
+            user's the name of its class.
         loss: What it computes.
         patches: Keyword arguments of `fst.losses.patches.cut`; None leaves pictures whole.
+        is_named: Whether the text says all: those of one text are the same.
+        has_classic_form: Whether its targets are Gram matrices, as the absolute sums need them.
     """
 
     text: str
-    loss: StyleLoss
+    loss: StyleStatistic
     patches: Mapping[str, Any] | None = None
+    is_named: bool = True
+    has_classic_form: bool = False
 
     @property
-    def has_classic_form(self) -> bool:
-        """Whether its targets are Gram matrices, as the absolute sums need them."""
-        name, *options = self.text.split()
-        return name == "gram" and "centered=yes" not in options
+    def key(self) -> Any:
+        """Equal for statistics that compute the same."""
+        return self.text if self.is_named else id(self.loss)
 
     def pictures(self, picture: Tensor) -> list[Tensor]:
         """The instances that a style picture (3, H, W) gives: its patches, or itself."""
         return [picture] if self.patches is None else cut(picture, **self.patches)
+
+
+def statistic_of(style_loss: str | StyleStatistic) -> Statistic:
+    """A statistic of its name and options, or of an object with the methods of `StyleStatistic`.
+
+    Raises:
+        FstError: It is neither, or the text is wrong, see `read_statistic`.
+    """
+    if isinstance(style_loss, str):
+        return read_statistic(style_loss)
+    has_methods = all(callable(getattr(style_loss, n, None)) for n in ("target", "distance"))
+    if not has_methods or isinstance(style_loss, type):
+        raise FstError(
+            f"style loss {style_loss!r}: expected a name such as 'gram', or an object with the "
+            "methods target and distance"
+        )
+    return Statistic(type(style_loss).__name__, style_loss, is_named=False)
 
 
 def read_statistic(text: str) -> Statistic:
@@ -66,7 +90,13 @@ def read_statistic(text: str) -> Statistic:
         option = name in ("instances", *PATCH_OPTIONS)
         hint = f"an option of each, as in 'gram {name}=...'" if option else "unknown"
         raise FstError(f"style loss {name!r} is {hint}: choose among {', '.join(STYLE_LOSSES)}")
-    known = [*signature(STYLE_LOSSES[name]).parameters, *PATCH_OPTIONS]
+    return _read(name, tuple(words), STYLE_LOSSES[name])
+
+
+@lru_cache
+def _read(name: str, words: tuple[str, ...], make: Callable[..., StyleStatistic]) -> Statistic:
+    takes = signature(make).parameters
+    known = [*takes, *PATCH_OPTIONS]
     options: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -75,15 +105,19 @@ def read_statistic(text: str) -> Statistic:
                 f"style loss {name}: option {key!r} is unknown or given twice: it takes "
                 f"{', '.join(known)}"
             )
-        options[key] = _value(name, key, value if equals else "yes")
+        options[key] = _value(name, key, value if equals else "yes", takes.get(key))
     patches = _patches(name, options)
     if sum(key in options for key in ("top", "bottom", "slice")) > 1:
         raise FstError(f"style loss {name}: top, bottom and slice: give one of them")
-    loss = STYLE_LOSSES[name](**{k: v for k, v in options.items() if k not in PATCH_OPTIONS})
-    defaults = {n: p.default for n, p in signature(STYLE_LOSSES[name]).parameters.items()}
-    chosen = {k: v for k, v in sorted(options.items()) if k not in defaults or v != defaults[k]}
-    written = [name, *(f"{key}={_written(key, value)}" for key, value in chosen.items())]
-    return Statistic(" ".join(written), loss, patches)
+    missing = [n for n, p in takes.items() if p.default is Parameter.empty and n not in options]
+    if missing:
+        raise FstError(f"style loss {name}: give {', '.join(f'{key}=...' for key in missing)}")
+    loss = make(**{k: v for k, v in options.items() if k not in PATCH_OPTIONS})
+    chosen = {k: v for k, v in sorted(options.items()) if k not in takes or v != takes[k].default}
+    text = " ".join([name, *(f"{key}={_written(key, value)}" for key, value in chosen.items())])
+    return Statistic(
+        text, loss, patches, has_classic_form=name == "gram" and not options.get("centered")
+    )
 
 
 def _patches(name: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -98,8 +132,8 @@ def _patches(name: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
     return {names[key]: options[key] for key in PATCH_OPTIONS if key in options}
 
 
-def _value(name: str, key: str, text: str) -> Any:
-    """The value of an option.
+def _value(name: str, key: str, text: str, takes: Parameter | None) -> Any:
+    """The value of an option; of one that is not ours by the kind of its default.
 
     Raises:
         FstError: It is none.
@@ -110,7 +144,8 @@ def _value(name: str, key: str, text: str) -> Any:
         if text not in choice:
             raise FstError(f"{how} expected {', '.join(choice)}")
         return text
-    return _READERS[key](how, text)
+    default = None if takes is None else takes.default
+    return (_READERS.get(key) or _READERS_BY_KIND.get(type(default), _word))(how, text)
 
 
 def _amount(how: str, text: str, beyond: bool = False) -> Amount:
@@ -164,9 +199,22 @@ def _share(how: str, text: str) -> float:
     return float(amount)
 
 
+def _number(how: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise FstError(f"{how} expected a number") from None
+
+
+def _word(how: str, text: str) -> str:
+    return text
+
+
 def _written(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if key not in _READERS:
+        return str(value)
     if key == "patches":
         return "x".join(map(str, value))
     if key == "slice":
@@ -187,3 +235,4 @@ _READERS = {
     "directions": partial(_whole, least=1),
     "seed": partial(_whole, least=0),
 }
+_READERS_BY_KIND = {bool: _yes, int: partial(_whole, least=0), float: _number}

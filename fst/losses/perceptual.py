@@ -1,59 +1,36 @@
 """The training objective: content, style and smoothness, each dimensionless."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fst.errors import FstError
 from fst.losses import objective
-from fst.losses.parse import Statistic, read_statistic
+from fst.losses.parse import Statistic, statistic_of
 from fst.losses.style import classic_distance
-from fst.losses.style_loss import StyleLoss, Targets
+from fst.losses.style_groups import StyleGroup, StyleIndex, each_id, grouped
+from fst.losses.style_loss import StyleLoss, StyleStatistic, Targets
+from fst.losses.terms import content_distance, total_variation
 from fst.networks.loss_network import LossNetwork
 
-# How the network's quarter-resolution trunk can show: a pattern that repeats with its pixels.
-GRID_PERIOD_PX, GRID_TILE_PX = 4, 64
 
-
-@dataclass(frozen=True)
-class StyleGroup:
-    """The styles that share a statistic, with targets of one shape.
-
-    Attributes:
-        statistic: Theirs.
-        ids: Their style ids.
-        targets: Layer to tensors of (len(ids), ...), one row a style.
-    """
-
-    statistic: Statistic
-    ids: tuple[int, ...]
-    targets: dict[str, Targets]
-
-    def members(self, style_index: Tensor) -> tuple[Tensor, Tensor]:
-        """Where style ids (B,) are of this group, and their rows in `targets`."""
-        ids = torch.tensor(self.ids, device=style_index.device)
-        return (style_index[:, None] == ids).nonzero(as_tuple=True)
-
-    def distance(self, features: Tensor, *targets: Tensor) -> Tensor:
-        """Distances (B,) of features from the targets of their styles, fp32."""
-        return self.statistic.loss.distance(features, *targets).float()
-
-    def to(self, device: torch.device) -> "StyleGroup":
-        """The same with targets on a device."""
-        moved = {n: tuple(t.to(device) for t in parts) for n, parts in self.targets.items()}
-        return replace(self, targets=moved)
-
-
-class PerceptualLoss:
+class PerceptualLoss(nn.Module):
     """How far stylised images are from their content in shape and from their style in texture.
 
-    A plain object, not a module: it holds the frozen loss network and the style targets out of
-    reach of checkpoints, optimisers and distributed wrappers.
+    `to` moves the frozen loss network and the style targets, which are out of reach of all else: no
+    checkpoint holds them, no optimiser finds them, no distributed wrapper sends them, no `half`
+    rounds them. All arithmetic on features is in fp32, whatever precision the loss network runs in.
 
-    All arithmetic on features is in fp32, whatever precision the loss network runs in.
+    Examples:
+        >>> from fst import LossNetwork, PerceptualLoss
+        >>> from fst.networks.loss_network import load_loss_network
+        >>> loss = PerceptualLoss(load_loss_network("vgg16-lite"), style_loss="gram")
+        >>> loss.set_styles([[torch.rand(3, 64, 64)]])
+        >>> photo = torch.rand(1, 3, 64, 64)
+        >>> sorted(loss(photo, photo, 0))[:4]
+        ['content', 'style', 'style/relu1_1', 'style/relu2_1']
     """
 
     def __init__(
@@ -63,7 +40,7 @@ class PerceptualLoss:
         content_layer: str | None = None,
         style_layers: Sequence[str] | None = None,
         weights: tuple[float, float | Sequence[float], float] | None = None,
-        style_loss: str | Sequence[str] | None = None,
+        style_loss: str | StyleStatistic | Sequence[str | StyleStatistic] | None = None,
         classic: bool = False,
     ) -> None:
         """Choose layers and weights.
@@ -75,18 +52,21 @@ class PerceptualLoss:
             style_layers: Layers that measure style.
             weights: Of content, style and total variation. That of style may be a sequence, one for
                 each style id.
-            style_loss: Statistic with its options, see `read_statistic`; or one for each style id.
+            style_loss: An object with the two methods of `fst.losses.style_loss.StyleStatistic`, or
+                the name of one with its options, see `fst.losses.parse.read_statistic`; or one for
+                each style id.
             classic: Absolute sums and their weights (Johnson et al. 2016), not relative ones.
 
         Raises:
             FstError: The network lacks a layer, or a style loss is unknown or not for `classic`.
         """
+        super().__init__()
         style_loss = style_loss or objective.statistic(classic)
-        texts = [style_loss] if isinstance(style_loss, str) else style_loss
-        self.statistics = [read_statistic(text) for text in texts]
+        several = style_loss if isinstance(style_loss, list | tuple) else [style_loss]
+        self.statistics = [statistic_of(one) for one in several]
         if classic:
             self.statistics = [_classic(statistic) for statistic in self.statistics]
-        self.loss_network = loss_network
+        self._frozen = (loss_network,)  # in a tuple, where nn.Module does not look for modules
         self.content_layer = content_layer or objective.CONTENT_LAYER
         default_layers = objective.style_layers(loss_network.topology, classic)
         self.style_layers = tuple(style_layers or default_layers)
@@ -97,6 +77,22 @@ class PerceptualLoss:
         equal = [1.0] * len(self.style_layers)
         self.layer_weights = equal if classic else objective.layer_weights(self.style_layers)
         self.groups: list[StyleGroup] | None = None  # until the styles are set
+
+    @property
+    def loss_network(self) -> LossNetwork:
+        """The frozen network."""
+        return self._frozen[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the loss network and the targets are."""
+        return self.loss_network.mean.device
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PerceptualLoss":
+        device = fn(torch.empty(0, device=self.device)).device
+        self.loss_network.to(device)
+        self.groups = self.groups and [group.to(device) for group in self.groups]
+        return super()._apply(fn, recurse)
 
     def set_styles(self, styles: Sequence[Sequence[Tensor]]) -> None:
         """Compute the targets, once; see `style_targets`."""
@@ -127,20 +123,7 @@ class PerceptualLoss:
         Raises:
             FstError: There is not one statistic, or one for each style.
         """
-        members: dict[Any, list[int]] = {}
-        statistics = self._statistics_of(len(targets))
-        for style_id, (statistic, target) in enumerate(zip(statistics, targets, strict=True)):
-            # Those of `instances=beside` are as wide as there are pictures.
-            shapes = [part.shape for layer in self.style_layers for part in target[layer]]
-            members.setdefault((statistic.text, *shapes), []).append(style_id)
-        self.groups = [
-            StyleGroup(
-                statistics[ids[0]],
-                tuple(ids),
-                {layer: _stacked([targets[i][layer] for i in ids]) for layer in self.style_layers},
-            )
-            for ids in members.values()
-        ]
+        self.groups = grouped(self._statistics_of(len(targets)), targets, self.style_layers)
 
     def _statistics_of(self, num_styles: int) -> list[Statistic]:
         statistics = self.statistics * (num_styles if len(self.statistics) == 1 else 1)
@@ -160,13 +143,9 @@ class PerceptualLoss:
                 raise FstError(f"style loss {statistic.text}, {layer}: {error}") from None
         return targets
 
-    def to(self, device: torch.device) -> "PerceptualLoss":
-        """Move the loss network and the targets."""
-        self.loss_network.to(device)
-        self.groups = self.groups and [group.to(device) for group in self.groups]
-        return self
-
-    def __call__(self, stylized: Tensor, content: Tensor, style_index: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, stylized: Tensor, content: Tensor, style_index: StyleIndex
+    ) -> dict[str, Tensor]:
         """Loss terms of a batch.
 
         content = ||F(y) - F(x)||^2 / ||F(x)||^2, style = mean over layers of the style distance,
@@ -176,7 +155,8 @@ class PerceptualLoss:
         Args:
             stylized: y, (B, 3, H, W) in [0, 1]; gradients flow here.
             content: x, the same shape.
-            style_index: (B,) style ids, int64.
+            style_index: (B,) style ids, whole numbers of any kind; or one for all. Those of the
+                CPU spare a GPU the waiting for them.
 
         Returns:
             "total", "content", "style" and "tv" as scalars with gradient; "style_per_image" (B,)
@@ -190,21 +170,22 @@ class PerceptualLoss:
         return self.loss_network(content, [self.content_layer])[self.content_layer].float()
 
     def terms(
-        self, stylized: Tensor, target: Tensor | None, style_index: Tensor
+        self, stylized: Tensor, target: Tensor | None, style_index: StyleIndex
     ) -> dict[str, Tensor]:
-        """The loss terms against a content target computed before; see `__call__`.
+        """The loss terms against a content target computed before; see `forward`.
 
         Args:
             stylized: y, (B, 3, H, W) in [0, 1]; gradients flow here.
             target: Of `content_target`; None leaves content out, its term is 0.
-            style_index: (B,) style ids, int64. With an empty list of styles set, style is left out,
-                its terms are 0.
+            style_index: As `forward` takes it. With an empty list of styles set, style is left
+                out, its terms are 0.
 
         Raises:
             FstError: No styles were set, or an id is not one of theirs.
         """
         if self.groups is None:
             raise FstError("the loss has no styles: call set_styles first, with [] for none")
+        style_index = each_id(style_index, len(stylized))
         style_layers = self.style_layers if self.groups else ()
         layers = {*style_layers, *([] if target is None else [self.content_layer])}
         features = self.loss_network(stylized, layers) if layers else {}
@@ -228,31 +209,33 @@ class PerceptualLoss:
         }
 
     def _members(self, style_index: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """For each group the places of its images in the batch and the rows of their targets."""
-        if len(self.groups) == 1:  # spares a GPU the waiting for how many they are
-            return [(torch.arange(len(style_index), device=style_index.device), style_index)]
-        members = [group.members(style_index) for group in self.groups]
-        if self.groups and sum(len(places) for places, _ in members) != len(style_index):
-            count = sum(len(group.ids) for group in self.groups)
-            raise FstError(f"style ids {style_index.tolist()}: expected 0 to {count - 1}")
-        return members
+        """For each group the places of its images in the batch and those of their targets."""
+        if not self.groups:
+            return []
+        ids, count = style_index.tolist(), sum(len(group.ids) for group in self.groups)
+        if not all(0 <= style_id < count for style_id in ids):
+            raise FstError(f"style ids {ids}: expected 0 to {count - 1}")
+        members = (group.members(ids) for group in self.groups)
+        # From pinned memory or not: what is sent to a GPU need not be waited for.
+        return [tuple(t.to(self.device, non_blocking=True) for t in pair) for pair in members]
 
     def _style(
         self, features: Tensor, layer: str, members: Sequence[tuple[Tensor, Tensor]]
     ) -> Tensor:
         """Distances (B,) at one layer, each image by the statistic of its style."""
         distances = features.new_zeros(len(features), dtype=torch.float32)
-        for group, (places, rows) in zip(self.groups, members, strict=True):
+        for group, (places, own) in zip(self.groups or (), members, strict=True):
             if len(places):
-                targets = (target[rows] for target in group.targets[layer])
-                own = features if len(places) == len(features) else features[places]
-                distances = distances.index_put((places,), group.distance(own, *targets))
+                targets = (target[own] for target in group.targets[layer])
+                theirs = features if len(places) == len(features) else features[places]
+                distances = distances.index_put((places,), group.distance(theirs, *targets))
         return distances
 
     def _total(self, content: Tensor, style: Tensor, tv: Tensor, style_index: Tensor) -> Tensor:
         w_content, w_style, w_tv = self.weights
         if not isinstance(w_style, int | float):
-            w_style = style.new_tensor(w_style)[style_index]  # (B,)
+            each = torch.tensor(w_style, dtype=style.dtype, device=style_index.device)[style_index]
+            w_style = each.to(style.device, non_blocking=True)  # (B,)
         return w_content * content + (w_style * style).mean() + w_tv * tv
 
     def _content(self, features: Tensor, target: Tensor) -> Tensor:
@@ -261,55 +244,7 @@ class PerceptualLoss:
         return content_distance(features, target)
 
 
-def _stacked(rows: Sequence[Targets]) -> Targets:
-    """Targets of several styles as one batch."""
-    return tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
-
-
 def _classic(statistic: Statistic) -> Statistic:
     if not statistic.has_classic_form:
         raise FstError(f"style loss {statistic.text!r} has no classic form: use gram")
     return replace(statistic, loss=StyleLoss(statistic.loss.target, classic_distance))
-
-
-def content_distance(features: Tensor, target: Tensor) -> Tensor:
-    """Relative squared distance of features: ||F(y) - F(x)||^2 / ||F(x)||^2, (B,).
-
-    Gatys et al. 2016, eq. 1. Differs from the paper: relative to the content's features. A
-    one-colour photo may have none at all, hence the small floor.
-    """
-    squares = (features - target).square().sum((1, 2, 3))
-    return squares / target.square().sum((1, 2, 3)).clamp_min(1e-6 * target[0].numel())
-
-
-def total_variation(images: Tensor) -> Tensor:
-    """Mean squared difference of neighbouring pixels of (B, 3, H, W), summed over both directions.
-
-    Johnson et al. 2016, section 3.2. Differs from the paper: a mean, so that size drops out.
-    """
-    rows = (images[:, :, 1:] - images[:, :, :-1]).square().mean()
-    columns = (images[:, :, :, 1:] - images[:, :, :, :-1]).square().mean()
-    return rows + columns
-
-
-def grid_pattern(images: Tensor) -> Tensor:
-    """Energy of what repeats every 4 px in step with the pixel grid, averaged over the batch.
-
-    In each tile of 64 px the image is averaged over its 16 x 16 periods; the variance of that 4 x 4
-    pattern is a checkerboard's energy, while strokes, which do not keep step, average out. Gram
-    matrices cannot tell such a pattern from the painter's texture, the eye can.
-
-    Args:
-        images: (B, 3, H, W), row and column 0 on the grid; a rest below a tile's size is left out.
-
-    Returns:
-        Scalar, at least 0; 0 for images smaller than a tile.
-    """
-    period, tile = GRID_PERIOD_PX, GRID_TILE_PX
-    rows, columns = (size // tile for size in images.shape[2:])
-    if not (rows and columns):
-        return images.new_zeros(())
-    cut = images[:, :, : rows * tile, : columns * tile]
-    cells = cut.unflatten(3, (columns, -1, period)).unflatten(2, (rows, -1, period))
-    pattern = cells.mean((3, 6))  # (B, 3, rows, n, 4, columns, n, 4) -> (B, 3, rows, 4, columns, 4)
-    return pattern.var((3, 5), correction=0).mean()

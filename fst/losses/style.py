@@ -1,10 +1,8 @@
-"""The style losses by name: each a statistic of the style images and a distance from it.
+"""The style losses that are known by name: each a `StyleStatistic`.
 
 A statistic is written as its name and options: "gram", "eigen top=5%", "eigen slice=10%-20%",
 "projected rank=10% patches=3x3", "meanstd instances=max". `fst.losses.parse` reads that.
 """
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,7 +11,7 @@ from fst.losses import moments
 from fst.losses.centering import of_centered, split, with_means
 from fst.losses.eigen import Amount, count_of, eigenpairs, part, span
 from fst.losses.gram import gram_matrix
-from fst.losses.style_loss import FLOOR, Features, StyleLoss, Targets, aggregated
+from fst.losses.style_loss import FLOOR, Features, StyleLoss, Targets, aggregated, register
 
 QUANTILES = 256  # bins of `sliced`
 
@@ -45,12 +43,14 @@ def gram_distance(features: Tensor, targets: Tensor, size: Tensor) -> Tensor:
     return squares / size.clamp_min(FLOOR)
 
 
+@register("gram")
 def gram(centered: bool = False, instances: str = "mean") -> StyleLoss:
     """All that Gram matrices say (Gatys et al. 2016); centred, covariances beside means."""
     loss = StyleLoss(lambda features: gram_target(features, instances), gram_distance)
     return with_means(loss, instances) if centered else loss
 
 
+@register("eigen")
 def eigen(
     top: Amount | None = None,
     bottom: Amount | None = None,
@@ -99,6 +99,7 @@ def projected_distance(features: Tensor, vectors: Tensor, images: Tensor, size: 
     return (turned - images).square().sum((1, 2)) / size.clamp_min(FLOOR)
 
 
+@register("projected")
 def projected(rank: Amount = 0.1, centered: bool = False, instances: str = "mean") -> StyleLoss:
     """The Gram matrix along the target's leading eigenvectors: C x k numbers, not C x C (thesis).
 
@@ -129,6 +130,7 @@ def projected(rank: Amount = 0.1, centered: bool = False, instances: str = "mean
     return with_means(loss, "mean" if instances == "beside" else instances)
 
 
+@register("covariance")
 def covariance(instances: str = "mean") -> StyleLoss:
     """Gram matrices of centred features, whatever the means are: ||S(y) - T||_F^2 / ||T||_F^2."""
     return of_centered(gram(instances=instances))
@@ -147,6 +149,7 @@ def classic_distance(features: Tensor, targets: Tensor, size: Tensor) -> Tensor:
 # ---- moments and distributions -----------------------------------------------------------------
 
 
+@register("meanstd")
 def meanstd(instances: str = "mean") -> StyleLoss:
     """Mean and standard deviation of each channel (Huang & Belongie 2017, eq. 13).
 
@@ -166,6 +169,7 @@ def meanstd(instances: str = "mean") -> StyleLoss:
     return StyleLoss(target, distance)
 
 
+@register("wasserstein")
 def wasserstein(instances: str = "mean") -> StyleLoss:
     """Squared 2-Wasserstein distance of normal distributions over ||n||^2 + tr(T).
 
@@ -190,6 +194,7 @@ def wasserstein(instances: str = "mean") -> StyleLoss:
     return StyleLoss(target, distance)
 
 
+@register("sliced")
 def sliced(directions: int | None = None, seed: int = 0, instances: str = "mean") -> StyleLoss:
     """Sliced Wasserstein distance (Heitz et al. 2021, eq. 4), relative to the target's size.
 
@@ -206,7 +211,7 @@ def sliced(directions: int | None = None, seed: int = 0, instances: str = "mean"
 
     def along(features: Tensor) -> Tensor:
         channels = features.shape[1]
-        return moments.directions(channels, directions or channels, seed).to(features.device)
+        return moments.directions(channels, directions or channels, seed, features.device)
 
     def target(features: Features) -> Targets:
         rows = [moments.quantiles(image, along(image), QUANTILES) for image in features]
@@ -218,17 +223,3 @@ def sliced(directions: int | None = None, seed: int = 0, instances: str = "mean"
         return (ours - bins).square().sum((1, 2)) / size.clamp_min(FLOOR)
 
     return StyleLoss(target, distance)
-
-
-# ---- by name -----------------------------------------------------------------------------------
-
-# Their keyword arguments are the options that users write.
-STYLE_LOSSES: dict[str, Callable[..., StyleLoss]] = {
-    "gram": gram,
-    "eigen": eigen,
-    "projected": projected,
-    "meanstd": meanstd,
-    "covariance": covariance,
-    "wasserstein": wasserstein,
-    "sliced": sliced,
-}

@@ -14,7 +14,8 @@ from fst.data.batches import read_batch
 from fst.data.styles import Style
 from fst.errors import FstError
 from fst.losses import objective
-from fst.losses.perceptual import PerceptualLoss, grid_pattern
+from fst.losses.perceptual import PerceptualLoss
+from fst.losses.terms import grid_pattern
 from fst.networks.combined import load_loss_networks
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet

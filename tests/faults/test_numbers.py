@@ -16,7 +16,7 @@ from warm_process import WarmProcess, read_trace
 
 import fst.losses.style
 from fst.cli.train import main
-from fst.losses.style import STYLE_LOSSES
+from fst.losses.style_loss import STYLE_LOSSES
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.training.module import StyleTransferModule
 from fst.training.review import RunLog

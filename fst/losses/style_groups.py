@@ -1,0 +1,95 @@
+"""Which styles of a batch are measured together: those of one statistic, with targets alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fst.errors import FstError
+from fst.losses.parse import Statistic
+from fst.losses.style_loss import Targets
+
+StyleIndex = Tensor | np.ndarray | Sequence[int] | int  # one style id an image, or one for all
+
+
+@dataclass(frozen=True)
+class StyleGroup:
+    """The styles that share a statistic, with targets of one shape.
+
+    Attributes:
+        statistic: Theirs.
+        ids: Their style ids.
+        targets: Layer to tensors of (len(ids), ...), one entry a style.
+    """
+
+    statistic: Statistic
+    ids: tuple[int, ...]
+    targets: dict[str, Targets]
+
+    def members(self, style_ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Where the style ids of a batch are of this group, and their places in `targets`."""
+        found = [(at, self.ids.index(i)) for at, i in enumerate(style_ids) if i in self.ids]
+        pairs = torch.tensor(found, dtype=torch.long).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
+
+    def to(self, device: torch.device) -> "StyleGroup":
+        """The same with targets on a device."""
+        moved = {n: tuple(t.to(device) for t in parts) for n, parts in self.targets.items()}
+        return replace(self, targets=moved)
+
+    def distance(self, features: Tensor, *targets: Tensor) -> Tensor:
+        """Distances (B,) of features from the targets of their styles, fp32."""
+        return self.statistic.loss.distance(features, *targets).float()
+
+
+def grouped(
+    statistics: Sequence[Statistic], targets: Sequence[dict[str, Targets]], layers: Sequence[str]
+) -> list[StyleGroup]:
+    """The groups of all styles.
+
+    Args:
+        statistics: One a style.
+        targets: Of each style, layer by layer.
+        layers: Those to take.
+    """
+    members: dict[Any, list[int]] = {}
+    for style_id, (statistic, target) in enumerate(zip(statistics, targets, strict=True)):
+        # Those of `instances=beside` are as wide as there are pictures.
+        shapes = [part.shape for layer in layers for part in target[layer]]
+        members.setdefault((statistic.key, *shapes), []).append(style_id)
+    return [
+        StyleGroup(
+            statistics[ids[0]],
+            tuple(ids),
+            {layer: _stacked([targets[i][layer] for i in ids]) for layer in layers},
+        )
+        for ids in members.values()
+    ]
+
+
+def each_id(style_index: StyleIndex, count: int) -> Tensor:
+    """Style ids of a batch as (B,), int64, on the device that they are on.
+
+    Args:
+        style_index: Whole numbers of any kind: a tensor, an array, a list; or one for all.
+        count: B.
+
+    Raises:
+        FstError: They are no whole numbers, or not one an image.
+    """
+    ids = torch.as_tensor(style_index)
+    if ids.is_floating_point() or ids.is_complex() or ids.dim() > 1:
+        raise FstError(f"style ids {style_index!r}: expected one whole number an image")
+    if ids.dim() and len(ids) != count:
+        raise FstError(
+            f"{len(ids)} style ids for {count} images: give one an image, or one for all"
+        )
+    return ids.long().expand(count)
+
+
+def _stacked(rows: Sequence[Targets]) -> Targets:
+    """Targets of several styles as one batch."""
+    return tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
