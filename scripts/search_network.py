@@ -116,6 +116,7 @@ def trained(args: argparse.Namespace, styles: Sequence[Style], shape: str) -> Sh
         precision=best_precision(),
         logger=False,
         enable_checkpointing=False,
+        enable_model_summary=False,
         limit_val_batches=0,
     )
     trainer.fit(module, datamodule=data)
