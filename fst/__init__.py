@@ -4,10 +4,14 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 __all__ = [
+    "Architecture",
     "ContentDataModule",
     "FstError",
     "LossNetwork",
+    "Objective",
     "PerceptualLoss",
+    "Schedule",
+    "Start",
     "StyleTransferModule",
     "Stylizer",
     "TransformerNet",
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from fst.networks.transformer import TransformerNet
     from fst.stylize.stylizer import Stylizer
     from fst.training.module import StyleTransferModule
+    from fst.training.settings import Architecture, Objective, Schedule, Start
 
 _HOMES = {
     "ContentDataModule": "fst.data.datamodule",
@@ -31,6 +36,7 @@ _HOMES = {
     "TransformerNet": "fst.networks.transformer",
     "Stylizer": "fst.stylize.stylizer",
     "StyleTransferModule": "fst.training.module",
+    **dict.fromkeys(("Architecture", "Objective", "Schedule", "Start"), "fst.training.settings"),
 }
 
 

@@ -16,6 +16,7 @@ from fst.networks.loss_network import VGG_CHANNELS, LossNetwork, layer_names, lo
 from fst.networks.transformer import CHANNELS, TransformerNet
 from fst.runtime.precision import best_precision
 from fst.training.module import StyleTransferModule
+from fst.training.settings import Architecture, Objective
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 CONTENT_LAYER = "relu2_2"
@@ -163,8 +164,7 @@ def module_step(
     """A training step of fst: that of the Lightning module, its precision and optimiser."""
     # Below 64 px the shifts would leave relu5_1 too small for reflect padding.
     shift_px = 3 if args.size >= 64 else 0
-    styles = ["random.jpg"]
-    module = StyleTransferModule(styles, width=width, shift_px=shift_px)
+    module = StyleTransferModule(["random.jpg"], Architecture(width), Objective(shift_px=shift_px))
     loss_network.to(memory_format=torch.channels_last)
     module.perceptual = PerceptualLoss(
         loss_network,

@@ -2,7 +2,9 @@
 
 import copy
 import math
+from inspect import signature
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -10,12 +12,17 @@ from pytorch_lightning.callbacks import Callback
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
+from fst import Stylizer
 from fst.data.batches import StyleBatch
 from fst.errors import FstError
 from fst.io.images import load
+from fst.networks.loss_network import load_loss_network
 from fst.training.module import StyleTransferModule
 from fst.training.report import RunEnds
 from fst.training.schedule import WARMUP_STEPS
+from fst.training.settings import Architecture, Objective
+
+SMALL = Architecture(width=0.125, num_blocks=1)
 
 
 class Repeated(pl.LightningDataModule):
@@ -39,8 +46,10 @@ class Repeated(pl.LightningDataModule):
 def make_module(style_files, loss_weights):
     def make(**settings):
         styles = [{"name": path.stem, "images": [str(path)]} for path in style_files]
-        defaults = {"width": 0.125, "num_blocks": 1, "loss_network": str(loss_weights)}
-        return StyleTransferModule(styles, **(defaults | settings))
+        schedule = {"learning_rate": settings.pop("learning_rate", 1e-3)}
+        rest = {"seed": settings.pop("seed", 0)}
+        objective = {"loss_network": str(loss_weights)} | settings
+        return StyleTransferModule(styles, SMALL, objective, schedule, **rest)
 
     return make
 
@@ -63,7 +72,7 @@ def fit(module, folder, steps=4, style_ids=(1, 0), data=None, **settings):
 def fitted(style_files, loss_weights, tmp_path_factory):
     styles = [{"name": path.stem, "images": [str(path)]} for path in style_files]
     module = StyleTransferModule(
-        styles, width=0.125, num_blocks=1, loss_network=str(loss_weights), shift_px=0
+        styles, SMALL, Objective(loss_network=str(loss_weights), shift_px=0)
     )
     fit(module, tmp_path_factory.mktemp("fitted"))
     return module
@@ -210,7 +219,7 @@ def test_one_style_alone_is_not_found_and_folders_and_shallow_networks_are_measu
         ([str(tmp_path / "shallow.safetensors"), str(loss_weights)], {}),
     ):
         module = StyleTransferModule(
-            [pictures], width=0.125, num_blocks=1, loss_network=networks, **settings
+            [pictures], SMALL, Objective(loss_network=networks, **settings)
         )
         fit(module, tmp_path, steps=1, style_ids=(0, 0))
         assert set(module.metrics) == {"style", "content", "brushwork"}
@@ -367,10 +376,99 @@ def test_a_batch_without_images_is_refused(make_module, tmp_path, batch):
 
 
 def test_styles_may_be_pictures_or_styles(style_files, loss_weights):
-    paths = StyleTransferModule(style_files, width=0.125, loss_network=str(loss_weights))
-    one = StyleTransferModule([{"images": str(style_files[0])}], width=0.125)
+    paths = StyleTransferModule(style_files, SMALL, Objective(loss_network=loss_weights))
+    one = StyleTransferModule([{"images": str(style_files[0])}], SMALL)
     assert [style.name for style in paths.styles] == [path.stem for path in style_files]
     assert one.styles[0].images == (str(style_files[0]),)
-    assert StyleTransferModule(paths.styles, width=0.125).styles == paths.styles
+    assert StyleTransferModule(paths.styles, SMALL).styles == paths.styles
     with pytest.raises(FstError, match="unknown key 'image'"):
         StyleTransferModule([{"image": "wave.jpg"}])
+
+
+class Brightness:
+    """A statistic of a user's."""
+
+    def target(self, features):
+        return (torch.stack([image.mean() for image in features]).mean(),)
+
+    def distance(self, features, mean):
+        return (features.mean((1, 2, 3)) - mean).square()
+
+
+def test_an_objective_of_ones_own_trains(make_module, loss_weights, tmp_path):
+    network = load_loss_network(loss_weights)
+    module = make_module(loss_network=network, style_loss=Brightness(), content_weight=0.5)
+    assert module.hparams.objective["style_loss"] == "Brightness"  # a checkpoint holds no objects
+    fit(module, tmp_path)
+    assert module.perceptual.loss_network is network
+    assert {s.text for s in module.perceptual.statistics} == {"Brightness"}
+    assert module.perceptual.weights[0] == 0.5
+
+
+def test_settings_that_are_none_are_refused(style_files):
+    with pytest.raises(FstError, match=r"Objective has no 'lr': it takes loss_network, "):
+        StyleTransferModule(style_files, objective={"lr": 1})
+
+
+def test_the_module_takes_few_arguments():
+    assert len(signature(StyleTransferModule).parameters) < 9
+
+
+def test_a_checkpoint_makes_the_module_again(run, tmp_path):
+    module = StyleTransferModule.load_from_checkpoint(run / "last.ckpt")
+    assert (module.architecture, module.objective.style_loss) == (SMALL, "wasserstein")
+    stored = torch.load(run / "last.ckpt", weights_only=True)
+    assert dict(module.hparams) == stored["hyper_parameters"]
+    for name, tensor in module.network.state_dict().items():
+        assert torch.equal(tensor, stored["state_dict"][f"network.{name}"])
+    own = StyleTransferModule.load_from_checkpoint(
+        run / "last.ckpt", objective=Objective(style_loss=Brightness())
+    )
+    assert isinstance(own.objective.style_loss, Brightness)
+
+
+def test_a_checkpoint_of_before_the_groups_is_refused_in_one_line(run, tmp_path):
+    stored = torch.load(run / "last.ckpt", weights_only=True)
+    groups = stored["hyper_parameters"]
+    flat = {"styles": groups["styles"], "seed": groups["seed"]}
+    for name in ("architecture", "objective", "schedule", "start"):
+        flat |= groups[name]
+    torch.save(stored | {"hyper_parameters": flat}, tmp_path / "old.ckpt")
+    with pytest.raises(FstError, match="of an older fst: read its network with Stylizer"):
+        StyleTransferModule.load_from_checkpoint(tmp_path / "old.ckpt")
+
+
+def test_the_module_saves_a_style_model_and_paints(make_module, tmp_path):
+    module = make_module()
+    assert module.save(tmp_path / "wave.safetensors") == tmp_path / "wave.safetensors"
+    photo = torch.rand(3, 40, 48)
+    of_file, of_module = Stylizer(tmp_path / "wave.safetensors"), Stylizer(module)
+    assert of_module.style_names == of_file.style_names == ["stripes", "cloud"]
+    assert torch.equal(of_module.stylize(photo, "cloud"), of_file.stylize(photo, "cloud"))
+    assert module.network.conv_in.conv.weight.requires_grad  # it can go on learning
+    with pytest.raises(FstError, match=r"wave\.pt: style models end in \.safetensors"):
+        module.save(tmp_path / "wave.pt")
+
+
+def test_style_ids_may_be_of_any_whole_kind(make_module):
+    module, photos = make_module().eval(), torch.rand(2, 3, 32, 32)
+    expected = module(photos, torch.tensor([1, 1]))
+    for index in (1, np.int64(1), np.array([1, 1]), [1, 1], torch.tensor(1)):
+        assert torch.equal(module(photos, index), expected)
+    with pytest.raises(FstError, match="whole number"):
+        module(photos, 0.5)
+
+
+def test_moving_the_module_moves_its_loss(make_module, tmp_path):
+    module = make_module()
+    fit(module, tmp_path, steps=1)
+    module.to("meta")
+    assert module.perceptual.device.type == "meta"
+    assert {m.device.type for m in module.perceptual.loss_network.parameters()} == {"meta"}
+
+
+def test_style_ids_stay_on_the_cpu(make_module):
+    """On a GPU they would have to be waited for."""
+    photos, ids = torch.rand(1, 3, 32, 32), torch.tensor([1])
+    moved = make_module().transfer_batch_to_device(StyleBatch(photos, ids), torch.device("meta"), 0)
+    assert moved.photos.device.type == "meta" and moved.style_index is ids

@@ -28,7 +28,7 @@ EXPECTED_SCALARS = (
         "train/style",
         "train/tv",
         "train/grid",
-        "lr-Adam/rows",
+        "lr-Adam/styles",
         "lr-Adam/convolutions",
     }
     | {"held_out/style", "held_out/content", "throughput/images_per_s"}

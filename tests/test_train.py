@@ -10,12 +10,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from conftest import smooth_field
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from fst.cli import train
 from fst.cli.train import main
+from fst.io import images
 from fst.training.module import StyleTransferModule
 
 pytest.importorskip("fst.data.datamodule")
@@ -321,7 +324,7 @@ def test_a_resumed_run_learns_at_the_rate_that_it_is_given(run, train_argv, tmp_
     assert main(["--resume", str(last), "--steps", "12", "--lr", "1e-5"]) == 0
     state = torch.load(last, weights_only=True)
     assert state["lr_schedulers"][0]["base_lrs"] == [1e-5, 1e-5]
-    assert state["hyper_parameters"]["learning_rate"] == 1e-5
+    assert state["hyper_parameters"]["schedule"]["learning_rate"] == 1e-5
 
 
 def test_other_styles_do_not_resume(run, style_files, capsys):
@@ -463,3 +466,60 @@ def test_the_command_itself_prints_no_warning(train_argv, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
     assert done.returncode == 0
     assert done.stderr.strip() == ""
+
+
+def test_each_file_is_read_once(run, train_argv, style_files, tmp_path, monkeypatch):
+    """Style pictures, loss network, and in a resumed run the checkpoint."""
+    import safetensors
+
+    from fst.training import checkpoint
+
+    opened, counting = [], True
+    sys.addaudithook(lambda event, args: opened.append(str(args[0]))
+                     if counting and event == "open" else None)  # fmt: skip
+    genuine = checkpoint.read_torch_file
+    checkpoints, networks, safe_open = [], [], safetensors.safe_open
+    monkeypatch.setattr(
+        checkpoint, "read_torch_file",
+        lambda path, *args, **kwargs: (checkpoints.append(path), genuine(path, *args, **kwargs))[1],
+    )  # fmt: skip
+    monkeypatch.setattr(
+        safetensors, "safe_open",
+        lambda path, **kwargs: (networks.append(str(path)), safe_open(path, **kwargs))[1],
+    )  # fmt: skip
+    for resume in (False, True):
+        folder = tmp_path / "run"
+        argv = ["--resume", str(folder / "last.ckpt")] if resume else train_argv(folder)
+        del opened[:], checkpoints[:], networks[:]
+        assert main([*argv, "--steps", "6" if resume else "4"]) == 0
+        assert [opened.count(str(path)) for path in style_files] == [1, 1]
+        assert sum("slim_vgg19" in path for path in networks) == 1
+        assert len(checkpoints) == resume
+    counting = False
+
+
+def test_a_style_picture_deleted_while_training_does_no_harm(train_argv, style_files, tmp_path):
+    pictures = tmp_path / "styles"
+    pictures.mkdir()
+    own = [shutil.copy(path, pictures) for path in style_files]
+
+    class Deleting(pl.Callback):
+        def on_train_start(self, trainer, module):
+            shutil.rmtree(pictures)
+
+    genuine = train._trainer
+
+    def with_deleting(*args):
+        trainer, saver = genuine(*args)
+        trainer.callbacks.insert(0, Deleting())
+        return trainer, saver
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "_trainer", with_deleting)
+        argv = train_argv(tmp_path / "run", "--styles", *map(str, own), "--steps", 4)
+        assert main(argv) == 0
+    assert not pictures.exists()
+    card = images.load(tmp_path / "run" / "model.jpg")
+    expected = tmp_path / "expected"
+    assert main(train_argv(expected, "--steps", 4)) == 0
+    assert torch.equal(card, images.load(expected / "model.jpg"))  # its style pictures too

@@ -117,8 +117,8 @@ def test_the_share_of_the_rows_follows_the_steps_of_another_run(run, train_argv,
         torch.load(tmp_path / name / "last.ckpt", weights_only=True)["hyper_parameters"]
         for name in ("one", "two")
     ]
-    assert [h["rows_first_steps"] for h in hyper] == [3, 1]
-    assert {h["began_from"] for h in hyper} == {"model.safetensors"}
+    assert [h["schedule"]["styles_first_steps"] for h in hyper] == [3, 1]
+    assert {h["start"]["began_from"] for h in hyper} == {"model.safetensors"}
 
 
 def test_a_warm_run_broken_off_while_the_rows_learn_alone_ends_as_an_unbroken_one(
@@ -147,7 +147,7 @@ def test_a_warm_run_broken_off_while_the_rows_learn_alone_ends_as_an_unbroken_on
 
 def test_a_checkpoint_of_an_older_version_is_refused_with_the_way_out(run, tmp_path, capsys):
     checkpoint = torch.load(run / "last.ckpt", weights_only=True)
-    del checkpoint["hyper_parameters"]["rows_rate"]
+    del checkpoint["hyper_parameters"]["schedule"]["styles_rate"]
     torch.save(checkpoint, tmp_path / "old.ckpt")
     assert main(["--resume", str(tmp_path / "old.ckpt"), "--styles", "a.jpg"]) == 2
     assert f"--warm-start {tmp_path / 'old.ckpt'}" in capsys.readouterr().err
@@ -188,7 +188,7 @@ def test_a_resumed_run_no_longer_needs_the_model_it_began_from(run, train_argv, 
     assert main(["--resume", str(folder / "last.ckpt"), "--steps", "15"]) == 0
     checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 15
-    assert checkpoint["hyper_parameters"]["began_from"] == "start.safetensors"
+    assert checkpoint["hyper_parameters"]["start"]["began_from"] == "start.safetensors"
 
 
 def test_one_number_a_style_reaches_the_loss(train_argv, tmp_path, monkeypatch):

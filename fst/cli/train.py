@@ -95,8 +95,9 @@ def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) ->
             return None
 
     styles = attempt(_styles, settings)
-    if attempt(check_loss_network, settings):
-        attempt(check_statistics, settings, styles or [], statistic(settings))
+    network = attempt(check_loss_network, settings)
+    if network is not None:
+        attempt(check_statistics, settings, styles or [], statistic(settings), network)
     attempt(check_sizes, settings)
     attempt(check_numbers, settings)
     if styles:
@@ -110,6 +111,7 @@ def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) ->
     if problems:
         raise Problems(problems)
     module = _module(settings, styles, kept)
+    module.objective.loss_network = network  # read already
     begin(settings, module)
     folder = held.enter_context(RunFolder(settings))
     trainer, saver = _trainer(settings, trainer_settings, folder.path)
@@ -204,11 +206,9 @@ def _data(settings: Any, num_styles: int):
 
 def _module(settings: Any, styles: list, kept: list[dict[str, Any]]):
     from fst.training.module import StyleTransferModule
+    from fst.training.settings import Architecture, Objective
 
-    return StyleTransferModule(
-        [style.as_dict() for style in styles],
-        width=settings.width,
-        num_blocks=settings.num_blocks,
+    objective = Objective(
         loss_network=_one_or_each(settings.loss_weights) or settings.loss_network,
         content_layer=settings.content_layer,
         style_layers=settings.style_layers,
@@ -219,13 +219,10 @@ def _module(settings: Any, styles: list, kept: list[dict[str, Any]]):
         classic_weights=settings.classic_weights,
         style_loss=statistic(settings),
         style_size_px=_one_or_each(settings.style_size),
-        learning_rate=settings.lr,
-        kept_styles=kept,
-        tune_trunk=settings.tune_trunk,
-        **beginning(settings),
-        scale_lr=settings.scale_lr,
-        seed=settings.seed,
     )
+    architecture = Architecture(settings.width, settings.num_blocks)
+    began = beginning(settings, kept)
+    return StyleTransferModule(styles, architecture, objective, *began, seed=settings.seed)
 
 
 def _trainer(settings: Any, flags: dict[str, Any], folder: Path) -> tuple:

@@ -14,17 +14,23 @@ class StyleBatch(NamedTuple):
 
     Attributes:
         photos: (B, 3, H, W), uint8, or floating point in [0, 1].
-        style_index: (B,) style ids, int64.
+        style_index: (B,) style ids, int64, on the CPU: a GPU would have to be waited for to know
+            which they are.
     """
 
     photos: Tensor
     style_index: Tensor
 
+    def to(self, device: torch.device | str) -> "StyleBatch":
+        """The photos on a device, the style ids where they are; Lightning calls this."""
+        not_waiting = torch.device(device).type == "cuda"
+        return self._replace(photos=self.photos.to(device, non_blocking=not_waiting))
+
 
 def read_batch(
     batch: Any, num_styles: int, seed: Callable[[], int], check: bool = True
 ) -> StyleBatch:
-    """Any batch as photos in [0, 1] and style ids.
+    """Any batch as photos in [0, 1] and style ids, drawn ones on the CPU.
 
     Args:
         batch: A `StyleBatch`; or images alone, or a list or tuple that begins with them (image and
@@ -47,7 +53,6 @@ def read_batch(
     else:
         generator = torch.Generator().manual_seed(seed())
         style_index = torch.randint(num_styles, (len(images),), generator=generator)
-        style_index = style_index.to(images.device)
     if check and images.is_floating_point():
         _check_range(images)
     return StyleBatch(_in_unit_range(images), style_index)

@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fst.errors import FstError
 from fst.io import images
+from fst.io.kept import KeptFile
 
 MIN_STYLE_PX = 32  # relu5_1 has 2 x 2 positions there, the least that reflect padding takes
 SPECIFICATION = ("images", "name", "weight", "size", "statistic", "options")
@@ -24,7 +25,7 @@ class Style:
 
     Attributes:
         name: What users call it; letters, digits, `.`, `_` and `-`.
-        images: The pictures that show it, as given.
+        images: The pictures that show it, as given; each is read once, when it is first asked for.
         weight: Of the style loss; None, here and below: as in the rest of the run.
         size_px: Shorter side of the pictures.
         statistic: What describes it, see `fst.losses.parse.read_statistic`.
@@ -36,9 +37,13 @@ class Style:
     size_px: int | None = None
     statistic: str | None = None
 
+    def __post_init__(self) -> None:
+        kept = (i if isinstance(i, KeptFile) else KeptFile(i) for i in self.images)
+        object.__setattr__(self, "images", tuple(kept))
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values for checkpoints and metadata; without those not set."""
-        values = {**asdict(self), "images": list(self.images)}
+        values = {**vars(self), "images": list(map(str, self.images))}
         return {key: value for key, value in values.items() if value is not None}
 
     @classmethod
@@ -64,7 +69,7 @@ def _from_mapping(values: Mapping[str, Any]) -> Style:
     given = values["images"]
     paths = [given] if isinstance(given, str | Path) else given
     name = values.get("name") or Path(paths[0]).stem
-    return Style(**{**values, "name": name, "images": tuple(map(str, paths))})
+    return Style(**{**values, "name": name, "images": tuple(paths)})
 
 
 def _check_keys(values: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -171,7 +176,7 @@ def fingerprint(style: Style) -> str:
     """Tells pictures apart whose files have the same names: a digest of their contents."""
     digest = hashlib.sha256()
     for path in style.images:
-        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
+        digest.update(hashlib.sha256(path.contents()).digest())
     return digest.hexdigest()[:16]
 
 

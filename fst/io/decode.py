@@ -18,6 +18,7 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from fst.errors import FstError
+from fst.io.kept import KeptFile
 from fst.io.paths import printable
 
 # 300 megapixels are 0.9 GB as bytes and 3.6 GB as float32: above any camera, below most bombs.
@@ -98,10 +99,11 @@ def decode(
 def reading(path: str | Path) -> Iterator[BinaryIO]:
     """The file opened; whatever goes wrong within becomes an ImageError that names it."""
     try:
+        is_kept = isinstance(path, KeptFile)
         # Opening a named pipe would wait for a writer for ever.
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if not (is_kept and path.kept) and not stat.S_ISREG(os.stat(path).st_mode):
             raise ImageError("is a folder" if os.path.isdir(path) else "is not a regular file")
-        with open(path, "rb") as file:
+        with path.open() if is_kept else open(path, "rb") as file:
             yield file
     except Exception as error:  # decoders raise SyntaxError, struct.error, MemoryError and more
         reason = _reason(error)

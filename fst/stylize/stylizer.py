@@ -41,7 +41,7 @@ class Stylizer:
 
     def __init__(
         self,
-        model: str | Path = "gallery",
+        model: str | Path | torch.nn.Module = "gallery",
         device: str | torch.device = "cpu",
         precision: str = "fp32",
     ) -> None:
@@ -49,7 +49,7 @@ class Stylizer:
 
         Args:
             model: A .safetensors style model, a .ckpt of fst-train, or "gallery", the model that
-                comes with the package.
+                comes with the package; or a `StyleTransferModule`, as it stands now.
             device: Where to compute, such as "cpu" or "cuda".
             precision: "fp32", or "bf16" for convolutions in bfloat16: faster where the processor
                 has it, and on trained networks mostly within 2/255 of fp32.
@@ -60,8 +60,12 @@ class Stylizer:
         if precision not in PRECISIONS:
             raise FstError(f"precision {precision!r} is unknown: use {' or '.join(PRECISIONS)}")
         self.precision = precision
-        self.path = model_path(model)
-        network, self.metadata = load_style_model(self.path)
+        if isinstance(model, torch.nn.Module):
+            self.path = Path(type(model).__name__)  # for messages
+            network, self.metadata = model.style_model()
+        else:
+            self.path = model_path(model)
+            network, self.metadata = load_style_model(self.path)
         try:
             # channels_last: the CPU's and the tensor cores' convolutions are faster in it.
             self.network = network.to(device).to(memory_format=torch.channels_last)

@@ -19,6 +19,7 @@ from fst.errors import FstError
 from fst.io.atomic import remove_orphans, write_atomically
 from fst.io.torch_files import plain, read_torch_file
 from fst.style_model.format import build, save_style_model
+from fst.training.settings import in_groups
 from fst.training.stopping import Terminated
 
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam, for each parameter
@@ -57,22 +58,41 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             FstError: The file is missing or broken.
         """
-        return _read(path, map_location or "cpu")
+        kept = _kept.pop(_identity(path), None) if map_location in (None, "cpu") else None
+        return _read(path, map_location or "cpu") if kept is None else kept
 
 
-def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint of fst-train, weights only.
+# The checkpoint that was read last, by its file's identity, until Lightning takes it: what resumes
+# a run asks for it several times.
+_kept: dict[tuple | None, dict[str, Any]] = {}
+
+
+def _identity(path: str | Path) -> tuple | None:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return os.path.realpath(path), found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of fst-train, weights only, into memory.
 
     Raises:
         FstError: The file is missing, broken, or not written by fst-train.
     """
-    checkpoint = _read(path, map_location)
+    identity = _identity(path)
+    if identity in _kept:
+        return _kept[identity]
+    checkpoint = _read(path, "cpu")
     if not isinstance(checkpoint, dict) or "style_model" not in checkpoint:
         raise FstError(f"{path}: a checkpoint, but not one of fst-train")
     try:
         checkpoint["style_model"] = plain(checkpoint["style_model"], "the metadata")
     except FstError as error:
         raise FstError(f"{path}: {error}") from None
+    _kept.clear()
+    _kept[identity] = checkpoint
     return checkpoint
 
 
@@ -95,13 +115,15 @@ def read_run(path: str | Path) -> dict[str, Any]:
     try:
         build(checkpoint["style_model"])
         settings = plain(checkpoint["hyper_parameters"], "the settings")
-        kept = settings.get("kept_styles", [])
+        if "start" not in settings:  # of the first version
+            settings = in_groups(settings)
+        start, schedule = settings["start"], settings["schedule"]
         sound = (
             _is_count(checkpoint["global_step"])
-            and all(isinstance(style["name"], str) for style in kept)
-            and _is_count(settings.get("rows_first_steps", 0))
-            and 0 < settings.get("rows_rate", 1.0) < math.inf
-            and isinstance(settings.get("began_from") or "", str)
+            and all(isinstance(style["name"], str) for style in start.get("kept_styles", []))
+            and _is_count(schedule.get("styles_first_steps", 0))
+            and 0 < schedule.get("styles_rate", 1.0) < math.inf
+            and isinstance(start.get("began_from") or "", str)
         )
     except FstError as error:
         raise FstError(f"{path}: {str(error)[:300]}") from None  # it may quote the file

@@ -6,29 +6,30 @@ from typing import Any
 
 from fst.errors import FstError
 from fst.losses.check import check_statistic, network_channels
+from fst.losses.objective import STYLE_LAYERS
 
 FLOATS = ("--lr", "--content-weight", "--style-weight", "--tv-weight", "--grid-weight")
 
 
-def check_loss_network(settings: Any) -> bool:
-    """A weights file must be readable before anything else starts; downloads come later.
+def check_loss_network(settings: Any) -> Any:
+    """The loss network, read before anything else starts; where it may have to be downloaded, the
+    names, for later.
 
     Raises:
-        FstError: It is not, or lacks a layer.
+        FstError: A weights file cannot be read, or lacks a layer.
     """
-    from fst.losses.perceptual import PerceptualLoss
     from fst.networks.combined import load_loss_networks
     from fst.networks.loss_network import CONVS_PER_STAGE
 
     names = settings.loss_weights or [settings.loss_network]
     files = [name for name in names if name not in CONVS_PER_STAGE]
-    if len(files) < len(names):  # the rest is downloaded later
+    if len(files) < len(names):
         for file in files:
             load_loss_networks(file)
-    else:
-        layers = {k: getattr(settings, k) for k in ("content_layer", "style_layers")}
-        PerceptualLoss(load_loss_networks(names), **layers)
-    return True
+        return names
+    network = load_loss_networks(names)
+    network.require([settings.content_layer, *(settings.style_layers or STYLE_LAYERS)])
+    return network
 
 
 def check_sizes(settings: Any) -> None:
@@ -103,8 +104,14 @@ def check_counts(settings: Any, num_styles: int) -> None:
         )
 
 
-def check_statistics(settings: Any, styles: Sequence, run_wide: str) -> None:
+def check_statistics(settings: Any, styles: Sequence, run_wide: str, network: Any) -> None:
     """Check the statistic of the run and those of single styles against layers and pictures.
+
+    Args:
+        settings: Of the run.
+        styles: Its styles.
+        run_wide: The statistic of styles that have none of their own.
+        network: What `check_loss_network` returned.
 
     Raises:
         FstError: Lists what does not fit.
@@ -113,7 +120,7 @@ def check_statistics(settings: Any, styles: Sequence, run_wide: str) -> None:
     texts = {run_wide: "--style-loss"}
     for style in styles:
         texts.setdefault(style.statistic or run_wide, f"style {style.name}")
-    channels = _channels(settings)
+    channels = _channels(settings.style_layers or STYLE_LAYERS, network)
     for text, where in texts.items():
         try:
             check_statistic(text, channels, settings.classic_weights)
@@ -125,20 +132,14 @@ def check_statistics(settings: Any, styles: Sequence, run_wide: str) -> None:
         raise FstError("; ".join(problems))
 
 
-def _channels(settings: Any) -> dict[str, int]:
+def _channels(layers: Sequence[str], network: Any) -> dict[str, int]:
     """Channels of the style layers; of networks that may have to be downloaded, VGG's."""
-    from fst.losses.objective import STYLE_LAYERS
-    from fst.networks.combined import load_loss_networks
-    from fst.networks.loss_network import CONVS_PER_STAGE, VGG_CHANNELS
+    from fst.networks.loss_network import VGG_CHANNELS
 
-    names = settings.loss_weights or [settings.loss_network]
-    known = [name for name in names if name in CONVS_PER_STAGE]
-    if known:
-        layers = settings.style_layers or STYLE_LAYERS
-        stages = {layer: layer[4:5] for layer in layers}
-        return {n: VGG_CHANNELS[int(s) - 1] for n, s in stages.items() if s in "12345"}
-    network = load_loss_networks(names)
-    return network_channels(network, settings.style_layers or STYLE_LAYERS)
+    if not isinstance(network, list):
+        return network_channels(network, layers)
+    stages = {layer: layer[4:5] for layer in layers}
+    return {n: VGG_CHANNELS[int(s) - 1] for n, s in stages.items() if s in "12345"}
 
 
 def _too_small(settings: Any, styles: Sequence, run_wide: str) -> list[str]:

@@ -6,7 +6,33 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from fst.style_model.format import describe
+
 MAX_FOLDERS = 3  # of training photos that are named
+
+
+def plain_settings(module: pl.LightningModule) -> dict[str, Any]:
+    """The settings of a `StyleTransferModule` without its styles, by their own names alone."""
+    groups = (module.hparams[name] for name in ("architecture", "objective", "schedule", "start"))
+    settings = {name: value for group in groups for name, value in group.items()}
+    del settings["kept_styles"]
+    return settings | {"seed": module.hparams.seed}
+
+
+def style_model_metadata(module: pl.LightningModule) -> dict[str, Any]:
+    """What a style model says of itself: styles, settings, figures, and the run."""
+    settings = plain_settings(module)
+    training = {"step": module.global_step, "settings": settings, "metrics": module.final_metrics}
+    training["run"] = run_facts(module)
+    # File names only: where they lay on this machine is nobody else's business.
+    styles = [
+        {**style.as_dict(), "images": [Path(image).name for image in style.images], **mark}
+        for style, mark in zip(module.styles, module.marks, strict=True)
+    ]
+    networks = settings["loss_network"]
+    networks = [networks] if isinstance(networks, str) else networks
+    settings["loss_network"] = " ".join(Path(network).name for network in networks)
+    return describe(module.network, [*module.start.kept_styles, *styles], training)
 
 
 def run_facts(module: pl.LightningModule) -> dict[str, Any]:
@@ -20,7 +46,7 @@ def run_facts(module: pl.LightningModule) -> dict[str, Any]:
     if trainer is None:
         return {}
     names = ("content", "style", "tv")
-    weights = dict(zip(names, module.loss_weights(), strict=True))
+    weights = dict(zip(names, module.objective.weights(module.styles), strict=True))
     data = trainer.datamodule
     return {
         "max_steps": trainer.max_steps,
@@ -28,7 +54,7 @@ def run_facts(module: pl.LightningModule) -> dict[str, Any]:
         **_measured_at(module),
         "precision": trainer.precision,
         "processes": trainer.world_size,
-        "weights": {**weights, "grid": module.hparams.grid_weight},
+        "weights": {**weights, "grid": module.objective.grid_weight},
         "versions": f"fst {__version__}, torch {torch.__version__}, "
         f"pytorch-lightning {pl.__version__}",
         **(_data_facts(data) if hasattr(data, "held_out") else {}),

@@ -19,11 +19,11 @@ NAMED_PHOTOS = 8  # of a batch, at most: the message is one line
 
 
 class Seen(NamedTuple):
-    """A batch of the step under way."""
+    """A batch of the step under way: its number, its style ids, and the terms of its loss."""
 
     number: int
     style_index: Tensor
-    loss: Tensor
+    terms: dict[str, Tensor]
 
 
 class Fault(NamedTuple):
@@ -47,25 +47,35 @@ class FiniteGuard:
         self._stepped: list[Seen] = []  # of the step before
         self._state_is_finite: Tensor | None = None  # after the step before
 
-    def see(self, module: pl.LightningModule, loss: Tensor, style_index: Tensor) -> None:
-        """Note a batch and its loss; without a trainer there is nobody who would stop."""
+    def see(
+        self, module: pl.LightningModule, terms: dict[str, Tensor], style_index: Tensor
+    ) -> None:
+        """Note a batch and its terms; without a trainer there is nobody who would stop."""
         if module._trainer is None:
             return
         number = module.trainer.fit_loop.epoch_loop.total_batch_idx
-        self._seen.append(Seen(number, style_index, loss.detach()))
+        detached = {name: term.detach() for name, term in terms.items()}
+        self._seen.append(Seen(number, style_index, detached))
 
-    def before_step(self, module: pl.LightningModule) -> None:
+    def before_step(self, module: pl.LightningModule) -> dict[str, Tensor]:
         """Judge the step under way before it changes the weights.
+
+        Returns:
+            The terms of its last batch, on the CPU: one transfer brings them and the judgement.
 
         Raises:
             FstError: Something is not finite: names it, the step and the batch.
         """
         finite = _gradient_is_finite(module)
         for seen in self._seen:
-            finite = finite & seen.loss.isfinite()
+            finite = finite & seen.terms["total"].isfinite()
         if self._state_is_finite is not None:
             finite = finite & self._state_is_finite
-        self._judge(module, bool(finite) and _bad_rate(module) is None)
+        terms = self._seen[-1].terms
+        judged = torch.as_tensor(finite, device=terms["total"].device)
+        values = torch.stack([value.float() for value in (judged, *terms.values())]).cpu()
+        self._judge(module, bool(values[0]) and _bad_rate(module) is None)
+        return dict(zip(terms, values[1:], strict=True))
 
     def after_step(self, module: pl.LightningModule) -> None:
         """Look at what the step has made of weights and Adam's state; judged with the next step."""
@@ -102,8 +112,8 @@ class FiniteGuard:
             bad = next(n for n, tensor in _named_state(module) if not tensor.isfinite().all())
             return Fault(0, f"{bad} is not finite after step {step}", _shown(module, self._stepped))
         for seen in self._seen:
-            if not seen.loss.isfinite():
-                what = f"the loss is {seen.loss.item()} at step {step}"
+            if not seen.terms["total"].isfinite():
+                what = f"the loss is {seen.terms['total'].item()} at step {step}"
                 return Fault(1, what, _shown(module, [seen]))
         batch = _shown(module, self._seen)
         if (rate := _bad_rate(module)) is not None:

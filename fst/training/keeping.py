@@ -1,10 +1,32 @@
-"""Hold a network to the styles that it has while it learns new ones."""
+"""What of a network learns; holding it to the styles that it has while it learns new ones."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet
+
+
+def convolution_weights(network: nn.Module) -> list[Tensor]:
+    """What all styles share."""
+    return [m.weight for m in network.modules() if isinstance(m, nn.Conv2d)]
+
+
+def style_parameters(network: nn.Module) -> list[Tensor]:
+    """Gamma and beta of every norm, (S, C) each."""
+    norms = (m for m in network.modules() if isinstance(m, ConditionalInstanceNorm2d))
+    return [parameter for norm in norms for parameter in norm.parameters()]
+
+
+def hold_kept_styles(network: nn.Module, count: int) -> None:
+    """Leave the first styles' gamma and beta as they are: their gradients become 0."""
+
+    def without_kept(gradient: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(gradient[:count]), gradient[count:]])
+
+    for parameter in style_parameters(network):
+        parameter.register_hook(without_kept)
 
 
 class Keeper(nn.Module):

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,7 +13,9 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from fst.data.batches import read_batch
 from fst.data.styles import load_pictures
+from fst.training.facts import plain_settings
 
 GRID_CONTENTS = 4  # rows of the grid; with 8 styles of 256 px it takes TensorBoard 2 s to encode
 GRID_STYLES = 16  # columns at most: wider grids are unreadable
@@ -29,45 +32,61 @@ def tensorboard_of(trainer: pl.Trainer):
 class ReviewGrid(Callback):
     """After each validation, a grid: style pictures on top, then held-out photos x styles."""
 
+    def __init__(self) -> None:
+        self._photos: list[Tensor] = []  # of the validation under way
+        self._pictures: list[Tensor] = []  # of the styles, from the first validation on
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Begin anew."""
+        self._photos = []
+
+    def on_validation_batch_end(self, trainer, module, outputs, batch, *_: Any, **__: Any) -> None:
+        """Keep the first photos, all of one size."""
+        for photo in read_batch(batch, 1, lambda: 0, check=False).photos:
+            if (
+                len(self._photos) < GRID_CONTENTS
+                and photo.shape == (self._photos or [photo])[0].shape
+            ):
+                self._photos.append(photo)
+
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Paint the grid and write it under "review/styles"."""
         writer = tensorboard_of(trainer)
-        if writer is None or trainer.sanity_checking:
+        if writer is None or trainer.sanity_checking or not self._photos:
             return
-        crops = trainer.datamodule.val_dataloader().dataset
-        photos = torch.stack([crops[i] for i in range(min(GRID_CONTENTS, len(crops)))])
-        grid = review_grid(module, photos.to(module.device).float() / 255)
+        size = self._photos[0].shape[1:]
+        if not self._pictures or self._pictures[0].shape[1:] != size:
+            shown = load_pictures(module.styles[:GRID_STYLES], min(size))
+            self._pictures = [_centre(pictures[0], *size) for pictures in shown]
+        grid = review_grid(module, torch.stack(self._photos), self._pictures)
         writer.add_image("review/styles", grid, trainer.global_step)
 
 
 @torch.no_grad()
-def review_grid(module: pl.LightningModule, photos: Tensor) -> Tensor:
+def review_grid(module: pl.LightningModule, photos: Tensor, pictures: Sequence[Tensor]) -> Tensor:
     """Style pictures as header row, then one row a photo: the photo and its paintings.
 
     Args:
         module: A `StyleTransferModule`.
-        photos: (N, 3, s, s) in [0, 1].
+        photos: (N, 3, h, w) in [0, 1], on the device of the module.
+        pictures: Of the first styles, which are shown, each (3, h, w).
 
     Returns:
         (3, H, W) in [0, 1] on the CPU.
     """
-    size = photos.shape[-1]
-    count = min(GRID_STYLES, len(module.styles))
-    pictures = [style[0] for style in load_pictures(module.styles[:count], size)]
-    cells = [torch.ones(3, size, size), *(_square(picture, size) for picture in pictures)]
+    cells = [torch.ones_like(photos[0], device="cpu"), *pictures]
     for photo in photos:
         cells.append(photo.cpu())
-        for style_id in range(count):
-            index = torch.tensor([style_id], device=photo.device)
-            cells.append(module(photo[None], index)[0].float().cpu())
-    return make_grid(torch.stack(cells), nrow=count + 1, padding=4, pad_value=1.0)
+        for style_id in range(len(pictures)):
+            cells.append(module(photo[None], style_id)[0].float().cpu())
+    return make_grid(torch.stack(cells), nrow=len(pictures) + 1, padding=4, pad_value=1.0)
 
 
-def _square(picture: Tensor, size_px: int) -> Tensor:
-    """Centre square of (3, H, W), white where the picture is smaller."""
-    cell = torch.ones(3, size_px, size_px)
-    top, left = (max(0, (side - size_px) // 2) for side in picture.shape[1:])
-    part = picture[:, top : top + size_px, left : left + size_px]
+def _centre(picture: Tensor, height: int, width: int) -> Tensor:
+    """The centre (3, height, width) of a picture, white where it is smaller."""
+    cell = torch.ones(3, height, width)
+    top, left = (max(0, (picture.shape[i] - side) // 2) for i, side in ((1, height), (2, width)))
+    part = picture[:, top : top + height, left : left + width]
     cell[:, : part.shape[1], : part.shape[2]] = part
     return cell
 
@@ -87,12 +106,13 @@ class RunLog(Callback):
         self._step = trainer.global_step
         writer = tensorboard_of(trainer)
         if writer is not None:
-            settings = json.dumps(dict(module.hparams), indent=2, default=str)
+            settings = {"styles": module.hparams.styles, **plain_settings(module)}
+            settings = json.dumps(settings, indent=2, default=str)
             writer.add_text("settings", f"```json\n{settings}\n```", trainer.global_step)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         """Collect the losses of each style; every `log_every_n_steps` write their means."""
-        style_index = batch[1]
+        style_index = outputs["style_index"]
         self._images_since += len(style_index) * trainer.world_size
         self._under_way.append((style_index.tolist(), outputs["style_per_image"]))
         step, every = trainer.global_step, trainer.log_every_n_steps
@@ -135,10 +155,9 @@ def _numbers(losses: list[Tensor | float]) -> list[float]:
 def write_hyperparameters(trainer: pl.Trainer, module: pl.LightningModule) -> None:
     """Write the settings with the final held-out figures (TensorBoard's HParams)."""
     figures = {k: v for k, v in module.final_metrics.items() if k.startswith("held_out/")}
-    settings = {k: v for k, v in module.hparams.items() if isinstance(v, int | float | str)}
-    for name, value in module.hparams.items():
-        if isinstance(value, list | tuple) and "styles" not in name:
-            settings[name] = " ".join(map(str, value))
+    given = plain_settings(module).items()
+    settings = {k: v for k, v in given if isinstance(v, int | float | str)}
+    settings |= {k: " ".join(map(str, v)) for k, v in given if isinstance(v, list | tuple)}
     settings["styles"] = ", ".join(style.name for style in module.styles)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):

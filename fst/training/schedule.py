@@ -38,29 +38,31 @@ def steps_of(trainer: Trainer) -> int:
 
 
 def rate_factors(
-    steps: int, rows_first_steps: int
+    steps: int, styles_first_steps: int
 ) -> tuple[Callable[[int], float], Callable[[int], float]]:
-    """Factors by step of the rates of the rows and of the convolutions: warm-up, cosine decay.
+    """Factors by step of the rates of style parameters and convolutions: warm-up, cosine decay.
 
     Args:
         steps: Of the run.
-        rows_first_steps: For this long the convolutions wait, then warm up in turn.
+        styles_first_steps: For this long the convolutions wait, then warm up in turn.
 
     Examples:
-        >>> rows, shared = rate_factors(1000, 200)
-        >>> rows(0), rows(500), shared(200), shared(500)
+        >>> styles, shared = rate_factors(1000, 200)
+        >>> styles(0), styles(500), shared(200), shared(500)
         (0.02, 0.5, 0.0, 0.5)
     """
     steps = max(1, steps)
 
-    def rows(step: int) -> float:
+    def styles(step: int) -> float:
         return min(1, (step + 1) / WARMUP_STEPS) * (1 + math.cos(math.pi * step / steps)) / 2
 
     def shared(step: int) -> float:
-        waited = min(1, max(0, step - rows_first_steps) / WARMUP_STEPS) if rows_first_steps else 1
-        return rows(step) * waited
+        waited = (
+            min(1, max(0, step - styles_first_steps) / WARMUP_STEPS) if styles_first_steps else 1
+        )
+        return styles(step) * waited
 
-    return rows, shared
+    return styles, shared
 
 
 def set_rates(scheduler: LambdaLR, peaks: Sequence[float]) -> None:

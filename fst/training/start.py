@@ -1,15 +1,18 @@
 """What a run of fst-train begins from: random weights, a trained network, or a run to resume."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fst.errors import FstError
 
-# In a run that begins from a trained network: for which share of its steps the styles' rows learn
-# alone, and how much faster than the convolutions. Two unseen paintings, 250 steps, held-out style
-# distance: rate 2: 0.485, rate 10: 0.416; with or without a first part for the rows: 0.416.
-ROWS_FIRST_SHARE, ROWS_RATE = 0.25, 10.0
-OF_BEGINNING = ("rows_first_steps", "rows_rate", "began_from")  # settings kept by a resumed run
+if TYPE_CHECKING:
+    from fst.training.settings import Schedule, Start
+
+# In a run that begins from a trained network: for which share of its steps the style parameters
+# (gamma and beta) learn alone, and how much faster than the convolutions. Two unseen paintings, 250
+# steps, held-out style distance: rate 2: 0.485, rate 10: 0.416; with or without a first part for
+# the style parameters: 0.416.
+STYLES_FIRST_SHARE, STYLES_RATE = 0.25, 10.0
 
 
 def kept_styles(settings: Any) -> list[dict[str, Any]]:
@@ -24,7 +27,7 @@ def kept_styles(settings: Any) -> list[dict[str, Any]]:
     if not settings.add_to:
         return []
     if settings.resume:  # the run holds them; the model may be gone
-        return read_run(settings.resume)["hyper_parameters"].get("kept_styles", [])
+        return read_run(settings.resume)["hyper_parameters"]["start"].get("kept_styles", [])
     try:
         return load_style_model(settings.add_to)[1]["styles"]
     except FstError as error:
@@ -78,18 +81,19 @@ def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]])
                 f"--resume: the run has {name} {architecture[name]}, not {value}: "
                 f"leave the flag out, or start a new run"
             )
-    if not stored["hyper_parameters"].keys() >= set(OF_BEGINNING):
+    start, schedule = (stored["hyper_parameters"][name] for name in ("start", "schedule"))
+    if "began_from" not in start or not schedule.keys() >= {"styles_first_steps", "styles_rate"}:
         raise FstError(
             f"--resume: {settings.resume} was written by an older fst: begin a new run with "
             f"--warm-start {settings.resume}"
         )
-    tuned = stored["hyper_parameters"].get("tune_trunk", False)
+    tuned = start.get("tune_trunk", False)
     if tuned != settings.tune_trunk:
         raise FstError(
             f"--resume: {settings.resume} began with{'' if tuned else 'out'} --tune-trunk and "
             "goes on so: leave the flag as it was, or start a new run"
         )
-    rows_first = stored["hyper_parameters"]["rows_first_steps"]
+    rows_first = schedule["styles_first_steps"]
     if settings.rows_first not in (None, rows_first):
         raise FstError(
             f"--resume: {settings.resume} began with --rows-first {rows_first} and goes on so: "
@@ -123,22 +127,24 @@ def finished(settings: Any) -> str | None:
     return None
 
 
-def beginning(settings: Any) -> dict[str, Any]:
+def beginning(settings: Any, kept: list[dict[str, Any]]) -> "tuple[Schedule, Start]":
     """The module's arguments that follow from the start; a resumed run goes on as before."""
     from fst.training.checkpoint import read_run
+    from fst.training.settings import Schedule, Start
 
+    rates: dict[str, Any] = {"learning_rate": settings.lr, "scale_lr": settings.scale_lr}
     if settings.resume:
         before = read_run(settings.resume)["hyper_parameters"]
-        return {name: before[name] for name in OF_BEGINNING}
-    warm = not settings.from_scratch
-    steps = settings.rows_first
-    if steps is None:
-        steps = round(ROWS_FIRST_SHARE * settings.steps) if warm else 0
-    return {
-        "rows_first_steps": steps,
-        "rows_rate": ROWS_RATE if warm else 1.0,
-        "began_from": Path(_model(settings)).name if warm else None,
-    }
+        names = ("styles_first_steps", "styles_rate")
+        rates |= {name: before["schedule"][name] for name in names}
+        began_from = before["start"]["began_from"]
+    else:
+        warm, steps = not settings.from_scratch, settings.rows_first
+        if steps is None:
+            steps = round(STYLES_FIRST_SHARE * settings.steps) if warm else 0
+        rates |= {"styles_first_steps": steps, "styles_rate": STYLES_RATE if warm else 1.0}
+        began_from = Path(_model(settings)).name if warm else None
+    return Schedule(**rates), Start(began_from, kept, settings.tune_trunk)
 
 
 def begin(settings: Any, module) -> None:
@@ -151,7 +157,7 @@ def begin(settings: Any, module) -> None:
 
     if settings.from_scratch or settings.resume:
         return
-    names = [style["name"] for style in module.hparams.kept_styles]
+    names = [style["name"] for style in module.start.kept_styles]
     names += [style.name for style in module.styles]
     try:
         warm_start(module.network, names, _model(settings))
@@ -167,19 +173,19 @@ def announcement(settings: Any, module) -> str | None:
         return None
     if settings.from_scratch:
         return f"beginning from random weights, width {settings.width:g}"
-    rows = module.hparams.rows_first_steps
+    rows = module.schedule.styles_first_steps
     if settings.add_to and not settings.tune_trunk:
         return (
-            f"adding to {module.hparams.began_from}: only the rows of the new styles learn, its "
+            f"adding to {module.start.began_from}: only the rows of the new styles learn, its "
             f"{module.first_id} styles stay as they are"
         )
     if settings.add_to:
         return (
-            f"adding to {module.hparams.began_from}: after {rows} steps the convolutions learn "
+            f"adding to {module.start.began_from}: after {rows} steps the convolutions learn "
             f"too, held to paint its {module.first_id} styles as before"
         )
     return (
-        f"beginning from {module.hparams.began_from} (--from-scratch: from random weights); "
+        f"beginning from {module.start.began_from} (--from-scratch: from random weights); "
         f"for {rows} steps only the rows of the styles learn"
     )
 

@@ -327,7 +327,7 @@ def settings(data, random, marker):
         {"_class_path": "subprocess.Popen", "args": f"touch {marker}"},
         {"class_path": "os.system", "init_args": command},
         {"styles": [{"name": "a", "images": ["/etc/passwd"]}]},
-        {"loss_network": f"/nowhere/$(touch {marker})"},
+        {"objective": {"loss_network": f"/nowhere/$(touch {marker})"}},
     ]
     hyper_parameters = tree.setdefault("hyper_parameters", {})
     if isinstance(hyper_parameters, dict):

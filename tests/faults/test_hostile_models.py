@@ -225,6 +225,10 @@ def moments(content):
     return content["optimizer_states"][0]["state"][0]
 
 
+def schedule_of(content):
+    return content["hyper_parameters"]["schedule"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -238,8 +242,8 @@ def moments(content):
         (lambda c: c["state_dict"].popitem(), "resume"),
         (lambda c: c.update(loops=bomb()), "resume"),
         (lambda c: c.update(lr_schedulers=[{"step": "os.system"}]), "resume"),
-        (lambda c: c["hyper_parameters"].update(rows_rate=bomb(80)), "too many values"),
-        (lambda c: c["hyper_parameters"].update(rows_rate="fast"), "damaged"),
+        (lambda c: schedule_of(c).update(styles_rate=bomb(80)), "too many values"),
+        (lambda c: schedule_of(c).update(styles_rate="fast"), "damaged"),
         (lambda c: c.update(hyper_parameters=None), "damaged"),
         (lambda c: c.update(global_step=-5), "damaged"),
         (lambda c: c["style_model"]["styles"].pop(), "2 styles but 1 names"),

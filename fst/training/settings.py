@@ -1,0 +1,215 @@
+"""What a `StyleTransferModule` is made with, in four groups of plain values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from fst.data.styles import Style
+from fst.errors import FstError
+from fst.losses import objective
+from fst.losses.parse import statistic_of
+from fst.losses.perceptual import PerceptualLoss
+from fst.losses.style_loss import StyleStatistic
+from fst.networks.combined import load_loss_networks
+from fst.networks.loss_network import LITE, LossNetwork
+
+Own = TypeVar("Own", bound="Settings")
+
+
+class Settings:
+    """What the groups share: a checkpoint holds them as dicts of plain values."""
+
+    @classmethod
+    def of(cls: type[Own], given: "Own | Mapping[str, Any] | None") -> Own:
+        """The group, of itself, of what `as_dict` gave, or with all its defaults.
+
+        Raises:
+            FstError: A name is none of its settings.
+        """
+        if isinstance(given, cls):
+            return given
+        known = [field.name for field in fields(cls)]
+        given = given or {}
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise FstError(f"{cls.__name__} has no {unknown[0]!r}: it takes {', '.join(known)}")
+        return cls(**given)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as weights-only loading wants them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Architecture(Settings):
+    """The size of the network, see `TransformerNet`.
+
+    Attributes:
+        width: Scales its channels.
+        num_blocks: Its residual blocks.
+    """
+
+    width: float = 0.5
+    num_blocks: int = 5
+
+
+@dataclass
+class Objective(Settings):
+    """What is minimised. None takes the default of the mode, see `fst.losses.objective`.
+
+    Attributes:
+        loss_network: "vgg16-lite", "vgg16", "vgg19" or a weights file, or several, of which the
+            first that has a layer gives it, see `load_loss_networks`; or a `LossNetwork`, which
+            checkpoints do not hold.
+        content_layer: See `PerceptualLoss`.
+        style_layers: Layers of the style loss.
+        content_weight: Weight of the content loss.
+        style_weight: Weight of the style loss, or one for each style id.
+        tv_weight: Weight of total variation.
+        grid_weight: Weight of patterns in step with the pixel grid, see `grid_pattern`.
+        classic_weights: Absolute sums with Johnson's weights.
+        style_loss: The statistic that describes style: an object with the two methods of
+            `StyleStatistic`, of which checkpoints hold the name alone, or a name with options.
+        style_size_px: Shorter side of the style pictures, or one for each style id: larger gives
+            larger strokes.
+        shift_px: The images are moved by up to this many pixels before the loss network, at random,
+            so that the network cannot paint to its pooling grid.
+    """
+
+    loss_network: str | Path | LossNetwork | Sequence[str | Path] = LITE
+    content_layer: str | None = None
+    style_layers: Sequence[str] | None = None
+    content_weight: float | None = None
+    style_weight: float | Sequence[float] | None = None
+    tv_weight: float | None = None
+    grid_weight: float | None = None
+    classic_weights: bool = False
+    style_loss: str | StyleStatistic | None = None
+    style_size_px: int | Sequence[int] = objective.STYLE_SIZE_PX
+    shift_px: int = 3
+
+    def __post_init__(self) -> None:
+        self.style_loss = self.style_loss or objective.statistic(self.classic_weights)
+        if self.grid_weight is None:
+            self.grid_weight = objective.grid_weight(self.classic_weights)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values; of objects their names."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        if not isinstance(self.style_loss, str):
+            plain["style_loss"] = statistic_of(self.style_loss).text
+        if isinstance(self.loss_network, torch.nn.Module):
+            plain["loss_network"] = type(self.loss_network).__name__
+        elif isinstance(self.loss_network, str | Path):
+            plain["loss_network"] = str(self.loss_network)
+        else:
+            plain["loss_network"] = [str(name) for name in self.loss_network]
+        return plain
+
+    def check_counts(self, num_styles: int) -> None:
+        """Refuse lists that have not one entry a style.
+
+        Raises:
+            FstError: Names the list.
+        """
+        for name in ("style_weight", "style_size_px"):
+            value = getattr(self, name)
+            if isinstance(value, list | tuple) and len(value) != num_styles:
+                raise FstError(f"{name}: {len(value)} numbers for {num_styles} styles")
+
+    def weights(self, styles: Sequence[Style]) -> tuple[float, float | list[float], float]:
+        """Weights of content, style (one, or one a style) and total variation, as they are used."""
+        given = (self.content_weight, self.style_weight, self.tv_weight)
+        defaults = objective.weights(self.classic_weights)
+        content, style, tv = (d if g is None else g for g, d in zip(given, defaults, strict=True))
+        return content, each(style, [one.weight for one in styles]), tv
+
+    def sizes_px(self, styles: Sequence[Style]) -> int | list[int]:
+        """Shorter sides of the style pictures, one or one a style."""
+        return each(self.style_size_px, [style.size_px for style in styles])
+
+    def perceptual(self, styles: Sequence[Style], device: torch.device) -> PerceptualLoss:
+        """The loss for some styles, whose weights and statistics outweigh those here.
+
+        Raises:
+            FstError: Weights cannot be read, or a layer or a statistic is not there.
+        """
+        network = self.loss_network
+        if not isinstance(network, torch.nn.Module):
+            network = load_loss_networks(network)
+        return PerceptualLoss(
+            network.to(device).to(memory_format=torch.channels_last),
+            content_layer=self.content_layer,
+            style_layers=self.style_layers,
+            weights=self.weights(styles),
+            style_loss=[style.statistic or self.style_loss for style in styles],
+            classic=self.classic_weights,
+        )
+
+
+@dataclass(frozen=True)
+class Schedule(Settings):
+    """How fast what learns.
+
+    Attributes:
+        learning_rate: Adam's peak rate; cosine decay to zero over the run.
+        scale_lr: Multiply the rates by the square root of the number of processes.
+        styles_first_steps: For this long only the style parameters (gamma and beta) learn, not the
+            convolutions that all styles share; for runs that begin from a trained network.
+        styles_rate: Learning rate of the style parameters relative to `learning_rate`.
+    """
+
+    learning_rate: float = 1e-3
+    scale_lr: bool = False
+    styles_first_steps: int = 0
+    styles_rate: float = 1.0
+
+
+@dataclass(frozen=True)
+class Start(Settings):
+    """What the weights come from, where they are not random; the caller puts them in.
+
+    Attributes:
+        began_from: Name of the model that they are of, for the record.
+        kept_styles: What that model says of its styles, where others are added to them: they come
+            first in the network, and their gamma and beta do not learn, nor do the convolutions.
+        tune_trunk: Convolutions learn too, held to paint the kept styles as before, see `Keeper`;
+            gamma and beta of the kept styles do not.
+    """
+
+    began_from: str | None = None
+    kept_styles: Sequence[dict[str, Any]] = ()
+    tune_trunk: bool = False
+
+
+GROUPS = {
+    "architecture": Architecture,
+    "objective": Objective,
+    "schedule": Schedule,
+    "start": Start,
+}
+FORMER_NAMES = {"styles_first_steps": "rows_first_steps", "styles_rate": "rows_rate"}
+
+
+def in_groups(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameters as the first version wrote them, without groups, as they are now."""
+    groups = {
+        group: {
+            field.name: flat[FORMER_NAMES.get(field.name, field.name)]
+            for field in fields(cls)
+            if FORMER_NAMES.get(field.name, field.name) in flat
+        }
+        for group, cls in GROUPS.items()
+    }
+    return {"styles": flat.get("styles", []), **groups, "seed": flat.get("seed", 0)}
+
+
+def each(value: Any, own: Sequence[Any]) -> Any:
+    """A setting as one value for each style, where styles have their own; else as it is."""
+    if all(o is None for o in own):
+        return value
+    values = value if isinstance(value, list | tuple) else [value] * len(own)
+    return [v if o is None else o for v, o in zip(values, own, strict=True)]
