@@ -28,7 +28,7 @@ from paintings import other_styles
 from search_shapes import SHAPES, ShapedNet
 from torch import Tensor, nn
 
-from fst import ContentDataModule, StyleTransferModule
+from fst import ContentDataModule, Schedule, StyleTransferModule
 from fst.data.styles import Style, read_styles
 from fst.errors import FstError
 from fst.io import images
@@ -107,7 +107,7 @@ def write_results(path: Path, settings: dict, results: dict) -> None:
 def trained(args: argparse.Namespace, styles: Sequence[Style], shape: str) -> ShapedNet:
     """A network of a shape after the run; kept beside the results."""
     pl.seed_everything(0)
-    module = StyleTransferModule(styles, learning_rate=2e-3)
+    module = StyleTransferModule(styles, schedule=Schedule(learning_rate=2e-3))
     network = ShapedNet(len(styles), SHAPES[shape]).to(memory_format=torch.channels_last)
     module.network = network
     data = ContentDataModule(args.content, num_styles=len(styles), num_workers=0)
