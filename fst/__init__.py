@@ -9,6 +9,7 @@ __all__ = [
     "FstError",
     "LossNetwork",
     "Objective",
+    "PaintOptions",
     "PerceptualLoss",
     "Schedule",
     "Start",
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fst.losses.perceptual import PerceptualLoss
     from fst.networks.loss_network import LossNetwork
     from fst.networks.transformer import TransformerNet
+    from fst.stylize.options import PaintOptions
     from fst.stylize.stylizer import Stylizer
     from fst.training.module import StyleTransferModule
     from fst.training.settings import Architecture, Objective, Schedule, Start
@@ -32,6 +34,7 @@ _HOMES = {
     "ContentDataModule": "fst.data.datamodule",
     "FstError": "fst.errors",
     "LossNetwork": "fst.networks.loss_network",
+    "PaintOptions": "fst.stylize.options",
     "PerceptualLoss": "fst.losses.perceptual",
     "TransformerNet": "fst.networks.transformer",
     "Stylizer": "fst.stylize.stylizer",

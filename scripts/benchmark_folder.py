@@ -72,7 +72,7 @@ def part_rows(folder: Path, size_px: int, repeats: int) -> Rows:
     images.save(content, small)
     images.save(_resized(photo, LARGE_PX), large)
     stylizer, record = Stylizer(GALLERY), Record(folder, 0)
-    painting = stylizer.stylize(content, STYLE)
+    painting = stylizer.stylize(content, STYLE, texture_size="native")
 
     def noted() -> None:
         record.begin(small)
@@ -84,7 +84,7 @@ def part_rows(folder: Path, size_px: int, repeats: int) -> Rows:
             large, size_px
         ),
         "key to the content, 12 megapixels": lambda: content_key(large),
-        f"network, {size_px} px": lambda: stylizer.stylize(content, STYLE),
+        f"network, {size_px} px": lambda: stylizer.stylize(content, STYLE, texture_size="native"),
         "encode, JPEG": lambda: images.save(painting, folder / "out.jpg", overwrite=True),
         "encode, PNG": lambda: images.save(painting, folder / "out.png", overwrite=True),
         "two lines of the record": noted,

@@ -16,13 +16,15 @@ from fst.assets import GALLERY, SAMPLE_PHOTO
 from fst.io import images
 from fst.runtime.allocator import keep_freed_memory
 from fst.runtime.memory import resident_bytes
-from fst.stylize.bands.large import stylize_file
+from fst.stylize.bands.large import FileOptions, stylize_file
 from fst.stylize.bands.memory_plan import whole_bytes
 from fst.stylize.bands.streaming import forward_work
+from fst.stylize.options import PaintOptions
 
 SIZES = [(509, 763), (1024, 1536), (2003, 3001)]  # height and width, two of them odd
 BANDS_PX = [16, 64, 512]
 STYLE = "wave"
+NATIVE = PaintOptions(texture_size="native")  # the network at full size
 
 
 def add_arguments(add) -> None:
@@ -64,7 +66,7 @@ def whole_painting(stylizer: Stylizer, photo: Path, repeats: int) -> tuple[float
     content, seconds = images.load(photo), []
     for _ in range(repeats):
         start = time.perf_counter()
-        painting = stylizer.stylize(content, STYLE)
+        painting = stylizer.stylize(content, STYLE, NATIVE)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds), painting
 
@@ -81,7 +83,8 @@ def banded_row(
     output, seconds = photo.with_name("bands.tif"), []
     for _ in range(repeats):
         start = time.perf_counter()
-        stylize_file(stylizer, photo, output, STYLE, bits=16, overwrite=True, **options)
+        file = FileOptions(bits=16, overwrite=True, **options)
+        stylize_file(stylizer, photo, output, STYLE, NATIVE, file)
         seconds.append(time.perf_counter() - start)
     difference = (images.load_full(output) - whole.clamp(0, 1)).abs()
     done = work_of(stylizer, photo, options)
@@ -103,7 +106,7 @@ def work_of(stylizer: Stylizer, photo: Path, options: dict[str, object]) -> int:
 
     with FlopCounterMode(display=False) as counter:
         output = photo.with_name("counted.png")
-        stylize_file(stylizer, photo, output, STYLE, overwrite=True, **options)
+        stylize_file(stylizer, photo, output, STYLE, NATIVE, FileOptions(overwrite=True, **options))
     return counter.get_total_flops() // 2
 
 
@@ -118,7 +121,7 @@ def memory_rows(folder: Path, args: argparse.Namespace) -> Rows:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     *curve, seconds = (float(word) for word in done.stdout.split())
-    needed = whole_bytes(Stylizer(GALLERY).network, height, round(1.5 * height)) / 2**20
+    needed = whole_bytes(Stylizer(GALLERY).network, (height, round(1.5 * height))) / 2**20
     tenths = [f"{value:.0f}" for value in curve[:: max(1, len(curve) // 10)]]
     print(f"Resident MiB of {args.megapixels:g} megapixels, second by second: {' '.join(tenths)}\n")
     return [
@@ -152,7 +155,8 @@ def watched(photo: str, limit: int) -> None:
     start = time.perf_counter()
     try:
         output = Path(photo).with_name("large.png")
-        stylize_file(stylizer, photo, output, STYLE, overwrite=True, max_memory_bytes=limit)
+        file = FileOptions(overwrite=True, max_memory_bytes=limit)
+        stylize_file(stylizer, photo, output, STYLE, NATIVE, file)
     finally:
         done.set()
         thread.join()

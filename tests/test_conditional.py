@@ -176,3 +176,17 @@ def test_any_floating_type_is_normalised_without_gradients_too(dtype):
     with torch.no_grad():
         y = norm(x, torch.ones(2, 1, dtype=dtype))
     assert y.dtype == dtype and (y.double() - F.instance_norm(x.double())).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("heights", [(40,), (7, 1, 32)])
+def test_moments_merged_on_a_device_are_those_of_the_whole(heights):
+    """A GPU is not waited for; the arithmetic is the same on a CPU."""
+    x = 100 + torch.randn(1, 3, 40, 50, generator=torch.Generator().manual_seed(0))
+    moments = Moments()
+    for part in x.split(heights, dim=2):
+        moments._add_there(part)
+    wide = x.double()
+    assert moments.count == 40 * 50 and moments.mean.dtype == torch.float64
+    torch.testing.assert_close(moments.mean, wide.mean((0, 2, 3)), rtol=1e-6, atol=0)
+    expected = wide.var((0, 2, 3), correction=0)
+    torch.testing.assert_close(moments.variance, expected, rtol=1e-4, atol=0)

@@ -8,17 +8,22 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fst import FstError, Stylizer
-from fst.cli import infer_controls
 from fst.cli.infer import main
 from fst.io import images
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import describe, save_style_model
 from fst.stylize.blend_grid import blend_grid, shares_of
-from fst.stylize.controls import colors, strength, texture_size
 from fst.stylize.controls.colors import keep_colors
 from fst.stylize.controls.masks import place
 from fst.stylize.controls.strength import mixed, painting_share
-from fst.stylize.controls.texture_size import painted_at_size, resized
+from fst.stylize.controls.texture_size import (
+    AUTO_PX,
+    PREVIEW_PX,
+    painted_at_size,
+    resized,
+    work_size,
+)
+from fst.stylize.options import PaintOptions
 
 NAMES = ["wave", "udnie", "rain"]
 PHOTO = torch.rand(3, 41, 54, generator=torch.Generator().manual_seed(1))
@@ -110,24 +115,66 @@ def test_texture_size_keeps_the_size_of_the_image(stylizer, size, texture_size):
     assert stylizer.stylize(photo, texture_size=texture_size).shape == photo.shape
 
 
+def striped(image):
+    """A painter that draws stripes of 4 px, whatever the size."""
+    x = torch.arange(image.shape[2])
+    return (0.5 * image + 0.25 + 0.2 * torch.sin(2 * torch.pi * x / 4)).clamp(0, 1)
+
+
 def test_seen_from_afar_the_strokes_are_those_of_the_small_picture():
-    """With a painter that draws stripes of 4 px, whatever the size."""
-    content = resized(torch.rand(3, 8, 8), (1024, 1024)).clamp(0, 1)
+    content, seen = resized(torch.rand(3, 8, 8), (1024, 1024)).clamp(0, 1), []
 
     def paint(image):
-        x = torch.arange(image.shape[2])
-        return (0.5 * image + 0.25 + 0.2 * torch.sin(2 * torch.pi * x / 4)).clamp(0, 1)
+        seen.append(tuple(image.shape[1:]))
+        return striped(image)
 
-    painted = painted_at_size(paint, content, 2)
-    small = paint(resized(content, (256, 256)).clamp(0, 1))
-    assert (resized(painted, (256, 256)) - small).abs().mean() < 0.02
-    # The stripes are 4 times as wide, and the fine ones of the full size lie on them.
+    painted = painted_at_size(paint, content, (256, 256))
+    assert seen == [(256, 256)]  # nothing is painted at full size
+    small = striped(resized(content, (256, 256)).clamp(0, 1))
+    assert (resized(painted, (256, 256)) - small).abs().mean() < 0.05
     spectrum = torch.fft.rfft(painted[0, 512] - painted[0, 512].mean()).abs()
-    assert spectrum[1024 // 16] > 50 and spectrum[1024 // 4] > 50
-    assert torch.equal(painted_at_size(paint, small, 2), paint(small))
+    assert spectrum[1024 // 16] > 50 and spectrum[1024 // 4] < 1  # 4 times as wide, and those alone
+    assert torch.equal(painted_at_size(striped, small, (256, 256)), striped(small))
 
 
-@pytest.mark.parametrize("texture_size", [0.4, 3.1, float("nan")])
+def test_edges_are_enlarged_crisply_and_without_bright_rims():
+    edge = torch.full((3, 40, 40), 0.2)
+    edge[:, :, 20:] = 0.7
+    large = painted_at_size(lambda x: edge, torch.rand(3, 200, 200), (40, 40))
+    assert large.min() > 0.2 - 0.04 and large.max() < 0.7 + 0.04
+    enlarged = resized(edge, (200, 200))
+    steepest = [x.diff(dim=2).max() for x in (large, enlarged)]
+    assert steepest[0] > 1.5 * steepest[1]
+    flat = torch.full((3, 40, 40), 0.3) + 0.002 * torch.rand(3, 40, 40)
+    assert (painted_at_size(lambda x: flat, large, (40, 40)) - 0.301).abs().max() < 0.003
+
+
+@pytest.mark.parametrize(
+    ("size", "asked", "expected"),
+    [
+        ((2000, 3000), "auto", (768, 1152)),
+        ((1000, 769), "auto", (999, 768)),
+        ((768, 1000), "auto", (768, 1000)),
+        ((40, 30), "auto", (40, 30)),
+        ((2000, 3000), "native", (2000, 3000)),
+        ((2000, 3000), 2, (256, 384)),
+        ((40, 30), 1, (160, 120)),
+    ],
+)
+def test_the_size_painted_at(size, asked, expected):
+    assert work_size(size, asked) == expected
+
+
+def test_by_default_strokes_keep_their_share_of_a_large_picture(stylizer):
+    photo = resized(torch.rand(3, 30, 40), (900, 1200)).clamp(0, 1)
+    auto, native = stylizer.stylize(photo), stylizer.stylize(photo, texture_size="native")
+    assert torch.equal(auto, stylizer.stylize(photo, texture_size=PREVIEW_PX / AUTO_PX))
+    assert (auto - native).abs().mean() > 0.01
+    small = photo[:, :700, :768]
+    assert torch.equal(stylizer.stylize(small), stylizer.stylize(small, texture_size="native"))
+
+
+@pytest.mark.parametrize("texture_size", [0.4, 3.1, float("nan"), "large", "1"])
 def test_a_texture_size_out_of_range_is_refused(stylizer, texture_size):
     with pytest.raises(FstError, match=r"from 0\.5 to 3"):
         stylizer.stylize(PHOTO, texture_size=texture_size)
@@ -324,16 +371,10 @@ def test_a_grid_of_blends_is_one_picture(infer, stylizer):
     words = ["--blend-grid", "wave", "udnie", "--size", "40", "--strength", "0.9"]
     assert infer(*words)[:2] == (0, ["p_wave_udnie_grid.png"])
     content = images.load("p.png", 40)
-    expected = blend_grid(stylizer, content, ["wave", "udnie"], cell_px=40, strength=0.9)
+    expected = blend_grid(
+        stylizer, content, ["wave", "udnie"], PaintOptions(strength=0.9), cell_px=40
+    )
     assert torch.equal(images.load("p_wave_udnie_grid.png"), (255 * expected).round() / 255)
-
-
-def test_the_bounds_of_the_command_are_those_of_the_library():
-    """It names them again, because it answers before torch is there."""
-    assert infer_controls.KEEP_COLORS == colors.KEEP_COLORS
-    assert infer_controls.MAX_STRENGTH == strength.MAX_STRENGTH
-    bounds = texture_size.MIN_TEXTURE_SIZE, texture_size.MAX_TEXTURE_SIZE
-    assert bounds == infer_controls.TEXTURE_SIZES
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from fst.demo.visit import Studio, Values, reordered
 from fst.io import images
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import describe, save_style_model
+from fst.stylize.options import PaintOptions
 
 # Names that a shell or fst-infer could take for something else.
 NAMES = ["wave", "starry night", "-dash", "it's $HOME", "a=b", "wave fine", "wave coarse"]
@@ -67,7 +68,8 @@ def studio(stylizer, model, tmp_path):
 
 def values(photo, **changed):
     """What the page holds when it has just been opened, but for some controls."""
-    start = Values(photo, ["wave"], 0.5, 0.5, 0.5, 0.5, 1.0, 0.0, False, 1.0, "", "wave", {})
+    strokes = next(iter(visit.STROKES))
+    start = Values(photo, ["wave"], 0.5, 0.5, 0.5, 0.5, 1.0, 0.0, strokes, 1.0, "", "wave", {})
     return start._replace(**changed)
 
 
@@ -131,7 +133,7 @@ def paints_the_same(studio, folder, asked):
     shares=st.lists(st.floats(0.05, 1), min_size=4, max_size=4),
     strength=st.floats(0, 1.5),
     texture=st.floats(0, 1),
-    size=st.none() | st.floats(0.5, 3),
+    size=st.sampled_from(["auto", "native"]) | st.floats(0.5, 3),
     colors=st.sampled_from(list(visit.KEEP_COLORS)),
     other=st.sampled_from(NAMES),
     seeds=st.tuples(st.none() | st.integers(0, 9), st.none() | st.integers(0, 9)),
@@ -148,8 +150,8 @@ def test_the_command_paints_what_the_page_paints(
         **{f"share{i + 1}": share for i, share in enumerate(shares)},
         strength=strength,
         texture=texture,
-        follows=size is not None,
-        texture_size=size or 1.0,
+        strokes=list(visit.STROKES)[1 if isinstance(size, float) else 2 * (size == "native")],
+        texture_size=size if isinstance(size, float) else 1.0,
         colors=colors,
         other_style=other,
         masks=studio.masks(photo, brushed),
@@ -201,15 +203,15 @@ def test_in_bands_the_command_gives_the_same_picture(studio, tmp_path, monkeypat
 
 
 def test_a_style_of_share_zero_is_left_out(stylizer):
-    chosen = choose(["wave", "a=b"], [0.3, 0.0])
+    chosen = choose(["wave", "a=b"], [0.3, 0.0], PaintOptions())
     assert arguments(chosen, "p.png", []) == ["p.png", "--style", "wave"]
     assert command(["it's"]) == """fst-infer 'it'"'"'s'"""
     with pytest.raises(FstError, match="all shares are 0"):
-        choose(["wave", "a=b"], [0, 0.0001])
+        choose(["wave", "a=b"], [0, 0.0001], PaintOptions())
     with pytest.raises(FstError, match="no style is chosen"):
-        choose([], [])
+        choose([], [], PaintOptions())
     with pytest.raises(FstError, match="at most 4"):
-        choose(list("abcde"), [1] * 5)
+        choose(list("abcde"), [1] * 5, PaintOptions())
 
 
 def test_a_click_keeps_order_and_shares_and_a_fifth_style_is_refused():

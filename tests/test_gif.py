@@ -11,7 +11,8 @@ from PIL import Image
 from fst import Stylizer
 from fst.errors import FstError
 from fst.io import images
-from fst.stylize.video.paint import paint_video
+from fst.stylize.options import PaintOptions
+from fst.stylize.video.paint import VideoOptions, paint_video
 
 
 @pytest.fixture(autouse=True)
@@ -68,14 +69,14 @@ def test_transparency_is_kept(stylizer):
 
 def test_strength_0_gives_the_frames(stylizer):
     _save()
-    paint_video(stylizer, "in.gif", "out.gif", strength=0.0)
+    paint_video(stylizer, "in.gif", "out.gif", options=PaintOptions(strength=0.0))
     for (_, before), (_, after) in zip(_read("in.gif")[0], _read("out.gif")[0], strict=True):
         assert np.abs(before.astype(int) - after).mean() < 3
 
 
 def test_a_still_place_keeps_its_colours_from_frame_to_frame(stylizer):
     _save(count=4)
-    paint_video(stylizer, "in.gif", "out.gif", strength=0.0)
+    paint_video(stylizer, "in.gif", "out.gif", options=PaintOptions(strength=0.0))
     corners = [levels[18:, :4] for _, levels in _read("out.gif")[0]]
     assert all(np.array_equal(corners[0], corner) for corner in corners)
 
@@ -126,7 +127,9 @@ def test_a_gif_keeps_the_pace_of_frames_that_its_ticks_do_not_fit(stylizer, rate
     """Times are multiples of 10 ms, and browsers take 10 ms for 100."""
     for number in range(60):
         images.save(torch.rand(3, 16, 16), f"frames/{number}.png")
-    painted = paint_video(stylizer, "frames", "out.gif", frame_rate=rate, steadiness=0.0)
+    painted = paint_video(
+        stylizer, "frames", "out.gif", video=VideoOptions(frame_rate=rate, steadiness=0.0)
+    )
     durations = [duration for duration, _ in _read("out.gif")[0]]
     assert painted.frames == 60 and len(durations) == frames
     assert min(durations) >= 20
@@ -136,7 +139,7 @@ def test_a_gif_keeps_the_pace_of_frames_that_its_ticks_do_not_fit(stylizer, rate
 def test_a_frame_shown_for_longer_than_a_gif_can_say_is_shown_as_long_as_it_can(stylizer):
     for number in range(2):
         images.save(torch.rand(3, 16, 16), f"frames/{number}.png")
-    paint_video(stylizer, "frames", "out.gif", frame_rate=1 / 900)
+    paint_video(stylizer, "frames", "out.gif", video=VideoOptions(frame_rate=1 / 900))
     assert [duration for duration, _ in _read("out.gif")[0]] == [655_350] * 2
 
 
@@ -148,14 +151,16 @@ def test_a_clip_too_long_for_a_gif_is_refused_before_the_work(stylizer, monkeypa
     with pytest.raises(FstError, match=r"more than a gigabyte of frames; name a \.mp4"):
         paint_video(stylizer, "frames", "out.gif", progress=lambda n, _: seen.append(n))
     assert seen == [] and os.listdir() == ["frames"]
-    paint_video(stylizer, "frames", "out.gif", frame_rate=100)  # of which half are left out
+    paint_video(
+        stylizer, "frames", "out.gif", video=VideoOptions(frame_rate=100)
+    )  # of which half are left out
 
 
 def test_frames_alike_for_longer_than_a_gif_can_say_are_refused(stylizer):
     for number in range(3):
         images.save(torch.full((3, 16, 16), 0.5), f"frames/{number}.png")
     with pytest.raises(FstError, match=r"more than 655 s; name a \.mp4"):
-        paint_video(stylizer, "frames", "out.gif", frame_rate=1 / 300)
+        paint_video(stylizer, "frames", "out.gif", video=VideoOptions(frame_rate=1 / 300))
     assert os.listdir() == ["frames"]
 
 
@@ -176,4 +181,4 @@ def test_an_interrupted_gif_holds_what_was_painted(stylizer):
 def test_a_rate_that_is_none_is_refused(stylizer, rate):
     images.save(torch.rand(3, 16, 16), "frames/0.png")
     with pytest.raises(FstError, match="frames a second"):
-        paint_video(stylizer, "frames", "out.mp4", frame_rate=rate)
+        paint_video(stylizer, "frames", "out.mp4", video=VideoOptions(frame_rate=rate))

@@ -370,11 +370,11 @@ def test_the_next_is_read_and_the_last_written_while_one_is_painted(run, monkeyp
         order.append(Path(path).name)
         return save(painting, path, **options)
 
-    def paint(self, content, style, **options):
+    def paint(self, content, style, options):
         assert second_read.wait(60)
         if content.shape[2] == 30:
             second_painted.set()
-        return stylize(self, content, style, **options)
+        return stylize(self, content, style, options)
 
     monkeypatch.setattr(images, "load_full", read)
     monkeypatch.setattr(images, "save", write)
@@ -475,7 +475,7 @@ def test_an_interrupt_keeps_what_is_written(run, monkeypatch):
     _save_photo("p.png")
     true_stylize = Stylizer.stylize
 
-    def stylize(self, image, style, **options):
+    def stylize(self, image, style, options):
         if style == 1:
             raise KeyboardInterrupt
         return true_stylize(self, image, style)
@@ -506,7 +506,7 @@ def test_out_of_memory_names_the_size_and_the_way_out(run, monkeypatch, error):
     _save_photo("small.png", 20, 20)
     true_stylize = Stylizer.stylize
 
-    def stylize(self, image, style, **options):
+    def stylize(self, image, style, options):
         if image.shape[1] > 50:
             raise error
         return true_stylize(self, image, style)
@@ -520,7 +520,7 @@ def test_out_of_memory_names_the_size_and_the_way_out(run, monkeypatch, error):
 
 
 def test_an_error_of_our_own_making_is_not_hidden(run, monkeypatch):
-    def stylize(*_, **options):
+    def stylize(*_):
         raise RuntimeError("expected scalar type Float")
 
     _save_photo("p.png")

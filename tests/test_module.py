@@ -9,7 +9,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import TensorBoardLogger
 from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 
 from fst import Stylizer
@@ -19,6 +21,7 @@ from fst.io.images import load
 from fst.networks.loss_network import load_loss_network
 from fst.training.module import StyleTransferModule
 from fst.training.report import RunEnds
+from fst.training.review import ReviewGrid, RunLog
 from fst.training.schedule import WARMUP_STEPS
 from fst.training.settings import Architecture, Objective
 
@@ -472,3 +475,22 @@ def test_style_ids_stay_on_the_cpu(make_module):
     photos, ids = torch.rand(1, 3, 32, 32), torch.tensor([1])
     moved = make_module().transfer_batch_to_device(StyleBatch(photos, ids), torch.device("meta"), 0)
     assert moved.photos.device.type == "meta" and moved.style_index is ids
+
+
+def test_a_grid_is_painted_of_any_validation_loader(make_module, tmp_path):
+    """Images with labels, of more than one size: those of the first are shown."""
+    sizes = [(40, 48), (40, 48), (32, 32)]
+    batches = [(torch.rand(1, 3, *size), torch.tensor([7])) for size in sizes]
+    logger = TensorBoardLogger(tmp_path, name="", version="log")
+    trainer = pl.Trainer(
+        max_epochs=1, accelerator="cpu", logger=logger, enable_checkpointing=False,
+        enable_progress_bar=False, num_sanity_val_steps=0, callbacks=[ReviewGrid(), RunLog()],
+        log_every_n_steps=1, enable_model_summary=False,
+    )  # fmt: skip
+    loaders = (DataLoader(batches[:n], batch_size=None) for n in (2, 3))
+    trainer.fit(make_module(), *loaders)
+    events = EventAccumulator(str(tmp_path / "log"), {"images": 0})
+    events.Reload()
+    (grid,) = events.Images("review/styles")
+    assert (grid.width, grid.height) == (3 * 52 + 4, 3 * 44 + 4)  # cells with 4 px between them
+    assert {"train/total", "train/style", "train_layer/relu1_1"} <= set(events.Tags()["scalars"])

@@ -20,8 +20,9 @@ from fst import Stylizer
 from fst.cli import infer
 from fst.errors import FstError
 from fst.io import images
+from fst.stylize.options import PaintOptions
 from fst.stylize.video.clips import frame_files
-from fst.stylize.video.paint import open_clip, paint_video
+from fst.stylize.video.paint import VideoOptions, open_clip, paint_video
 from fst.stylize.video.steady import SteadyStylizer
 
 av = pytest.importorskip("av")
@@ -73,7 +74,7 @@ def test_other_containers_keep_times_and_sound(stylizer, suffix, sound):
 
 def test_strength_0_gives_the_frames_in_their_colours(stylizer):
     make_video("in.mp4", 6, sound=None)
-    paint_video(stylizer, "in.mp4", "out.mp4", strength=0.0)
+    paint_video(stylizer, "in.mp4", "out.mp4", options=PaintOptions(strength=0.0))
     for number, frame in enumerate(frames_of("out.mp4")):
         # Compared in small: 4:2:0 blurs colours of borders, twice.
         wanted, given = (_small(levels) for levels in (pattern(number, 48, 64), frame))
@@ -88,7 +89,7 @@ def test_flat_colours_stay_what_they_are(stylizer, colour, codec, pix_fmt):
         "in.mkv", 2, codec=codec, pix_fmt=pix_fmt, sound=None,
         levels=lambda _: np.full((48, 64, 3), colour, np.uint8),
     )  # fmt: skip
-    paint_video(stylizer, "in.mkv", "out.mp4", strength=0.0)
+    paint_video(stylizer, "in.mkv", "out.mp4", options=PaintOptions(strength=0.0))
     most = 2 if codec == "ffv1" else 4  # a JPEG is not exact itself
     assert np.abs(frames_of("out.mp4")[0].mean((0, 1)) - colour).max() <= most
 
@@ -108,7 +109,7 @@ def _small(levels: np.ndarray) -> np.ndarray:
 )
 def test_a_turned_video_is_shown_as_it_was(stylizer, matrix, turn):
     turned(make_video("in.mp4", 3, sound=None), matrix)
-    paint_video(stylizer, "in.mp4", "out.mp4", strength=0.0)
+    paint_video(stylizer, "in.mp4", "out.mp4", options=PaintOptions(strength=0.0))
     with av.open("out.mp4") as container:
         frame = next(container.decode(video=0))
         assert frame.rotation == 0  # the pixels themselves are turned
@@ -132,7 +133,7 @@ def test_pixels_that_are_not_square_stay_so(stylizer):
 
 def test_size_shrinks_the_shorter_side(stylizer):
     make_video("in.mp4", 3, (64, 96), sound=None)
-    paint_video(stylizer, "in.mp4", "out.mp4", shorter_side_px=32)
+    paint_video(stylizer, "in.mp4", "out.mp4", video=VideoOptions(shorter_side_px=32))
     assert frames_of("out.mp4")[0].shape == (32, 48, 3)
 
 
@@ -257,7 +258,7 @@ def test_nothing_is_overwritten_unasked(stylizer):
     with pytest.raises(FstError, match=r"out\.mp4 exists"):
         paint_video(stylizer, "in.mp4", "out.mp4")
     assert Path("out.mp4").read_text() == "mine"
-    paint_video(stylizer, "in.mp4", "out.mp4", overwrite=True)
+    paint_video(stylizer, "in.mp4", "out.mp4", video=VideoOptions(overwrite=True))
     assert len(times_of("out.mp4")) == 2
 
 
@@ -316,7 +317,9 @@ def test_an_interrupted_clip_replaces_nothing(stylizer):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        paint_video(stylizer, "in.mp4", "out.mp4", overwrite=True, progress=progress)
+        paint_video(
+            stylizer, "in.mp4", "out.mp4", progress=progress, video=VideoOptions(overwrite=True)
+        )
     assert Path("out.mp4").read_text() == "whole"
     assert len(times_of("out-1.mp4")) == 9
 
@@ -389,7 +392,13 @@ def test_pictures_become_pictures_of_the_same_names(stylizer):
 def test_pictures_become_a_video_in_the_order_of_their_numbers(stylizer):
     for number in (1, 2, 10):
         images.save(torch.full((3, 24, 32), number / 12), f"frames/f{number}.png")
-    paint_video(stylizer, "frames/*.png", "out.mp4", strength=0.0, frame_rate=10)
+    paint_video(
+        stylizer,
+        "frames/*.png",
+        "out.mp4",
+        options=PaintOptions(strength=0.0),
+        video=VideoOptions(frame_rate=10),
+    )
     assert times_of("out.mp4") == [0, Fraction(1, 10), Fraction(2, 10)]
     greys = [frame.mean() / 255 for frame in frames_of("out.mp4")]
     assert np.allclose(greys, [1 / 12, 2 / 12, 10 / 12], atol=0.02)

@@ -52,7 +52,7 @@ def test_a_new_style_starts_as_the_even_blend_of_all(trained):
 
 
 def test_another_architecture_is_refused_with_the_way_out(trained):
-    with pytest.raises(FstError, match=r"width 0.125 and 1 blocks.*--from-scratch"):
+    with pytest.raises(FstError, match=r"width 0.125 and 1 blocks.*must be the same"):
         warm_start(TransformerNet(1, width=0.25, num_blocks=1), ["mosaic"], trained[1])
 
 

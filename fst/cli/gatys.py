@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fst.cli.gatys_arguments import parse
-from fst.cli.loss_arguments import statistic
-from fst.cli.messages import Problems, lines_of, noting
+from fst.cli.loss_arguments import loss_network, statistic
+from fst.cli.messages import Problems, noting, told
 from fst.errors import FstError
 from fst.io.paths import clip
 from fst.runtime.console import tell
@@ -40,9 +40,7 @@ def main(argv: list[str] | None = None) -> int:
             _check_free(args, output)  # once more: another may have written it meanwhile
             return run(args, settings, output)
     except FstError as error:
-        for line in lines_of(error):
-            tell(PROGRAM, f"error: {line}")
-        return 2
+        return told(PROGRAM, error)
     except KeyboardInterrupt:  # before there was a picture to keep
         tell(PROGRAM, "interrupted")
         return 130
@@ -55,22 +53,15 @@ def prepare(args: argparse.Namespace) -> tuple[dict, Path]:
         FstError: Lists all that is wrong, a line each.
     """
     problems: list[str] = []
-    settings: dict = {"start": args.start}
-    output = None
-    with noting(problems):
-        settings["content"] = _content(args)
-    with noting(problems):
-        settings["style"] = _style(args)
-    with noting(problems):
-        settings["start"] = _start(args)
-    with noting(problems):
-        settings["loss"] = _loss(args, usable_device(args.device))
-    with noting(problems):
-        output = _output(args)
+    names = ("sizes", "steps", "optimizer", "seed", "aspect")
+    settings: dict = {name: getattr(args, name) for name in names}
+    made = {"content": _content, "style": _style, "start": _start, "loss": _loss, "output": _output}
+    for name, make in made.items():
+        with noting(problems):
+            settings[name] = make(args)
     if problems:
         raise Problems(problems)
-    names = ("sizes", "steps", "optimizer", "seed", "aspect")
-    settings |= {name: getattr(args, name) for name in names}
+    output = settings.pop("output")
     settings |= {"style_size_px": args.style_size, "learning_rate": args.lr}
     settings["bf16"] = None if args.precision is None else args.precision == "bf16"
     settings["max_memory_bytes"] = args.max_memory
@@ -92,8 +83,7 @@ def run(args: argparse.Namespace, settings: dict, output: Path) -> int:
         # Whatever has taken the name meanwhile: minutes of work get the next number.
         written = images.save(result.image, output, overwrite=args.overwrite, numbered=True)
     except FstError as error:
-        tell(PROGRAM, f"error: {error}")
-        return 1
+        return told(PROGRAM, error, 1)
     print(written, flush=True)
     return _conclude(result)
 
@@ -149,18 +139,18 @@ def _start(args: argparse.Namespace) -> "str | Tensor":
     return images.load(args.start, max(args.sizes))
 
 
-def _loss(args: argparse.Namespace, device: str) -> "PerceptualLoss":
+def _loss(args: argparse.Namespace) -> "PerceptualLoss":
     import torch
 
     from fst.gatys.optimization import PADDING
     from fst.losses import objective
     from fst.losses.perceptual import PerceptualLoss
-    from fst.networks.combined import load_loss_networks
 
+    device = usable_device(args.device)
     defaults = objective.weights(args.classic_weights, gatys=True)
     given = (args.content_weight, args.style_weight, args.tv_weight)
     padding = None if args.texture else PADDING
-    network = load_loss_networks(args.loss_weights or args.loss_network, args.pooling, padding)
+    network = loss_network(args, args.pooling, padding)
     return PerceptualLoss(
         # The convolutions of CPUs and tensor cores prefer this layout.
         network.to(device).to(memory_format=torch.channels_last),
@@ -201,12 +191,8 @@ def _output(args: argparse.Namespace) -> Path:
         raise FstError(f"-o {path} is a file; name a folder or a new picture file")
     _check_free(args, path)
     for given in (args.content, *args.style):
-        if (
-            given
-            and os.path.exists(path)
-            and os.path.exists(given)
-            and os.path.samefile(path, given)
-        ):
+        both = given and os.path.exists(path) and os.path.exists(given)
+        if both and os.path.samefile(path, given):
             raise FstError(f"-o {path} is an input picture and stays; name another output")
     try:
         images.check_place(path)

@@ -1,12 +1,12 @@
 """The arguments of fst-gatys."""
 
 import argparse
-import math
 from pathlib import Path
 
 from fst.cli.commands import finish
 from fst.cli.devices import amount, device_name
-from fst.cli.loss_arguments import add_loss_network
+from fst.cli.loss_arguments import add_loss
+from fst.cli.numbers import number, positive, positive_number, whole
 from fst.losses import objective
 
 _EXAMPLES = """examples:
@@ -74,7 +74,7 @@ def _add_descent(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
-    add_loss_network(parser)
+    add_loss(parser)
     add = parser.add_argument
     add("--pooling", choices=("avg", "max"), default="avg", help="of the loss network (avg)")
     add("--content-weight", type=number, metavar="W", help="weight of content (1)")
@@ -85,35 +85,3 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
         help=f"weight of style ({objective.GATYS_STYLE_WEIGHT:g})",
     )
     add("--tv-weight", type=number, metavar="W", help="weight of smoothness (0)")
-
-
-def whole(text: str) -> int:
-    """A whole number from 0 up."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
-    return int(text)
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 up."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
-    return int(text)
-
-
-def number(text: str) -> float:
-    """A finite number from 0 up."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up")
-    return value
-
-
-def positive_number(text: str) -> float:
-    """A finite number above 0."""
-    if not number(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
-    return number(text)

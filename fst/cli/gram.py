@@ -11,8 +11,9 @@ from pathlib import Path
 
 from fst.cli.commands import finish
 from fst.cli.devices import device_name
-from fst.cli.gatys_arguments import positive, whole
-from fst.cli.messages import Problems, lines_of, noting
+from fst.cli.loss_arguments import add_loss_network, loss_network
+from fst.cli.messages import Problems, noting, told
+from fst.cli.numbers import grid, positive, whole
 from fst.errors import FstError
 from fst.runtime.console import tell
 from fst.runtime.devices import usable_device
@@ -40,9 +41,7 @@ def main(argv: list[str] | None = None) -> int:
             _check_output(args)  # once more: another may have written it meanwhile
             return run(args, names, pictures, network)
     except FstError as error:
-        for line in lines_of(error):
-            tell(PROGRAM, f"error: {line}")
-        return 2
+        return told(PROGRAM, error)
     except KeyboardInterrupt:
         tell(PROGRAM, "interrupted; there is no report")
         return 130
@@ -73,18 +72,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="of the textures (128)")  # fmt: skip
     add("--steps", type=positive, default=150, metavar="N", help="of each texture (150)")
     add("--seed", type=whole, default=0, metavar="N", help="of the noise they begin from (0)")
-    add("--loss-network", default="vgg16-lite", metavar="NAME", help="or vgg16, vgg19 (downloaded)")
-    add("--loss-weights", nargs="+", metavar="FILE", help="VGG files instead")
+    add_loss_network(parser)
     add("--device", type=device_name, metavar="NAME", help="cpu, cuda, ... (a GPU or cpu)")
     return parser
-
-
-def grid(text: str) -> tuple[int, int]:
-    """RxC as two numbers."""
-    rows, _, columns = text.partition("x")
-    if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not ROWSxCOLUMNS, such as 3x3")
-    return int(rows), int(columns)
 
 
 def texture_size(text: str) -> int:
@@ -103,7 +93,6 @@ def prepare(args: argparse.Namespace) -> tuple:
     from fst.gramlab.synthesis import SYNTHESIZED
     from fst.io import images
     from fst.losses.parse import read_statistic
-    from fst.networks.combined import load_loss_networks
 
     problems: list[str] = []
     files, network, device = [], None, "cpu"
@@ -120,7 +109,7 @@ def prepare(args: argparse.Namespace) -> tuple:
             folder = f"{Path(given).resolve().name}/" if os.path.isdir(given) else ""
             files += [(f"{folder}{file.stem}", file) for file in found]
     with noting(problems):
-        network = load_loss_networks(args.loss_weights or args.loss_network)
+        network = loss_network(args)
         network.require(args.layers or ())
     with noting(problems):
         _check_output(args)
@@ -173,6 +162,7 @@ def _probe(args: argparse.Namespace, pictures: list, network) -> list[str]:
 
 def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> int:
     """Measure, synthesise if asked, and write the report."""
+    from fst.data.styles import numbered
     from fst.gramlab import report
     from fst.gramlab.measure import Laboratory
     from fst.io.images import printable
@@ -181,7 +171,9 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
 
     keep_freed_memory()
     layers = args.layers or STYLE_LAYERS
-    shown = unique([printable(name) for name in names])
+    shown: list[str] = []
+    for name in names:
+        shown.append(numbered(printable(name), shown))
     laboratory = Laboratory(network, pictures, shown, layers, args.centered)
     parts = report.sections(laboratory, args.patches)
     if args.synthesize:
@@ -196,22 +188,9 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
     try:
         path = report.write(args.output, laboratory.names, settings, parts)
     except FstError as error:
-        tell(PROGRAM, f"error: {error}")
-        return 1
+        return told(PROGRAM, error, 1)
     print(path, flush=True)
     return 0
-
-
-def unique(names: list[str]) -> list[str]:
-    """Names met twice get "-2", "-3", ..."""
-    found: list[str] = []
-    for name in names:
-        number, candidate = 1, name
-        while candidate in found:
-            number += 1
-            candidate = f"{name}-{number}"
-        found.append(candidate)
-    return found
 
 
 def synthesized(args: argparse.Namespace, pictures: list, layers) -> dict:
@@ -220,9 +199,8 @@ def synthesized(args: argparse.Namespace, pictures: list, layers) -> dict:
 
     from fst.gatys.optimization import POOLING
     from fst.gramlab.synthesis import synthesize
-    from fst.networks.combined import load_loss_networks
 
-    network = load_loss_networks(args.loss_weights or args.loss_network, POOLING)
+    network = loss_network(args, POOLING)
     network.to(pictures[0].device)
     with tqdm(total=args.steps * len(args.synthesize), unit="step", disable=None) as bar:
         return synthesize(

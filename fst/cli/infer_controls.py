@@ -3,20 +3,26 @@
 import argparse
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fst.cli.devices import amount
 from fst.cli.messages import noting
 from fst.errors import FstError
+from fst.stylize.options import (
+    AUTO,
+    KEEP_COLORS,
+    MAX_STRENGTH,
+    NATIVE,
+    TEXTURE_SIZES,
+    PaintOptions,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from fst.stylize.stylizer import Stylizer
 
-KEEP_COLORS = ("luminance", "histogram")  # as in stylize.controls, which would import torch
-MAX_STRENGTH = 1.5
-TEXTURE_SIZES = (0.5, 3.0)
+_PLAIN = ("strength", "texture", "texture_size", "keep_colors")  # as the fields of PaintOptions
 _SHARE = r"[0-9]*\.?[0-9]+"
 
 
@@ -26,9 +32,10 @@ def add_controls(parser: argparse.ArgumentParser) -> None:
     add("--texture", type=_number(0, 1), metavar="T", help="0 to 1 along the ids of one painting")
     add(
         "--texture-size",
-        type=_number(*TEXTURE_SIZES),
+        type=_texture_size,
+        default=AUTO,
         metavar="T",
-        help="1: strokes as at 512 px; to 3",
+        help="of strokes: auto, native, or 0.5 to 3 (1: as at 512 px)",
     )
     add("--blend-grid", nargs="+", metavar=("A", "B"), help="one sheet of blends of 2 or 4 styles")
     add("--strength", type=_number(0, MAX_STRENGTH), default=1.0, metavar="S",
@@ -48,6 +55,10 @@ def _number(least: float, most: float):
         return float(text)
 
     return number
+
+
+def _texture_size(text: str) -> float | str:
+    return text if text in (AUTO, NATIVE) else _number(*TEXTURE_SIZES)(text)
 
 
 def styles_asked_for(args: argparse.Namespace) -> list[int | str]:
@@ -108,8 +119,8 @@ def grid_name(stylizer: "Stylizer", styles: list[str], given: bool) -> str:
 
 def painting_options(
     stylizer: "Stylizer", args: argparse.Namespace, problems: list[str]
-) -> dict[str, Any]:
-    """The keyword arguments of `Stylizer.stylize`; masks are read once, for all pictures."""
+) -> PaintOptions:
+    """How to paint, by the arguments; masks are read once, for all pictures."""
     from fst.stylize.controls.masks import read_mask
 
     masks: dict[str, Tensor] = {}
@@ -123,11 +134,5 @@ def painting_options(
                 stylizer.style_id(name)
             masks[name] = read_mask(file)
     where = masks.pop("", None)
-    return {
-        "texture": args.texture,
-        "texture_size": args.texture_size,
-        "strength": args.strength,
-        "masks": masks,
-        "where": where,
-        "keep_colors": args.keep_colors,
-    }
+    controls = {name: getattr(args, name) for name in _PLAIN}
+    return PaintOptions(masks=masks, where=where, **controls)

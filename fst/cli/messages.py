@@ -4,6 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fst.errors import FstError
+from fst.runtime.console import tell
+
+# Errors of the library, which knows no flags, to those that change what they tell of.
+FLAGS = {
+    "ImageTooLargeError": "--sizes, --max-memory",
+    "NotFiniteError": "--resume, --lr, --loss-weights",
+    "OtherArchitectureError": "leave --width and --num-blocks out, or give --from-scratch instead",
+}
 
 
 class Problems(FstError):
@@ -25,4 +33,14 @@ def noting(problems: list[str]) -> Iterator[None]:
 
 def lines_of(problem: FstError) -> list[str]:
     """What to tell of a problem: one line, or several of which each is a problem."""
-    return problem.lines if isinstance(problem, Problems) else [str(problem)]
+    if isinstance(problem, Problems):
+        return problem.lines
+    flags = FLAGS.get(type(problem).__name__)
+    return [f"{problem} ({flags})" if flags else str(problem)]
+
+
+def told(program: str, problem: FstError, code: int = 2) -> int:
+    """Tell it on stderr; returns the exit code."""
+    for line in lines_of(problem):
+        tell(program, f"error: {line}")
+    return code

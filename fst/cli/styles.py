@@ -177,9 +177,9 @@ def _claimed(args: argparse.Namespace) -> Iterator[None]:
 
 
 def _model_path(text: str) -> Path:
-    from fst.assets import GALLERY
+    from fst.style_model.format import model_path
 
-    return GALLERY if text == "gallery" and not os.path.exists(text) else Path(text)
+    return model_path(text)
 
 
 def _ids(styles: list, wanted: list[str]) -> list[int]:

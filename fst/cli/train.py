@@ -179,7 +179,10 @@ def _styles(settings: Any) -> list:
             f"--resume: {settings.resume} holds no settings, and no config.yaml is beside it: give "
             "--styles, --content and the other flags that the run began with"
         )
-    return read_styles(settings.styles or [])
+    try:
+        return read_styles(settings.styles or [])
+    except FstError as error:
+        raise FstError(f"--styles: {error}") from None
 
 
 def _one_or_each(values: list | None) -> Any:

@@ -15,7 +15,7 @@ from jsonargparse.typing import (
 )
 
 from fst.cli.commands import COMPLETING, finish
-from fst.cli.loss_arguments import add_loss_network
+from fst.cli.loss_arguments import add_loss
 from fst.cli.messages import Problems
 from fst.cli.train_files import CONFIG_NAME, is_plain, with_lists, with_stored_settings
 from fst.cli.train_problems import all_problems
@@ -26,8 +26,8 @@ from fst.losses import objective
 EPILOG = """flags of pytorch-lightning's Trainer are accepted as --trainer.NAME, such as
 --trainer.devices 2 or --trainer.precision 32-true; --trainer.help lists them"""
 SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
-# Side of the crops and images a step. Rows alone learn a style within 10 % of what training all
-# weights reaches from 200 steps of 2 x 192 px (docs/train.md, "Styles one by one").
+# Side of the crops and images a step. Gamma and beta alone learn a style within 10 % of what
+# training all weights reaches from 200 steps of 2 x 192 px (docs/train.md, "Styles one by one").
 BATCH, ADD_BATCH = (256, 4), (192, 2)
 BEGINNINGS = ("add_to", "from_scratch", "warm_start")
 SHIPPED = "gallery"  # the name of the shipped model for --warm-start and --add-to
@@ -96,7 +96,7 @@ def _one_beginning(config: Namespace, flags: set[str]) -> None:
     Raises:
         FstError: There are several, or one that does not go with another flag.
     """
-    from fst.assets import GALLERY
+    from fst.style_model.format import model_path
 
     given = [name for name in BEGINNINGS if _flag(name) in flags]
     shown = " and ".join(map(_flag, given))
@@ -117,8 +117,8 @@ def _one_beginning(config: Namespace, flags: set[str]) -> None:
     if config.tune_trunk and not config.add_to:
         raise FstError("--tune-trunk goes with --add-to MODEL")
     for name in ("warm_start", "add_to"):
-        if config[name] == SHIPPED and not os.path.exists(SHIPPED):
-            config[name] = str(GALLERY)
+        if config[name] == SHIPPED:
+            config[name] = str(model_path(SHIPPED))
 
 
 def _flag(name: str) -> str:
@@ -222,23 +222,23 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     add("--styles", type=style, nargs="+", metavar="FILE", help="a style each; a folder is one")
     add("--content", type=str, nargs="+", metavar="DIR", help="photos to train on (drawn scenes)")
     add("--held-out", type=str, nargs="+", metavar="DIR", help="photos for review only")
-    add("--size", type=PositiveInt, metavar="PX", help="side of the crops (256; rows alone 192)")
+    add("--size", type=PositiveInt, metavar="PX", help="side of the crops (256; with --add-to 192)")
     add("--style-size", type=PositiveInt, nargs="+", default=[objective.STYLE_SIZE_PX],
         metavar="PX", help="larger: larger strokes; one, or one a style")  # fmt: skip
-    add("--batch-size", type=PositiveInt, metavar="N", help="images a step (4; rows alone 2)")
+    add("--batch-size", type=PositiveInt, metavar="N", help="images per step (4; with --add-to 2)")
     add("--num-workers", type=NonNegativeInt, metavar="N", help="reader processes (by memory)")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--steps", type=PositiveInt, metavar="N",
-        help=f"({WARM_STEPS}; rows alone {ADD_STEPS}; from scratch {SCRATCH_STEPS})")  # fmt: skip
+        help=f"({WARM_STEPS}; --add-to {ADD_STEPS}; from scratch {SCRATCH_STEPS})")  # fmt: skip
     add("--warm-start", metavar="MODEL", help="style model to begin from (the shipped gallery)")
     add("--from-scratch", action="store_true", help="begin from random weights instead")
     add("--add-to", metavar="MODEL", help="append the styles to a model; its own stay as they are")
     add("--tune-trunk", action="store_true", help="with it: change them a little, to learn more")
     add("--rows-first", type=NonNegativeInt, metavar="N",
-        help="steps for the rows alone (a quarter; 0 from scratch)")  # fmt: skip
+        help="steps for gamma and beta alone (a quarter; 0 from scratch)")  # fmt: skip
     add("--width", type=PositiveFloat, metavar="W", help="1: 24-64-128 channels (0.5)")
     add("--num-blocks", type=NonNegativeInt, metavar="N", help="residual blocks (5)")
     add("--lr", type=PositiveFloat, default=1e-3, metavar="R", help="Adam's peak rate (0.001)")
@@ -251,7 +251,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
-    add_loss_network(parser)
+    add_loss(parser)
     style, grid = objective.WEIGHTS[1], objective.GRID_WEIGHT
     add = parser.add_argument
     add("--content-weight", type=NonNegativeFloat, metavar="W", help="weight of content (1)")

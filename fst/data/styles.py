@@ -1,10 +1,11 @@
 """Which picture or pictures each style id stands for."""
 
 import hashlib
+import itertools
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -104,9 +105,9 @@ def read_styles(entries: Sequence[str | Path | Mapping[str, Any]]) -> list[Style
             taken = {other.name for other in styles}
             styles.append(replace(style, name=_free_name(style.name, taken)))
     if problems:
-        raise FstError("--styles: " + "; ".join(problems))
+        raise FstError("; ".join(problems))
     if not styles:
-        raise FstError("--styles: give at least one style picture, for example --styles wave.jpg")
+        raise FstError("give at least one style picture")
     return styles
 
 
@@ -196,11 +197,12 @@ def load_pictures(
     ]
 
 
-def _free_name(stem: str, taken: set[str]) -> str:
+def _free_name(stem: str, taken: Container[str]) -> str:
     # A leading dash would read as an option in `--style NAME`.
-    base = re.sub(r"[^\w.-]+", "_", stem).strip("._-") or "style"
-    name, count = base, 1
-    while name in taken:
-        count += 1
-        name = f"{base}-{count}"
-    return name
+    return numbered(re.sub(r"[^\w.-]+", "_", stem).strip("._-") or "style", taken)
+
+
+def numbered(base: str, taken: Container[str]) -> str:
+    """A name that is not taken: the base, or with "-2", "-3", ... behind it."""
+    names = (base if count == 1 else f"{base}-{count}" for count in itertools.count(1))
+    return next(name for name in names if name not in taken)

@@ -1,12 +1,13 @@
 """What a visitor of the page has chosen, and the `fst-infer` command that paints the same."""
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from fst.errors import FstError
+from fst.stylize.options import PaintOptions
 
 MAX_STYLES = 4
 MAX_NAME_CHARS = 255
@@ -22,13 +23,10 @@ class Mask:
 
 @dataclass(frozen=True)
 class Controls:
-    """How a photo is painted; numbers are rounded as the command writes them."""
+    """What a photo is painted in and how; numbers are rounded as the command writes them."""
 
     styles: dict[str, float]  # names to shares above 0, in the order chosen
-    strength: float = 1.0
-    texture: float | None = None  # of a single style alone
-    texture_size: float | None = None
-    keep_colors: str | None = None
+    plain: PaintOptions = field(default_factory=PaintOptions)  # without masks
     other: tuple[str, Mask] | None = None  # another style, and where it is
     where: Mask | None = None  # where there is paint at all
 
@@ -37,17 +35,33 @@ class Controls:
         """The masks that the command reads, as files beside the photo."""
         return [*([self.other[1]] if self.other else []), *([self.where] if self.where else [])]
 
+    @property
+    def style(self) -> str | dict[str, float]:
+        """The style argument of `Stylizer.stylize`."""
+        return next(iter(self.styles)) if len(self.styles) == 1 else self.styles
+
+    @property
+    def options(self) -> PaintOptions:
+        """How it is painted, masks and all."""
+        masks = {self.other[0]: self.other[1].shares} if self.other else {}
+        return replace(self.plain, masks=masks, where=self.where.shares if self.where else None)
+
 
 def choose(
-    names: list[str], shares: list[float], *, place: float | None = None, **others
+    names: list[str],
+    shares: list[float],
+    plain: PaintOptions,
+    other: tuple[str, Mask] | None = None,
+    where: Mask | None = None,
 ) -> Controls:
     """Controls from the values of the page.
 
     Args:
         names: The styles chosen.
         shares: As many, 0 or more; styles of share 0 are left out.
-        place: Texture of the style, where only one is left.
-        others: Fields of `Controls`.
+        plain: How to paint; its texture holds where one style is left.
+        other: See `Controls`.
+        where: See there.
 
     Raises:
         FstError: There is no style, too many, or no share above 0.
@@ -61,7 +75,8 @@ def choose(
         styles = {names[0]: 1.0}
     if not styles:
         raise FstError("all shares are 0: move one of the sliders")
-    return Controls(styles, texture=place if len(styles) == 1 else None, **others)
+    plain = plain if len(styles) == 1 else replace(plain, texture=None)
+    return Controls(styles, plain, other, where)
 
 
 def rounded(number: float) -> float:
@@ -71,25 +86,6 @@ def rounded(number: float) -> float:
 
 def _text(number: float) -> str:
     return f"{number:.3f}".rstrip("0").rstrip(".")
-
-
-def style_of(controls: Controls) -> str | dict[str, float]:
-    """The style argument of `Stylizer.stylize`."""
-    styles = controls.styles
-    return next(iter(styles)) if len(styles) == 1 else styles
-
-
-def options_of(controls: Controls) -> dict:
-    """The other arguments of `Stylizer.stylize`."""
-    other = [controls.other] if controls.other else []
-    return {
-        "texture": controls.texture,
-        "texture_size": controls.texture_size,
-        "strength": controls.strength,
-        "masks": {style: mask.shares for style, mask in other},
-        "where": controls.where.shares if controls.where else None,
-        "keep_colors": controls.keep_colors,
-    }
 
 
 def arguments(controls: Controls, photo: str | None, flags: list[str]) -> list[str]:
@@ -107,13 +103,11 @@ def arguments(controls: Controls, photo: str | None, flags: list[str]) -> list[s
         given += _flag("--style", list(controls.styles))
     else:
         given += _flag("--style", [f"{n}={_text(share)}" for n, share in controls.styles.items()])
-    for flag, number in (
-        ("--texture", controls.texture),
-        ("--texture-size", controls.texture_size),
-        ("--strength", None if controls.strength == 1 else controls.strength),
-    ):
-        given += [] if number is None else [flag, _text(number)]
-    given += ["--keep-colors", controls.keep_colors] if controls.keep_colors else []
+    for name in ("texture", "texture_size", "strength", "keep_colors"):
+        value = getattr(controls.plain, name)
+        if value != getattr(PaintOptions, name):
+            text = value if isinstance(value, str) else _text(value)
+            given += [f"--{name.replace('_', '-')}", text]
     if controls.other:
         style, mask = controls.other
         given += _flag("--mask", [f"{style}={mask.path.name}"])

@@ -12,7 +12,7 @@ from fst.demo.look import thumbnail_css
 from fst.demo.painting import Photo
 from fst.demo.parts import brush_part, photo_part, result_part, spoken, stroke_part, style_part
 from fst.demo.thumbnails import Thumbnails, jpeg_url
-from fst.demo.visit import Studio, Values, reordered
+from fst.demo.visit import STROKES, Studio, Values, reordered
 from fst.errors import FstError
 from fst.io import images
 
@@ -64,7 +64,7 @@ class _Wiring:
 
     def __init__(self, studio: Studio, page: gr.Blocks, state: dict, parts: dict) -> None:
         self.studio, self.page, self.state, self.parts = studio, page, state, parts
-        others = ("strength", "texture", "follows", "texture_size", "colors", "other_style")
+        others = ("strength", "texture", "strokes", "texture_size", "colors", "other_style")
         self.moved = [*parts["shares"], *(parts[name] for name in others)]
         self.inputs = [state["photo"], state["chosen"], *self.moved, state["masks"]]
 
@@ -143,7 +143,7 @@ class _Wiring:
         values = Values(*values)
         height, width = values.photo.size
         button = gr.Button(f"Paint at full size, {width} × {height}")
-        stroke = gr.Slider(interactive=values.follows)
+        stroke = gr.Slider(interactive=STROKES[values.strokes] is None)
         try:
             seen = self.studio.preview(values)
         except (FstError, MemoryError, RuntimeError) as problem:

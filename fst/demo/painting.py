@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from fst.assets import SAMPLE_PHOTO
-from fst.demo.controls import Controls, Mask, options_of, style_of
+from fst.demo.controls import Controls, Mask
 from fst.errors import FstError
 from fst.io import images
 from fst.networks.transformer import MIN_SIZE_PX
 from fst.runtime.memory import readable_bytes
-from fst.stylize.bands.large import check_size, stylize_file
+from fst.stylize.bands.large import FileOptions, check_size, stylize_file
 from fst.stylize.bands.memory_plan import whole_bytes
+from fst.stylize.controls.texture_size import work_size
 from fst.stylize.folder.naming import BLEND_ID, blend_name, make_plan
 
 if TYPE_CHECKING:
@@ -133,18 +134,22 @@ def read_mask(data: bytes, path: Path) -> Mask | None:
 
 def preview(stylizer: "Stylizer", photo: Photo, controls: Controls) -> Tensor:
     """The painting of the small photo, (3 or 4, h, w): that of fst-infer --size `small_px`."""
-    return stylizer.stylize(photo.small, style_of(controls), **options_of(controls)).clamp(0, 1)
+    return stylizer.stylize(photo.small, controls.style, controls.options).clamp(0, 1)
 
 
-def in_bands(stylizer: "Stylizer", photo: Photo, limits: Limits) -> bool:
+def in_bands(stylizer: "Stylizer", photo: Photo, controls: Controls, limits: Limits) -> bool:
     """Whether the whole painting would take more memory than there is for it."""
-    return whole_bytes(stylizer.network, *photo.size) > limits.memory_bytes - PROCESS_BYTES
+    work = work_size(photo.size, controls.plain.texture_size)
+    needed = whole_bytes(stylizer.network, photo.size, work)
+    return needed > limits.memory_bytes - PROCESS_BYTES
 
 
-def memory_flags(stylizer: "Stylizer", photo: Photo, limits: Limits) -> list[str]:
+def memory_flags(
+    stylizer: "Stylizer", photo: Photo, controls: Controls, limits: Limits
+) -> list[str]:
     """The arguments with which fst-infer paints in bands what the page paints so."""
     memory = f"{limits.memory_bytes // 2**20}M"
-    return ["--max-memory", memory] if in_bands(stylizer, photo, limits) else []
+    return ["--max-memory", memory] if in_bands(stylizer, photo, controls, limits) else []
 
 
 def paint_file(
@@ -169,13 +174,13 @@ def paint_file(
         FstError: The photo is gone, cannot be painted in this memory, or the disk is full.
     """
     path = folder / output_name(stylizer, photo, controls)
-    style, options = style_of(controls), options_of(controls)
     with called(photo.path, photo.title):
-        if in_bands(stylizer, photo, limits):
-            return stylize_file(stylizer, photo.path, path, style, **options, progress=progress,
-                                max_memory_bytes=limits.memory_bytes)  # fmt: skip
+        if in_bands(stylizer, photo, controls, limits):
+            file = FileOptions(max_memory_bytes=limits.memory_bytes)
+            return stylize_file(stylizer, photo.path, path, controls.style, controls.options,
+                                file, progress)  # fmt: skip
         progress(0)
-        painting = stylizer.stylize(images.load_full(photo.path), style, **options)
+        painting = stylizer.stylize(photo.path, controls.style, controls.options)
         return images.save(painting, path)
 
 

@@ -8,10 +8,9 @@ from fst.demo import brush
 from fst.demo.controls import MAX_STYLES, file_name
 from fst.demo.painting import Limits, Photo
 from fst.demo.thumbnails import jpeg_url
-from fst.demo.visit import KEEP_COLORS, Studio
+from fst.demo.visit import KEEP_COLORS, STROKES, Studio
 from fst.io import images
-from fst.stylize.controls.strength import MAX_STRENGTH
-from fst.stylize.controls.texture_size import MAX_TEXTURE_SIZE, MIN_TEXTURE_SIZE
+from fst.stylize.options import MAX_STRENGTH, TEXTURE_SIZES
 
 # Said before anything is sent; the server has the same limit. gradio's own word for it is "Error".
 TOO_LARGE = """
@@ -93,13 +92,13 @@ def style_part(studio: Studio) -> dict[str, Any]:
 
 def stroke_part() -> dict[str, Any]:
     """Strokes and colours."""
-    texture_size = gr.Slider(MIN_TEXTURE_SIZE, MAX_TEXTURE_SIZE, 1, step=0.05,
+    strokes = gr.Radio(list(STROKES), value=next(iter(STROKES)), label="Strokes",
+                       elem_id="strokes")  # fmt: skip
+    texture_size = gr.Slider(*TEXTURE_SIZES, 1, step=0.05, interactive=False,
                              label="Size of the strokes", elem_id="texture-size")  # fmt: skip
-    follows = gr.Checkbox(True, label="Strokes grow with the photo", elem_id="follows",
-                          info="off: of a fixed size, so finer in a large photo")  # fmt: skip
     colors = gr.Radio(list(KEEP_COLORS), value=next(iter(KEEP_COLORS)), label="Colours",
                       elem_id="colors")  # fmt: skip
-    return {"follows": follows, "texture_size": texture_size, "colors": colors}
+    return {"strokes": strokes, "texture_size": texture_size, "colors": colors}
 
 
 def brush_part(studio: Studio) -> dict[str, Any]:

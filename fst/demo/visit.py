@@ -28,6 +28,7 @@ from fst.demo.painting import (
 from fst.errors import FstError
 from fst.io import images
 from fst.io.paths import clip
+from fst.stylize.options import AUTO, NATIVE, PaintOptions
 from fst.stylize.video.clips import is_clip
 
 if TYPE_CHECKING:
@@ -38,6 +39,14 @@ KEEP_COLORS = {
     "The style's": None,
     "The photo's, place by place": "luminance",
     "The photo's, as a whole": "histogram",
+}
+
+
+# Which size strokes have; None is the one of the slider.
+STROKES = {
+    "Grow with the photo": AUTO,
+    "Grow, of this size": None,
+    "Of a fixed size": NATIVE,
 }
 
 
@@ -52,7 +61,7 @@ class Values(NamedTuple):
     share4: float
     strength: float
     texture: float
-    follows: bool  # strokes follow the picture's size
+    strokes: str  # which size they have
     texture_size: float
     colors: str
     other_style: str
@@ -126,13 +135,17 @@ class Studio:
         """Raises FstError where the values paint nothing."""
         masks, other = values.masks, values.other_style
         use_other = "other" in masks and other in self.maskable
+        has_line = self.texture_place(values.chosen) is not None
+        plain = PaintOptions(
+            strength=rounded(values.strength),
+            texture=rounded(values.texture) if has_line else None,
+            texture_size=STROKES[values.strokes] or rounded(values.texture_size),
+            keep_colors=KEEP_COLORS.get(values.colors),
+        )
         return choose(
             values.chosen,
             list(values[2:6])[: len(values.chosen)],
-            place=None if self.texture_place(values.chosen) is None else rounded(values.texture),
-            strength=rounded(values.strength),
-            texture_size=rounded(values.texture_size) if values.follows else None,
-            keep_colors=KEEP_COLORS.get(values.colors),
+            plain,
             other=(other, masks["other"]) if use_other else None,
             where=masks.get("where"),
         )
@@ -141,7 +154,7 @@ class Studio:
         """The small painting beside the photo, and how to make the large one."""
         controls, photo = self.controls(values), values.photo
         painting = preview(self.stylizer, photo, controls)
-        flags = [*self.flags, *memory_flags(self.stylizer, photo, self.limits)]
+        flags = [*self.flags, *memory_flags(self.stylizer, photo, controls, self.limits)]
         return Preview(
             _picture(photo.small),
             _picture(painting),

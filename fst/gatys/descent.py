@@ -62,6 +62,10 @@ class GatysStep:
 OnStep = Callable[[GatysStep], None] | None
 
 
+class ImageTooLargeError(FstError):
+    """An image that does not fit in the memory that may be used."""
+
+
 class Descent:
     """The loss at the present size, and what became of the run so far.
 
@@ -223,7 +227,7 @@ def history(
         working: See `working_bytes`.
 
     Raises:
-        FstError: The image does not fit, with as few as `MIN_HISTORY`.
+        ImageTooLargeError: The image does not fit, with as few as `MIN_HISTORY`.
     """
     pixels = shape[0] * shape[1]
     least = MIN_HISTORY if optimizer == "lbfgs" else 0
@@ -231,10 +235,9 @@ def history(
     step = pixels * 2 * IMAGE_BYTES
     room = int((budget - fixed) // step)
     if room < least:
-        raise FstError(
+        raise ImageTooLargeError(
             f"{shape[1]}x{shape[0]} px need {readable_bytes(fixed + least * step)} of memory, and "
-            f"{readable_bytes(budget)} may be used: choose a smaller size, or allow more with "
-            "--max-memory"
+            f"{readable_bytes(budget)} may be used: choose a smaller size, or allow more"
         )
     return min(MAX_HISTORY, room) if least else 0
 

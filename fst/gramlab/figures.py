@@ -34,49 +34,46 @@ def _groups(table: Table, *places: int) -> dict[tuple, list[tuple]]:
     return groups
 
 
-def spectra(table: Table, log: bool) -> Figure:
-    """Eigenvalues against rank, a panel a layer, a line a picture, energy ranks marked."""
+def _panel_a_layer(table: Table, x_label: str, y_label: str) -> tuple[Figure, dict[str, Axes]]:
+    """Panels whose x axis is a scale of powers, by the table's layers."""
     layers = list(dict.fromkeys(row[0] for row in table.rows))
     figure, axes = _panels(len(layers))
-    for (layer, picture), rows in _groups(table, 0, 1).items():
-        axis = axes[layers.index(layer)]
-        ranks, values, energy = zip(*(row[2:] for row in rows), strict=True)
-        shown = [max(value, 1e-9 * values[0]) for value in values] if log else values
-        (line,) = axis.plot(ranks, shown, linewidth=1.2, label=_label(picture))
-        for share, marker in zip(ENERGIES, "os^", strict=True):
-            place = next(i for i, e in enumerate(energy) if e >= share - 1e-12)
-            axis.plot(ranks[place], shown[place], marker, color=line.get_color(), markersize=5)
+    for layer, axis in zip(layers, axes, strict=True):
         axis.set_title(layer, fontsize=9)
         axis.set_xscale("log")
-        axis.set_yscale("log" if log else "linear")
         axis.tick_params(labelsize=7)
-    axes[0].legend(fontsize=6)
-    figure.supxlabel("rank (marks: 90, 95, 99 % of the energy)", fontsize=8)
-    figure.supylabel("eigenvalue", fontsize=8)
+    figure.supxlabel(x_label, fontsize=8)
+    figure.supylabel(y_label, fontsize=8)
+    return figure, dict(zip(layers, axes, strict=True))
+
+
+def spectra(table: Table, log: bool) -> Figure:
+    """Eigenvalues against rank, a panel a layer, a line a picture, energy ranks marked."""
+    x_label = "rank (marks: 90, 95, 99 % of the energy)"
+    figure, axes = _panel_a_layer(table, x_label, "eigenvalue")
+    for (layer, picture), rows in _groups(table, 0, 1).items():
+        ranks, values, energy = zip(*(row[2:] for row in rows), strict=True)
+        shown = [max(value, 1e-9 * values[0]) for value in values] if log else values
+        (line,) = axes[layer].plot(ranks, shown, linewidth=1.2, label=_label(picture))
+        for share, marker in zip(ENERGIES, "os^", strict=True):
+            place = next(i for i, e in enumerate(energy) if e >= share - 1e-12)
+            axes[layer].plot(
+                ranks[place], shown[place], marker, color=line.get_color(), markersize=5
+            )
+        axes[layer].set_yscale("log" if log else "linear")
+    figure.axes[0].legend(fontsize=6)
     return figure
 
 
 def reconstruction(table: Table) -> Figure:
     """Relative error against the share of eigenpairs kept."""
-    layers = list(dict.fromkeys(row[0] for row in table.rows))
-    figure, axes = _panels(len(layers))
+    figure, axes = _panel_a_layer(table, "eigenpairs kept, %", "||A - A_k|| / ||A||")
     for (layer, picture), rows in _groups(table, 0, 1).items():
-        axis = axes[layers.index(layer)]
-        axis.plot(
-            [100 * r[2] for r in rows],
-            [r[4] for r in rows],
-            ".-",
-            linewidth=1,
-            label=_label(picture),
-        )
-        axis.set_title(layer, fontsize=9)
-        axis.set_xscale("log")
-        axis.tick_params(labelsize=7)
-    for axis in axes:
+        shares, errors = zip(*((100 * row[2], row[4]) for row in rows), strict=True)
+        axes[layer].plot(shares, errors, ".-", linewidth=1, label=_label(picture))
+    for axis in axes.values():
         axis.set_ylim(0, None)  # when all lines are there: it ends the choice of the upper limit
-    axes[0].legend(fontsize=6)
-    figure.supxlabel("eigenpairs kept, %", fontsize=8)
-    figure.supylabel("||A - A_k|| / ||A||", fontsize=8)
+    figure.axes[0].legend(fontsize=6)
     return figure
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fst.errors import FstError
-
 PROBE_PX = 32  # of the picture that tells the channels of the layers
 
 
@@ -19,13 +17,9 @@ def check_statistic(text: str, channels: dict[str, int], classic: bool = False) 
     from fst.losses.parse import read_statistic
 
     statistic = read_statistic(text)
-    if classic and not statistic.has_classic_form:
-        raise FstError(f"style loss {statistic.text!r} has no classic form: use gram")
+    statistic = statistic.classic() if classic else statistic
     for layer, count in channels.items():
-        try:
-            statistic.loss.target([torch.rand(1, count, 4, 4)])
-        except FstError as error:
-            raise FstError(f"style loss {statistic.text}, {layer}: {error}") from None
+        statistic.target(layer, [torch.rand(1, count, 4, 4)])
 
 
 def network_channels(network: Any, layers: Sequence[str]) -> dict[str, int]:

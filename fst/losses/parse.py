@@ -5,7 +5,7 @@ The one place where such text is read; `statistic_of` is what others ask, of tex
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from inspect import Parameter, signature
 from typing import Any
@@ -13,10 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from fst.errors import FstError
-from fst.losses import style  # noqa: F401  (enters its statistics)
+from fst.losses import style
 from fst.losses.eigen import Amount, shown
 from fst.losses.patches import cut
-from fst.losses.style_loss import STYLE_LOSSES, StyleStatistic
+from fst.losses.style_loss import STYLE_LOSSES, Features, StyleLoss, StyleStatistic, Targets
 
 INSTANCES = ("mean", "max", "min")
 PATCH_OPTIONS = ("patches", "overlap", "patch_size")  # of every statistic: how pictures are cut
@@ -45,6 +45,27 @@ class Statistic:
     def key(self) -> Any:
         """Equal for statistics that compute the same."""
         return self.text if self.is_named else id(self.loss)
+
+    def target(self, layer: str, features: Features) -> Targets:
+        """Its target at a layer.
+
+        Raises:
+            FstError: It does not fit: names it and the layer.
+        """
+        try:
+            return self.loss.target(features)
+        except FstError as error:
+            raise FstError(f"style loss {self.text}, {layer}: {error}") from None
+
+    def classic(self) -> "Statistic":
+        """The same as absolute sums.
+
+        Raises:
+            FstError: It has no such form.
+        """
+        if not self.has_classic_form:
+            raise FstError(f"style loss {self.text!r} has no classic form: use gram")
+        return replace(self, loss=StyleLoss(self.loss.target, style.classic_distance))
 
     def pictures(self, picture: Tensor) -> list[Tensor]:
         """The instances that a style picture (3, H, W) gives: its patches, or itself."""

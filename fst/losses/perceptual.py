@@ -1,7 +1,6 @@
 """The training objective: content, style and smoothness, each dimensionless."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +8,8 @@ from torch import Tensor, nn
 from fst.errors import FstError
 from fst.losses import objective
 from fst.losses.parse import Statistic, statistic_of
-from fst.losses.style import classic_distance
 from fst.losses.style_groups import StyleGroup, StyleIndex, each_id, grouped
-from fst.losses.style_loss import StyleLoss, StyleStatistic, Targets
+from fst.losses.style_loss import StyleStatistic, Targets
 from fst.losses.terms import content_distance, total_variation
 from fst.networks.loss_network import LossNetwork
 
@@ -65,7 +63,7 @@ class PerceptualLoss(nn.Module):
         several = style_loss if isinstance(style_loss, list | tuple) else [style_loss]
         self.statistics = [statistic_of(one) for one in several]
         if classic:
-            self.statistics = [_classic(statistic) for statistic in self.statistics]
+            self.statistics = [statistic.classic() for statistic in self.statistics]
         self._frozen = (loss_network,)  # in a tuple, where nn.Module does not look for modules
         self.content_layer = content_layer or objective.CONTENT_LAYER
         default_layers = objective.style_layers(loss_network.topology, classic)
@@ -135,13 +133,7 @@ class PerceptualLoss(nn.Module):
         """The targets of one style, layer by layer."""
         instances = [part for picture in pictures for part in statistic.pictures(picture)]
         features = [self.loss_network(image[None], self.style_layers) for image in instances]
-        targets = {}
-        for layer in self.style_layers:
-            try:
-                targets[layer] = statistic.loss.target([f[layer] for f in features])
-            except FstError as error:
-                raise FstError(f"style loss {statistic.text}, {layer}: {error}") from None
-        return targets
+        return {n: statistic.target(n, [f[n] for f in features]) for n in self.style_layers}
 
     def forward(
         self, stylized: Tensor, content: Tensor, style_index: StyleIndex
@@ -242,9 +234,3 @@ class PerceptualLoss(nn.Module):
         if self.classic:
             return (features - target).square().mean((1, 2, 3))
         return content_distance(features, target)
-
-
-def _classic(statistic: Statistic) -> Statistic:
-    if not statistic.has_classic_form:
-        raise FstError(f"style loss {statistic.text!r} has no classic form: use gram")
-    return replace(statistic, loss=StyleLoss(statistic.loss.target, classic_distance))

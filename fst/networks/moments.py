@@ -29,6 +29,9 @@ class Moments:
 
     def add(self, rows: Tensor) -> None:
         """Merge in the pixels of (1, C, h, W), fp32 or bf16."""
+        if rows.device.type != "cpu":
+            self._add_there(rows)
+            return
         height, width = rows.shape[2:]
         step = max(1, CHUNK_PIXELS // width)
         parts = [_mean_and_variance(part) for part in rows.split(step, dim=2)]
@@ -36,13 +39,23 @@ class Moments:
         if self.count:
             parts.append((self.mean, self.variance))
             counts.append(self.count)
-        # On the CPU: not every device has fp64.
-        columns = zip(*parts, strict=True)
-        means, variances = (torch.stack([v.cpu() for v in c]).double() for c in columns)
+        means, variances = (torch.stack(column).double() for column in zip(*parts, strict=True))
         weights = torch.tensor(counts, dtype=torch.double)  # (parts,)
         self.count = sum(counts)
         self.mean = weights @ means / self.count
         self.squares = weights @ (variances + (means - self.mean) ** 2)
+
+    def _add_there(self, rows: Tensor) -> None:
+        """The same on another device, which is not waited for; on Apple's, which has no fp64, in
+        fp32."""
+        exact = torch.float32 if rows.device.type == "mps" else torch.float64
+        variance, mean = torch.var_mean(rows.float(), dim=(0, 2, 3), correction=0)
+        added = rows.shape[2] * rows.shape[3]
+        self.count += added
+        step = mean.to(exact) - self.mean
+        self.mean = self.mean + step * (added / self.count)
+        between = step.square() * (added * (self.count - added) / self.count)
+        self.squares = self.squares + variance.to(exact) * added + between
 
     @property
     def variance(self) -> Tensor:
@@ -51,9 +64,6 @@ class Moments:
 
 
 def _mean_and_variance(rows: Tensor) -> tuple[Tensor, Tensor]:
-    if rows.device.type != "cpu":
-        variance, mean = torch.var_mean(rows.float(), dim=(0, 2, 3), correction=0)
-        return mean, variance
     # Several times faster than var_mean on channels_last; fp32 buffers make it answer in fp32.
-    unused = torch.zeros(2, rows.shape[1], device=rows.device)
+    unused = torch.zeros(2, rows.shape[1])
     return torch.batch_norm_update_stats(rows, unused[0], unused[1], 0.0)

@@ -214,7 +214,7 @@ def _known(value: Any) -> str:
 def _limits(training: Mapping[str, Any], license_name: str) -> str:
     run, settings = _mapping(training.get("run")), _mapping(training.get("settings"))
     lines = [
-        "Strokes have a fixed size in pixels: small in large photos. `--texture-size` scales them.",
+        "Strokes are those of a photo of 768 px: `--texture-size` scales them.",
         "What lies within a few pixels is painted over: small faces, lettering, fine texture.",
         "It knows no objects: a face is painted like a wall.",
     ]

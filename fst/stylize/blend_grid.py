@@ -1,12 +1,12 @@
 """Sheets of blends between styles."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
 from fst.errors import FstError
 from fst.io import images
+from fst.stylize.options import PaintOptions
 from fst.stylize.stylizer import Stylizer
 
 GRID_STEPS = 5
@@ -47,10 +47,10 @@ def blend_grid(
     stylizer: Stylizer,
     image: Tensor,
     styles: Sequence[int | str],
+    options: PaintOptions | None = None,
     *,
     steps: int = GRID_STEPS,
     cell_px: int = CELL_PX,
-    **options: Any,
 ) -> Tensor:
     """One picture of the image in blends of styles, (3, H', W') in [0, 1].
 
@@ -58,9 +58,9 @@ def blend_grid(
         stylizer: What paints.
         image: (3, H, W) in [0, 1], or with alpha, which is laid on white, (4, H, W).
         styles: Two or four, see `shares_of`.
+        options: How they are painted.
         steps: Blends along a side.
         cell_px: Side of each; the middle of the image is shown.
-        options: Other arguments of `Stylizer.stylize`.
 
     Raises:
         FstError: As `shares_of` and `Stylizer.stylize`.
@@ -70,7 +70,7 @@ def blend_grid(
     picture = images.resize_shorter_side(images.to_picture(images.on_white(image)), cell_px)
     small = images.to_tensor(picture)
     rows = [
-        [stylizer.stylize(small, shares, **options) for shares in row]
+        [stylizer.stylize(small, shares, options) for shares in row]
         for row in shares_of(styles, steps)
     ]
     return table_of(rows, cell_px)

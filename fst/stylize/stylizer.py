@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from fst.style_model.names import find_style
 from fst.stylize.controls import colors
 from fst.stylize.controls.alpha import split_alpha
 from fst.stylize.controls.masks import layered, place
-from fst.stylize.controls.strength import check_strength, exaggerated, mixed
-from fst.stylize.controls.texture_size import check_texture_size, painted_at_size
+from fst.stylize.controls.strength import exaggerated, mixed
+from fst.stylize.controls.texture_size import painted_at_size, work_size
 from fst.stylize.inputs import read_image
+from fst.stylize.options import PaintOptions
 
 PRECISIONS = ("fp32", "bf16")
 StyleChoice = int | str | Mapping[int | str, float]  # id, name, or shares of several
@@ -152,13 +154,8 @@ class Stylizer:
         self,
         image: Tensor | np.ndarray | Image.Image | str | Path,
         style: StyleChoice = 0,
-        *,
-        texture: float | None = None,
-        texture_size: float | None = None,
-        strength: float = 1.0,
-        masks: Mapping[int | str, Tensor | str | Path] | None = None,
-        where: Tensor | str | Path | None = None,
-        keep_colors: str | None = None,
+        options: PaintOptions | None = None,
+        **controls: Any,
     ) -> Tensor:
         """Paint one image.
 
@@ -166,18 +163,8 @@ class Stylizer:
             image: (3, H, W) RGB in [0, 1], with alpha (4, H, W); an array (H, W, 3) or (H, W, 4);
                 a Pillow image; or a file, of which alpha and 16 bits a channel are read too.
             style: Id or name, or a blend such as {"wave": 0.7, "udnie": 0.3}.
-            texture: How much of the style's texture, see `style_weights`.
-            texture_size: Size of the strokes: 1 for those that the picture would get at a shorter
-                side of 512 px, from 0.5 to 3; see `fst.stylize.controls.texture_size`. None paints
-                at the image's own size, where strokes have a fixed size in pixels.
-            strength: 0 is the photo, 1 the painting, up to 1.5; see
-                `fst.stylize.controls.strength`.
-            masks: Other styles in places: id or name to a mask, see
-                `fst.stylize.controls.masks.place`; one over the other in their order. The
-                statistics are those of the whole image.
-            where: A mask of what is painted at all; elsewhere the photo stays.
-            keep_colors: "luminance" or "histogram": the photo's colours, see
-                `fst.stylize.controls.colors.keep_colors`.
+            options: How; by default the painting at full strength.
+            controls: Fields of `PaintOptions`, here without one: `strength=0.5`.
 
         Returns:
             (3, H, W) in [0, 1] on the CPU, fp32, of the size of `image`; with alpha (4, H, W),
@@ -185,21 +172,21 @@ class Stylizer:
 
         Raises:
             FstError: A file cannot be read, the image is too small, there is no such style or
-                texture, or a number is out of its range.
+                texture, or a control is out of its range.
         """
-        weights = self.style_weights(style, texture)
-        check_strength(strength)
-        if texture_size is not None:
-            check_texture_size(texture_size)
+        options = replace(options or PaintOptions(), **controls)
+        weights = self.style_weights(style, options.texture)
         content, alpha = split_alpha(read_image(image))
         size = tuple(content.shape[1:])
-        layers = [(self.style_weights(s), place(m, size)) for s, m in (masks or {}).items()]
-        weights = exaggerated(layered(weights, layers), strength)
-        painting = self._painted(content, weights, texture_size)
+        work = work_size(size, options.texture_size)
+        layers = [(self.style_weights(s), place(m, work)) for s, m in options.masks.items()]
+        weights = exaggerated(layered(weights, layers), options.strength)
+        painting = self._painted(content, weights, work)
         self.check_finite(painting)
-        if keep_colors is not None:
-            painting = colors.keep_colors(painting, content, keep_colors)
-        painting = mixed(content, painting, strength, None if where is None else place(where, size))
+        if options.keep_colors is not None:
+            painting = colors.keep_colors(painting, content, options.keep_colors)
+        where = None if options.where is None else place(options.where, size)
+        painting = mixed(content, painting, options.strength, where)
         return painting if alpha is None else torch.cat([painting.clamp(0, 1), alpha])
 
     def check_finite(self, painting: Tensor) -> None:
@@ -214,11 +201,9 @@ class Stylizer:
                 "--precision fp32, or take an earlier file"
             )
 
-    def _painted(self, content: Tensor, weights: Tensor, texture_size: float | None) -> Tensor:
+    def _painted(self, content: Tensor, weights: Tensor, work: tuple[int, int]) -> Tensor:
         """The painting alone, before the photo's colours and the photo itself are mixed in."""
-        if texture_size is None:
-            return self._paint(content, weights)
-        return painted_at_size(lambda x: self._paint(x, weights), content, texture_size)
+        return painted_at_size(lambda x: self._paint(x, weights), content, work)
 
     def _paint(self, content: Tensor, weights: Tensor) -> Tensor:
         """The network's painting of (3, H, W), on the CPU."""

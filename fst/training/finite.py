@@ -13,9 +13,13 @@ from fst.errors import FstError
 from fst.io.images import printable
 
 WAY_OUT = (
-    "resume from the last checkpoint with a lower --lr, or get the file of --loss-weights again"
+    "resume from the last checkpoint with a lower learning rate, or get the loss network again"
 )
 NAMED_PHOTOS = 8  # of a batch, at most: the message is one line
+
+
+class NotFiniteError(FstError):
+    """A loss, a gradient, a weight or Adam's state that is not finite."""
 
 
 class Seen(NamedTuple):
@@ -64,7 +68,7 @@ class FiniteGuard:
             The terms of its last batch, on the CPU: one transfer brings them and the judgement.
 
         Raises:
-            FstError: Something is not finite: names it, the step and the batch.
+            NotFiniteError: Something is not finite: names it, the step and the batch.
         """
         finite = _gradient_is_finite(module)
         for seen in self._seen:
@@ -86,7 +90,7 @@ class FiniteGuard:
         """Judge what a checkpoint would hold.
 
         Raises:
-            FstError: A weight or Adam's state is not finite.
+            NotFiniteError: A weight or Adam's state is not finite.
         """
         self._state_is_finite = _largest(t for _, t in _named_state(module)).isfinite()
         self._judge(module, bool(self._state_is_finite))
@@ -103,7 +107,7 @@ class FiniteGuard:
         found = [fault for fault in faults if fault is not None]
         first = min(found, key=lambda fault: fault.order)
         batches = dict.fromkeys(fault.batch for fault in found if fault.order == first.order)
-        raise FstError(f"{first.what} ({'; '.join(batches)}): {WAY_OUT}")
+        raise NotFiniteError(f"{first.what} ({'; '.join(batches)}): {WAY_OUT}")
 
     def _fault(self, module: pl.LightningModule) -> Fault:
         """What is not finite, the earliest cause first."""

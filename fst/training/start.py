@@ -164,7 +164,8 @@ def begin(settings: Any, module) -> None:
         if module.keeper is not None:
             warm_start(module.keeper.network, names[: module.first_id], _model(settings))
     except FstError as error:
-        raise FstError(f"--{'add-to' if settings.add_to else 'warm-start'}: {error}") from None
+        flag = "--add-to" if settings.add_to else "--warm-start"
+        raise type(error)(f"{flag}: {error}") from None
 
 
 def announcement(settings: Any, module) -> str | None:
@@ -173,20 +174,20 @@ def announcement(settings: Any, module) -> str | None:
         return None
     if settings.from_scratch:
         return f"beginning from random weights, width {settings.width:g}"
-    rows = module.schedule.styles_first_steps
+    steps = module.schedule.styles_first_steps
     if settings.add_to and not settings.tune_trunk:
         return (
-            f"adding to {module.start.began_from}: only the rows of the new styles learn, its "
-            f"{module.first_id} styles stay as they are"
+            f"adding to {module.start.began_from}: only gamma and beta of the new styles learn, "
+            f"its {module.first_id} styles stay as they are"
         )
     if settings.add_to:
         return (
-            f"adding to {module.start.began_from}: after {rows} steps the convolutions learn "
+            f"adding to {module.start.began_from}: after {steps} steps the convolutions learn "
             f"too, held to paint its {module.first_id} styles as before"
         )
     return (
         f"beginning from {module.start.began_from} (--from-scratch: from random weights); "
-        f"for {rows} steps only the rows of the styles learn"
+        f"for {steps} steps only gamma and beta of the styles learn"
     )
 
 

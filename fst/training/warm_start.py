@@ -10,6 +10,10 @@ from fst.networks.transformer import TransformerNet
 from fst.style_model.format import load_style_model
 
 
+class OtherArchitectureError(FstError):
+    """A model to begin from whose network has another size."""
+
+
 def trunk_size(model: str | Path) -> tuple[float, int]:
     """Width and number of residual blocks of a style model.
 
@@ -22,11 +26,11 @@ def trunk_size(model: str | Path) -> tuple[float, int]:
 
 @torch.no_grad()
 def warm_start(network: TransformerNet, style_names: list[str], model: str | Path) -> list[str]:
-    """Copy the convolutions of a trained network and give every style rows to start from.
+    """Copy the convolutions of a trained network and give every style parameters to start from.
 
-    A style that the model knows by name starts from its rows, the others from the mean of all the
-    model's rows: a picture in no style in particular, nearer to any than noise is. (Dumoulin et
-    al. 2017 add styles to a trained network by their rows alone.)
+    A style that the model knows by name starts from its gamma and beta, the others from the mean of
+    all the model's: a picture in no style in particular, nearer to any than noise is. (Dumoulin et
+    al. 2017 add styles to a trained network by these parameters alone.)
 
     Args:
         network: Changed in place; its width and blocks must be those of the model.
@@ -34,7 +38,7 @@ def warm_start(network: TransformerNet, style_names: list[str], model: str | Pat
         model: A .safetensors style model or a .ckpt.
 
     Returns:
-        The names of the styles that started from rows of their own.
+        The names of the styles that started from parameters of their own.
 
     Raises:
         FstError: The model cannot be read or its architecture is another.
@@ -42,9 +46,9 @@ def warm_start(network: TransformerNet, style_names: list[str], model: str | Pat
     source, metadata = load_style_model(model)
     ours, theirs = ((n.width, n.num_blocks) for n in (network, source))
     if ours != theirs:
-        raise FstError(
-            f"{model}: it has width {theirs[0]} and {theirs[1]} blocks, this run {ours[0]} and "
-            f"{ours[1]}: leave --width and --num-blocks out, or give --from-scratch instead"
+        raise OtherArchitectureError(
+            f"{model}: it has width {theirs[0]} and {theirs[1]} blocks, this network {ours[0]} and "
+            f"{ours[1]}: they must be the same"
         )
     known = {style["name"]: row for row, style in enumerate(metadata["styles"])}
     modules = dict(source.named_modules())

@@ -54,12 +54,13 @@ WAYS = {
 
 def painted(path, stylizer, folder):
     """Whole and in bands; a picture of megapixels, which takes long, is not painted."""
-    from fst.stylize.bands.large import stylize_file
+    from fst.stylize.bands.large import FileOptions, stylize_file
 
     height, width = images.shape_of(path)
     if height * width < MOST_PAINTED:
         stylizer.stylize(path)
-        stylize_file(stylizer, path, folder / "painted.png", overwrite=True, band_px=16)
+        file = FileOptions(overwrite=True, band_px=16)
+        stylize_file(stylizer, path, folder / "painted.png", file=file)
 
 
 def outcome_of(path, ways):

@@ -121,7 +121,7 @@ def outcome_of_command(main, argv, path, folder):
     if code == 0:
         return "accepted", ""
     # Weights that are numbers, but far too large, are found out by what they lead to.
-    named = path.name in text or "--loss-weights" in text or "with a lower --lr" in text
+    named = path.name in text or "--loss-weights" in text or "with a lower learning rate" in text
     if code not in (1, 2) or "Traceback" in text or not named:
         return "wrong", f"{main.__module__} {argv[0]} code {code}: {text[-500:]}"
     return "refused", ""

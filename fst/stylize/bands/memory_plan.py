@@ -18,6 +18,8 @@ FAST_FROM = 4  # times as many pixels: below, a painting in bands is as cheap wi
 # image; bounds, held against `scripts/benchmark.py streaming` and `memory`.
 BAND_COPIES, WHOLE_COPIES = 10.5, 5
 MIN_BAND_PX, MAX_BAND_PX = 16, 512
+# Where the painting is enlarged, bytes of a pixel: of the small photo, of rows, of the whole.
+SMALL_BYTES, ENLARGED_ROW_BYTES, ENLARGED_BYTES = 24, 160, 36
 RESERVE = 130 * 2**20  # for decoding, encoding and weights
 
 
@@ -30,10 +32,20 @@ class Plan:
     sample_pixels: int = SAMPLE_PIXELS
 
 
-def whole_bytes(network: TransformerNet, height: int, width: int) -> int:
+def whole_bytes(
+    network: TransformerNet, size: tuple[int, int], work: tuple[int, int] | None = None
+) -> int:
     """About what `Stylizer.stylize` takes for an image at its peak, with one that is read ahead and
-    one that is being written."""
-    return height * width * (_bytes_of_pixel(network) + 60)
+    one that is being written.
+
+    Args:
+        network: Its channels say what a pixel takes.
+        size: (H, W) of the image.
+        work: (h, w) at which it is painted, where that is another.
+    """
+    pixels, painted = math.prod(size), math.prod(work or size)
+    enlarged = 0 if painted == pixels else ENLARGED_BYTES
+    return pixels * (60 + enlarged) + painted * _bytes_of_pixel(network)
 
 
 def _bytes_of_pixel(network: TransformerNet) -> int:
@@ -51,7 +63,11 @@ def fast_pays_off(height: int, width: int) -> bool:
 
 
 def make_plan(
-    network: TransformerNet, shape: tuple[int, int, int], itemsize: int, memory_bytes: int
+    network: TransformerNet,
+    shape: tuple[int, int, int],
+    itemsize: int,
+    memory_bytes: int,
+    work: tuple[int, int] | None = None,
 ) -> Plan:
     """Band height and place of the features.
 
@@ -60,19 +76,27 @@ def make_plan(
         shape: (H, W, C) of the photo.
         itemsize: Bytes of one of its numbers.
         memory_bytes: What may be taken beyond what the process has.
+        work: (h, w) at which it is painted, where that is less than its size.
 
     Raises:
         FstError: Not even a narrow band fits, or the temporary files do not.
     """
     height, width, channels = shape
     last = network.down.conv.out_channels
-    stored = height * width * (3 * 4 * last // STRIDE**2 + 3 * 4 + 2 * channels * itemsize)
-    row = width * _numbers_of_pixel(network) * 4 * BAND_COPIES
-    in_memory = stored + 64 * row + RESERVE <= memory_bytes
-    left = memory_bytes - RESERVE - (stored if in_memory else 0)
+    high, wide = work or (height, width)
+    stored = high * wide * (3 * 4 * last // STRIDE**2 + 3 * 4) + height * width * (
+        2 * channels * itemsize
+    )
+    row = wide * _numbers_of_pixel(network) * 4 * BAND_COPIES
+    fixed = RESERVE
+    if (high, wide) != (height, width):
+        row = max(row, width * ENLARGED_ROW_BYTES)
+        fixed += high * wide * SMALL_BYTES
+    in_memory = stored + 64 * row + fixed <= memory_bytes
+    left = memory_bytes - fixed - (stored if in_memory else 0)
     band_px = min(MAX_BAND_PX, left // row // STRIDE * STRIDE)
     if band_px < MIN_BAND_PX:
-        least = RESERVE + MIN_BAND_PX * row + resident_bytes()
+        least = fixed + MIN_BAND_PX * row + resident_bytes()
         raise FstError(
             f"a picture {width} px wide needs at least --max-memory "
             f"{math.ceil(least / 2**20)}M: give more, or shrink it with --size"

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fst.errors import FstError
+from fst.stylize.options import PaintOptions
 
-KEEP_COLORS = ("luminance", "histogram")
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, of sRGB values
 _TINY = 1e-5  # variance of colours, where a photo has fewer than three
 
@@ -27,11 +26,8 @@ def keep_colors(painting: Tensor, photo: Tensor, how: str = "luminance") -> Tens
     Returns:
         (3, H, W) in [0, 1]. With "luminance" the chroma R - Y, G - Y, B - Y is that of the photo
         to rounding; a brightness that the colour cannot have gives way.
-
-    Raises:
-        FstError: `how` is unknown.
     """
-    check_keep_colors(how)
+    PaintOptions(keep_colors=how)  # is there such a way?
     if how == "histogram":
         return _matched(painting, photo)
     luma = torch.tensor(_LUMA)
@@ -40,16 +36,6 @@ def keep_colors(painting: Tensor, photo: Tensor, how: str = "luminance") -> Tens
     # Within [0, 1] for every channel: the photo's own brightness always is.
     lowest, highest = -chroma.amin(0), 1 - chroma.amax(0)
     return (chroma + brightness.maximum(lowest).minimum(highest)).clamp(0, 1)
-
-
-def check_keep_colors(how: str) -> None:
-    """Refuse an unknown way to keep colours.
-
-    Raises:
-        FstError: Names those there are.
-    """
-    if how not in KEEP_COLORS:
-        raise FstError(f"keep colors {how!r}: use {' or '.join(KEEP_COLORS)}")
 
 
 def _matched(painting: Tensor, photo: Tensor) -> Tensor:

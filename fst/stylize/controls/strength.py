@@ -3,24 +3,11 @@
 import torch
 from torch import Tensor
 
-from fst.errors import FstError
-
-MAX_STRENGTH = 1.5
 # Share of the painting at strength 0, 0.25, ... 1: where the style distance has gone that part of
 # its way from photo to painting. In a plain mix it has gone 0.23, 0.45 and 0.73 of it at shares
 # 0.25, 0.5 and 0.75, in the mean of eight styles of the gallery; from 0.12, 0.34, 0.66 to 0.42,
 # 0.70, 0.87 (`scripts/evaluate_controls.py --share`, 10 held-out photos at 160 px, real VGG-19).
 _SHARES = (0.0, 0.276, 0.548, 0.772, 1.0)
-
-
-def check_strength(strength: float) -> None:
-    """Refuse a strength outside [0, 1.5].
-
-    Raises:
-        FstError: It is outside, or no number.
-    """
-    if not 0 <= strength <= MAX_STRENGTH:
-        raise FstError(f"strength {strength:g}: expected a number from 0 to {MAX_STRENGTH:g}")
 
 
 def exaggerated(weights: Tensor, strength: float) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fst.runtime.console import tell
+from fst.stylize.options import PaintOptions
 
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
@@ -21,7 +22,13 @@ def budget_of(stylizer: "Stylizer", args: argparse.Namespace) -> int:
     return memory_left(args.max_memory, stylizer.device)
 
 
-def goes_in_bands(stylizer: "Stylizer", photo: Path, args: argparse.Namespace, budget: int) -> bool:
+def goes_in_bands(
+    stylizer: "Stylizer",
+    photo: Path,
+    args: argparse.Namespace,
+    options: PaintOptions,
+    budget: int,
+) -> bool:
     """Whether a picture is too large to be painted whole, or bands were asked for.
 
     Raises:
@@ -31,11 +38,13 @@ def goes_in_bands(stylizer: "Stylizer", photo: Path, args: argparse.Namespace, b
         return False
     from fst.io.images import shape_of
     from fst.stylize.bands.memory_plan import fast_pays_off, whole_bytes
+    from fst.stylize.controls.texture_size import work_size
 
-    height, width = shape_of(photo, args.size)
-    if args.fast_statistics and fast_pays_off(height, width):
+    size = shape_of(photo, args.size)
+    work = work_size(size, options.texture_size)
+    if args.fast_statistics and fast_pays_off(*work):
         return True
-    return whole_bytes(stylizer.network, height, width) > budget
+    return whole_bytes(stylizer.network, size, work) > budget
 
 
 def paint_in_bands(
@@ -44,7 +53,7 @@ def paint_in_bands(
     path: Path,
     style: Any,
     args: argparse.Namespace,
-    options: dict[str, Any],
+    options: PaintOptions,
     overwrite: bool,
 ) -> Path:
     """Paint one file into another, with a progress bar where somebody sees it.
@@ -53,10 +62,12 @@ def paint_in_bands(
         What was written: `path`, or the next free number of that name.
     """
     from fst.io.images import shape_of
-    from fst.stylize.bands.large import stylize_file
+    from fst.stylize.bands.large import FileOptions, stylize_file
     from fst.stylize.bands.memory_plan import fast_pays_off
+    from fst.stylize.controls.texture_size import work_size
 
-    fast = args.fast_statistics and fast_pays_off(*shape_of(photo, args.size))
+    work = work_size(shape_of(photo, args.size), options.texture_size)
+    fast = args.fast_statistics and fast_pays_off(*work)
     how = "means and variances of parts of it" if fast else "exact"
     tell(PROGRAM, f"{photo}: in bands of rows ({how})")
     with _percent_bar() as bar:
@@ -65,20 +76,10 @@ def paint_in_bands(
             if bar is not None:
                 bar.update(round(100 * share, 1) - bar.n)
 
-        return stylize_file(
-            stylizer,
-            photo,
-            path,
-            style,
-            **options,
-            shorter_side_px=args.size,
-            bits=args.bits,
-            overwrite=overwrite,
-            max_memory_bytes=args.max_memory,
-            fast_statistics=fast,
-            numbered=True,
-            progress=progress,
+        file = FileOptions(
+            args.size, args.bits, overwrite, True, args.max_memory, fast_statistics=fast
         )
+        return stylize_file(stylizer, photo, path, style, options, file, progress)
 
 
 def _percent_bar() -> Any:

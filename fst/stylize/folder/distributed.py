@@ -11,7 +11,6 @@ import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
 
 import pytorch_lightning as pl
 import torch.distributed as dist
@@ -27,6 +26,7 @@ from fst.stylize.folder.naming import Plan, output_folder
 from fst.stylize.folder.painter import PROGRAM
 from fst.stylize.folder.predict import FolderData, PaintingModule, PaintingWriter
 from fst.stylize.folder.record import read_records, settings_key, settle_names
+from fst.stylize.options import PaintOptions
 from fst.stylize.stylizer import Stylizer
 
 PLANNED_IN = timedelta(hours=6)  # by the first process, while the others wait for it
@@ -122,7 +122,7 @@ def paint_many(
     stylizer: Stylizer,
     plan: Plan,
     args: argparse.Namespace,
-    options: dict[str, Any],
+    options: PaintOptions,
     trainer: pl.Trainer,
 ) -> int:
     """Paint every picture of the plan in its styles; returns the exit code.
@@ -131,7 +131,7 @@ def paint_many(
         stylizer: Paints; Lightning moves it to the device of this process.
         plan: What to write of each photo; that of the first process counts.
         args: The command line.
-        options: Of `Stylizer.stylize`.
+        options: How.
         trainer: As `make_trainer` makes it.
     """
     folder, records = output_folder(args.output), {}

@@ -14,6 +14,7 @@ from fst.errors import FstError
 from fst.runtime.console import print_line, tell
 from fst.stylize.folder.banded import budget_of, goes_in_bands, paint_in_bands
 from fst.stylize.folder.naming import BLEND_ID, FileId, Plan, free_path, identity
+from fst.stylize.options import PaintOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,7 @@ WRITTEN_BEHIND = 1  # paintings that may wait for the disk
 
 
 def paint_all(
-    stylizer: "Stylizer", plan: Plan, args: argparse.Namespace, options: dict[str, Any]
+    stylizer: "Stylizer", plan: Plan, args: argparse.Namespace, options: PaintOptions
 ) -> int:
     """Paint every picture of the plan in its styles; returns the exit code."""
     count = sum(len(targets) for _, targets in plan)
@@ -58,7 +59,7 @@ class Painter:
         stylizer: "Stylizer",
         photos: list[Path],
         args: argparse.Namespace,
-        options: dict[str, Any],
+        options: PaintOptions,
         writer: ThreadPoolExecutor,
         bar: Any = None,
     ) -> None:
@@ -85,7 +86,7 @@ class Painter:
         from fst.stylize.bands.large import check_size
 
         with _memory_told(photo):
-            if goes_in_bands(self.stylizer, photo, self.args, self.budget):
+            if goes_in_bands(self.stylizer, photo, self.args, self.options, self.budget):
                 return None
             content = images.load_full(photo, self.args.size)
         check_size(photo, tuple(content.shape[1:]))
@@ -140,7 +141,7 @@ class Painter:
     def _painting(self, content: "Tensor", style: Any) -> "Tensor":
         if self.args.blend_grid:
             return _blend_grid(self.stylizer, content, self.args, self.options)
-        return self.stylizer.stylize(content, style, **self.options)
+        return self.stylizer.stylize(content, style, self.options)
 
     def _paint_in_bands(self, photo: Path, path: Path, style: Any) -> Path:
         overwrite = self._overwrites(path)
@@ -169,12 +170,11 @@ class Painter:
 
 
 def _blend_grid(
-    stylizer: "Stylizer", content: "Tensor", args: argparse.Namespace, options: dict[str, Any]
+    stylizer: "Stylizer", content: "Tensor", args: argparse.Namespace, options: PaintOptions
 ) -> "Tensor":
     from fst.stylize.blend_grid import CELL_PX, blend_grid
 
-    options = {key: value for key, value in options.items() if key != "texture"}
-    return blend_grid(stylizer, content, args.blend_grid, cell_px=args.size or CELL_PX, **options)
+    return blend_grid(stylizer, content, args.blend_grid, options, cell_px=args.size or CELL_PX)
 
 
 @contextmanager

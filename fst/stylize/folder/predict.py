@@ -25,6 +25,7 @@ from fst.runtime.memory import resident_bytes
 from fst.stylize.bands.memory_plan import memory_left
 from fst.stylize.folder.painter import PROGRAM, Painter
 from fst.stylize.folder.record import Jobs, Record, Target, content_key, painting_key, unfinished
+from fst.stylize.options import PaintOptions
 from fst.stylize.stylizer import Stylizer
 
 # One process may be done long before another; that one is still alive is seen otherwise.
@@ -118,7 +119,7 @@ class RecordingPainter(Painter):
         self,
         stylizer: Stylizer,
         args: argparse.Namespace,
-        options: dict[str, Any],
+        options: PaintOptions,
         writer: ThreadPoolExecutor,
         *,
         jobs: Jobs,
@@ -175,7 +176,7 @@ class PaintingModule(pl.LightningModule):
         self,
         stylizer: Stylizer,
         args: argparse.Namespace,
-        options: dict[str, Any],
+        options: PaintOptions,
         folder: Path,
         threads: tuple[ThreadPoolExecutor, ThreadPoolExecutor],
     ) -> None:

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fst.errors import FstError
 from fst.io.paths import numbered
 from fst.stylize.folder.naming import Plan, clash, identity
+from fst.stylize.options import PaintOptions
 
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
 
 FOLDER = ".fst-infer"
 _CHUNK_BYTES = 1 << 20
-# Controls that are no argument of Stylizer.stylize. Memory and device change nothing but rounding.
+# Flags that are no field of PaintOptions. Memory and device change nothing but rounding.
 _FLAGS = ("blend", "blend_grid", "size", "bits", "precision", "fast_statistics")
 
 
@@ -132,12 +133,12 @@ def settle_names(
     return [(photo, [settled(*target) for target in targets]) for photo, targets in plan]
 
 
-def settings_key(stylizer: "Stylizer", args: argparse.Namespace, options: dict[str, Any]) -> str:
+def settings_key(stylizer: "Stylizer", args: argparse.Namespace, options: PaintOptions) -> str:
     """A key to all that makes a painting beside the photo and the style id."""
     from fst import __version__
 
     told = {flag: getattr(args, flag) for flag in _FLAGS} | {"version": __version__}
-    for name, value in options.items():
+    for name, value in vars(options).items():
         if name == "masks":
             value = [(style, _tensor_key(mask)) for style, mask in value.items()]
         told[name] = value if name != "where" or value is None else _tensor_key(value)

@@ -14,6 +14,7 @@ from fst.errors import FstError
 from fst.io.paths import clip
 from fst.runtime.console import print_line, tell
 from fst.stylize.folder.naming import BLEND_ID, check_folder_name, clash, identity, safe_name
+from fst.stylize.options import PaintOptions
 
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
@@ -139,13 +140,13 @@ def paint_clips_in_turn(
     stylizer: "Stylizer",
     jobs: list[Job],
     args: argparse.Namespace,
-    controls: dict[str, Any],
+    options: PaintOptions,
     stopped: Callable[[], bool],
 ) -> int:
     failed = False
     for job in jobs:
         try:
-            painted = _paint(stylizer, job, args, controls, stopped)
+            painted = _paint(stylizer, job, args, options, stopped)
         except FstError as problem:
             tell(PROGRAM, str(problem))
             failed = True
@@ -166,12 +167,12 @@ def _paint(
     stylizer: "Stylizer",
     job: Job,
     args: argparse.Namespace,
-    controls: dict[str, Any],
+    options: PaintOptions,
     stopped: Callable[[], bool],
 ) -> Any:
     from tqdm import tqdm
 
-    from fst.stylize.video.paint import paint_video
+    from fst.stylize.video.paint import VideoOptions, paint_video
     from fst.stylize.video.steady import DEFAULT
 
     source, style, target, numbered = job
@@ -181,17 +182,13 @@ def _paint(
             bar.total = count if count and count >= done else None
             bar.update(1)
 
-        return paint_video(
-            stylizer,
-            source,
-            target,
-            style,
+        video = VideoOptions(
             steadiness=DEFAULT if args.steady is None else args.steady,
             shorter_side_px=args.size,
             frame_rate=args.sequence or 25,
             overwrite=args.overwrite,
             numbered=numbered,
-            progress=progress,
-            stopped=stopped,
-            **controls,
+        )
+        return paint_video(
+            stylizer, source, target, style, options, video, progress=progress, stopped=stopped
         )

@@ -19,7 +19,8 @@ from fst.io import images
 from fst.io.decode import ImageError
 from fst.networks.transformer import MIN_SIZE_PX
 from fst.stylize.bands.memory_plan import memory_left, whole_bytes
-from fst.stylize.controls.texture_size import enlarges, work_size
+from fst.stylize.controls.texture_size import work_size
+from fst.stylize.options import PaintOptions
 from fst.stylize.stylizer import StyleChoice, Stylizer
 from fst.stylize.video.clips import (
     DEFAULT_RATE,
@@ -49,20 +50,36 @@ class PaintedClip:
     problems: list[str]  # what was damaged, a line each
 
 
+@dataclass(frozen=True)
+class VideoOptions:
+    """How a clip is read, held steady and written.
+
+    Args:
+        steadiness: From 0, each frame for itself, to 1; see `fst.stylize.video.steady`.
+        shorter_side_px: Shrink frames so that the shorter side has this length.
+        frame_rate: Frames a second of pictures that become a video.
+        overwrite: Replace what is there; otherwise that is refused.
+        numbered: Otherwise write clip-1.mp4 and so on, and .mkv where the kind of file cannot hold
+            the sound.
+    """
+
+    steadiness: float = DEFAULT
+    shorter_side_px: int | None = None
+    frame_rate: Fraction | float = DEFAULT_RATE
+    overwrite: bool = False
+    numbered: bool = False
+
+
 def paint_video(
     stylizer: Stylizer,
     source: str | Path | list[str],
     target: str | Path,
     style: StyleChoice = 0,
+    options: PaintOptions | None = None,
+    video: VideoOptions | None = None,
     *,
-    steadiness: float = DEFAULT,
-    shorter_side_px: int | None = None,
-    frame_rate: Fraction | float = DEFAULT_RATE,
-    overwrite: bool = False,
-    numbered: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
-    **controls: Any,
 ) -> PaintedClip:
     """Paint a clip into another.
 
@@ -78,15 +95,10 @@ def paint_video(
             these suffixes is a folder, which gets files of their names. Odd sides of videos lose a
             pixel.
         style: Id, name or shares, as for `Stylizer.stylize`.
-        steadiness: From 0, each frame for itself, to 1; see `fst.stylize.video.steady`.
-        shorter_side_px: Shrink frames so that the shorter side has this length.
-        frame_rate: Frames a second of pictures that become a video.
-        overwrite: Replace what is there; otherwise that is refused.
-        numbered: Otherwise write clip-1.mp4 and so on, and .mkv where the kind of file cannot hold
-            the sound.
+        options: How each frame is painted.
+        video: How frames are read, held steady and written.
         progress: Called with the frames painted, and how many there are as far as that is known.
         stopped: Asked before each frame whether to end.
-        controls: Of `Stylizer.stylize`: texture, texture_size, strength, masks, where, keep_colors.
 
     Raises:
         FstError: The source cannot be read, a frame is too large for memory, or the target cannot
@@ -103,21 +115,21 @@ def paint_video(
         >>> clip.path.name, clip.frames, clip.whole
         ('clip.gif', 3, True)
     """
-    target = Path(target)
+    options, video, target = options or PaintOptions(), video or VideoOptions(), Path(target)
     is_folder = not _is_file(source) and is_folder_name(target)
     if not is_folder:
         check_target(target)
-    images.check_free(target, overwrite or numbered or is_folder)
-    steady = SteadyStylizer(stylizer, steadiness)
-    with open_clip(source, shorter_side_px, frame_rate) as clip:
-        _check_size(clip, stylizer, controls.get("texture_size"))
-        painting = _Painting(steady, clip, style, controls, progress, stopped)
-        if numbered:
+    images.check_free(target, video.overwrite or video.numbered or is_folder)
+    steady = SteadyStylizer(stylizer, video.steadiness)
+    with open_clip(source, video.shorter_side_px, video.frame_rate) as clip:
+        _check_size(clip, stylizer, options.texture_size)
+        painting = _Painting(steady, clip, style, options, progress, stopped)
+        if video.numbered:
             target = _free_name(target, clip)
         path = (
-            _write_pictures(target, painting, overwrite)
+            _write_pictures(target, painting, video.overwrite)
             if is_folder
-            else _write(target, clip, painting, overwrite)
+            else _write(target, clip, painting, video.overwrite)
         )
         return PaintedClip(path, painting.count, steady.cuts, painting.whole, clip.problems)
 
@@ -165,15 +177,13 @@ def _open_pictures(
     return Clip(files[0], tuple(first.shape[1:]), frames(), len(files), rate, base, loop=0)
 
 
-def _check_size(clip: Clip, stylizer: Stylizer, texture_size: float | None) -> None:
+def _check_size(clip: Clip, stylizer: Stylizer, texture_size: float | str) -> None:
     height, width = clip.size
     name = images.printable(clip.path)
     if min(clip.size) < MIN_SIZE_PX:
         raise ImageError(f"{name}: {width}x{height} px are below {MIN_SIZE_PX} px a side")
-    painted = clip.size
-    if texture_size is not None and enlarges(clip.size, texture_size):
-        painted = work_size(clip.size, texture_size)
-    needed = whole_bytes(stylizer.network, *painted) + FRAME_BYTES * height * width
+    painted = work_size(clip.size, texture_size)
+    needed = whole_bytes(stylizer.network, clip.size, painted) + FRAME_BYTES * height * width
     if needed > memory_left(None, stylizer.device):
         raise ImageError(
             f"{name}: a frame of {width}x{height} px takes {needed / 2**30:.1f} GB to paint, more "
@@ -189,11 +199,11 @@ class _Painting:
         steady: SteadyStylizer,
         clip: Clip,
         style: StyleChoice,
-        controls: dict[str, Any],
+        options: PaintOptions,
         progress: Callable[[int, int | None], None] | None,
         stopped: Callable[[], bool],
     ) -> None:
-        self.steady, self.clip, self.style, self.controls = steady, clip, style, controls
+        self.steady, self.clip, self.style, self.options = steady, clip, style, options
         self.progress, self.stopped = progress, stopped
         self.count, self.whole = 0, True
         self.in_one_file = False
@@ -208,7 +218,7 @@ class _Painting:
             if self.stopped():
                 self.whole = False
                 return
-            painting = self.steady.stylize(item.image, self.style, **self.controls)
+            painting = self.steady.stylize(item.image, self.style, self.options)
             self.count += 1
             yield replace(item, image=painting)
             if self.progress is not None:

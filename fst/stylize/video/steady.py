@@ -32,6 +32,9 @@ CUT_BELOW = 0.25  # share of a frame that is where it was, but for motion; less 
 FOLLOW_FROM = 0.75  # px that the picture is off its grid before the grid follows
 
 
+_Look = tuple[Tensor, tuple[int, int]]  # style weights, and the size that is painted at
+
+
 class SteadyStylizer(Stylizer):
     """A `Stylizer` for the frames of one clip, in their order.
 
@@ -76,15 +79,15 @@ class SteadyStylizer(Stylizer):
         self.frame: Tensor | None = None  # the last one, as the network saw it
         self.painting: Tensor | None = None
         self.seen: Tensor | None = None  # as it was given
-        self.look: tuple[Tensor, float | None] | None = None  # style weights and texture size
+        self.look: _Look | None = None
         self.grid = _Grid()
         for norm in _steady_norms(self.network):
             norm.forget()
 
-    def _painted(self, content: Tensor, weights: Tensor, texture_size: float | None) -> Tensor:
+    def _painted(self, content: Tensor, weights: Tensor, work: tuple[int, int]) -> Tensor:
         if not self.kept:
-            return super()._painted(content, weights, texture_size)
-        look = (weights, texture_size)
+            return super()._painted(content, weights, work)
+        look = (weights, work)
         if self.seen is not None and _same(look, self.look) and torch.equal(content, self.seen):
             return self.painting  # clips of few frames a second repeat them to be more
         before = self._from_before(content) if _same(look, self.look) else None
@@ -95,7 +98,7 @@ class SteadyStylizer(Stylizer):
             calm = content
             if "photo" in self.parts:
                 calm = torch.lerp(content, before.frame, before.share * before.is_still)
-        painting = super()._painted(calm, weights, texture_size)
+        painting = super()._painted(calm, weights, work)
         if before is not None and "painting" in self.parts:
             painting = torch.lerp(painting, before.painting, before.share)
         self.frame, self.painting, self.seen, self.look = calm, painting, content, look
@@ -147,7 +150,7 @@ class _Before:
     is_still: Tensor  # (H, W), where nothing moves
 
 
-def _same(look: tuple[Tensor, float | None], other: tuple[Tensor, float | None] | None) -> bool:
+def _same(look: _Look, other: _Look | None) -> bool:
     """Whether two frames are to be painted in the same way."""
     return other is not None and torch.equal(look[0], other[0]) and look[1] == other[1]
 
