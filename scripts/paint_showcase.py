@@ -21,10 +21,10 @@ from fst.io import images
 
 # Name in `skimage.data` to the style that it is shown in.
 SHOWN = {
-    "astronaut": "starry_night",
+    "astronaut": "gauguin_tahiti",
     "cat": "wave",
-    "coffee": "gauguin_tahiti",
-    "rocket": "monet_parasol",
+    "coffee": "composition_vii",
+    "rocket": "starry_night",
 }
 QUALITY = 88
 
