@@ -190,6 +190,11 @@ def by_compression():
             continue
         content = by_pillow(photo(mode), "TIFF", compression=packed)
         yield Kind(f"tiff {mode} {packed}", content, seen_by_pillow(content))
+    for packed, orientation in product(("zstd", "lzma"), (3, 6, 7)):
+        plain = seen_by_pillow(by_pillow(photo(), "TIFF"))
+        for how, tag in {"tag": (274, orientation), "XMP": (700, xmp_of(orientation))}.items():
+            content = by_pillow(photo(), "TIFF", compression=packed, tiffinfo=dict([tag]))
+            yield Kind(f"tiff {packed} {how} {orientation}", content, upright(plain, orientation))
     deep = Image.fromarray(levels(1, "u2")[..., 0])
     for packed in ("zstd", "lzma"):
         content = by_pillow(deep, "TIFF", compression=packed)

@@ -10,15 +10,12 @@ profile to the filter that shrinks, is the same for every file.
 
 import logging
 import os
-import re
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
@@ -27,6 +24,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from fst.io import png, tiff
 from fst.io.decode import check_density, kind_of, say, size_with_shorter_side
 from fst.io.paths import printable
+from fst.io.turn import EXIF_ORIENTATION, UPRIGHT, orientation_of, turned
 
 LEVELS = 65535
 STRIP_PX, STRIP_BYTES = 128, 4_000_000  # at most, unless a row has more
@@ -35,17 +33,6 @@ MOST_BY_PILLOW = 89_000_000  # pixels of a TIFF; it warns of more
 _LOADERS = {"JPEG": "jpegload", "PNG": "pngload", "TIFF": "tiffload"}
 _BY_PILLOW = {"BMP": BmpImageFile, "WEBP": WebPImageFile}
 _SPACES = {1: b"GRAY", 3: b"RGB ", 4: b"CMYK"}  # of ICC profiles, by samples
-_EXIF_ORIENTATION = 0x0112
-_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
-_UPRIGHT = {  # EXIF 2.3, tag 0x0112: the turn of (H, W, C) that undoes each orientation
-    2: lambda stored: stored[:, ::-1],
-    3: lambda stored: stored[::-1, ::-1],
-    4: lambda stored: stored[::-1],
-    5: lambda stored: stored.transpose(1, 0, 2),
-    6: lambda stored: stored.transpose(1, 0, 2)[:, ::-1],
-    7: lambda stored: stored[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda stored: stored.transpose(1, 0, 2)[::-1],
-}
 
 
 @dataclass
@@ -105,7 +92,7 @@ def open_file(file: BinaryIO) -> Opened:
         head = tiff.Head(colours, colours if image.bands > colours else None, False)
     if b"acTL" in chunks:
         _say_animated(file)
-    size, turn = (image.width, image.height), _orientation(image)
+    size, turn = (image.width, image.height), orientation_of(image)
     return Opened(kind, load, size, head.colours, head.alpha, turn, png.colours_of(chunks))
 
 
@@ -116,8 +103,10 @@ def _by_pillow(reader: type, file: BinaryIO, most: int | None = None) -> Opened:
     check_density(*picture.size, file, most)
     if picture.format == "WEBP" and picture.is_animated:
         _say_animated(file)
+    if picture.format == "TIFF":
+        picture.load()  # by XMP it turns only now
     try:
-        orientation = int(picture.getexif().get(_EXIF_ORIENTATION, 1))
+        orientation = int(picture.getexif().get(EXIF_ORIENTATION, 1))
     except Exception:  # broken EXIF around good pixels
         orientation = 1
     orientation = 1 if picture.format == "TIFF" else orientation
@@ -155,10 +144,10 @@ def read_strips(opened: Opened, shorter_side_px: int | None) -> Strips:
     image = _to_srgb(opened, shorter_side_px)
     dtype = np.uint16 if image.format == "ushort" else np.uint8
     shape, strips = (image.height, image.width, image.bands), _strips(image, dtype)
-    if opened.orientation not in _UPRIGHT:
+    if opened.orientation not in UPRIGHT:
         return Strips(shape, dtype, strips)
     upright = shape if opened.orientation < 5 else (shape[1], shape[0], shape[2])
-    return Strips(upright, dtype, _turned(strips, opened.orientation))
+    return Strips(upright, dtype, turned(strips, opened.orientation))
 
 
 def _strips(image: Any, dtype: type) -> Iterator[np.ndarray]:
@@ -169,30 +158,6 @@ def _strips(image: Any, dtype: type) -> Iterator[np.ndarray]:
         height = min(strip_px, image.height - top)
         pixels = region.fetch(0, top, image.width, height)
         yield np.frombuffer(pixels, dtype).reshape(height, image.width, image.bands)
-
-
-def _turned(strips: Iterator[np.ndarray], orientation: int) -> Iterator[np.ndarray]:
-    """Strips of the upright picture, by way of a file without a name: turning needs all rows.
-
-    It has each strip in parts, so that a strip of the upright picture is some of them.
-    """
-    parts: list[list[tuple[int, tuple[int, ...]]]] = []  # by stored strip: place, shape
-    with tempfile.TemporaryFile() as file:
-        for strip in strips:
-            step = STRIP_PX if orientation > 4 else strip.shape[1]
-            parts.append([])
-            for low in range(0, strip.shape[1], step):
-                part = np.ascontiguousarray(strip[:, low : low + step])
-                parts[-1].append((file.tell(), part.shape))
-                file.write(part)
-        across = list(zip(*parts, strict=True)) if orientation > 4 else parts
-        for row in reversed(across) if orientation in (3, 4, 7, 8) else across:
-            stored = []
-            for place, shape in row:
-                file.seek(place)
-                pixels = file.read(int(np.prod(shape)) * strip.dtype.itemsize)
-                stored.append(np.frombuffer(pixels, strip.dtype).reshape(shape))
-            yield np.ascontiguousarray(_UPRIGHT[orientation](np.concatenate(stored)))
 
 
 def read_whole(
@@ -210,7 +175,7 @@ def read_whole(
             levels = np.empty((image.height, *strip.shape[1:]), strip.dtype)
         levels[low : low + len(strip)] = strip
         low += len(strip)
-    return np.ascontiguousarray(_UPRIGHT.get(opened.orientation, np.asarray)(levels))
+    return np.ascontiguousarray(UPRIGHT.get(opened.orientation, np.asarray)(levels))
 
 
 @cache
@@ -231,31 +196,6 @@ def vips() -> Any:
     _process()
     pyvips.cache_set_max(0)  # it would answer with what a file of that name held before
     return pyvips
-
-
-def _orientation(image: Any) -> int:
-    """1 to 8, as EXIF or the tag of a TIFF says; where neither does, as XMP says."""
-    fields = {name[-21:]: name for name in image.get_fields()}  # png-comment-0-Raw profile type...
-    try:
-        if "exif-data" in fields or "Raw profile type exif" in fields:
-            exif = Image.Exif()
-            exif.load(_exif(image, fields))
-            if _EXIF_ORIENTATION in exif:
-                return int(exif[_EXIF_ORIENTATION])
-        told = image.get("orientation") if "orientation" in fields else 1
-        if told == 1 and "xmp-data" in fields:
-            found = _XMP_ORIENTATION.search(bytes(image.get("xmp-data")))
-            return int(found[1]) if found else 1
-        return told
-    except Exception:  # broken EXIF around good pixels
-        return 1
-
-
-def _exif(image: Any, fields: dict[str, str]) -> bytes:
-    if "exif-data" in fields:
-        return bytes(image.get("exif-data"))
-    text = image.get(fields["Raw profile type exif"])  # of a PNG by older ImageMagick: hexadecimal
-    return bytes.fromhex("".join(text.split("\n")[3:]))
 
 
 def _to_srgb(opened: Opened, shorter_side_px: int | None) -> Any:
