@@ -60,11 +60,12 @@ def main() -> int:
     args, more = parser.parse_known_args()
     first = args.output / "strokes"
     from_first = ["--warm-start", str(first / "model.safetensors"), "--rows-first", "0"]
+    by = ["--loss-weights", args.loss_weights]
     # Folder, where the weights come from, how they are learned.
     runs = [
         (first, ["--from-scratch"], ["--lr", "0.002", "--seed", "0"]),
-        (args.output, from_first, ["--lr", "0.0007", "--seed", "1", "--loss-weights", args.loss_weights]),
-    ]  # fmt: skip
+        (args.output, from_first, ["--lr", "0.0007", "--seed", "1", *by]),
+    ]
     for place, (folder, beginning, learning) in enumerate(runs):
         if is_done(folder, args.steps[place]):
             continue
