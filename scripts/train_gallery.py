@@ -1,22 +1,14 @@
 """Train the style model that ships with the package (fst/assets/gallery.safetensors).
 
-    python scripts/train_gallery.py --paintings paintings/ --photos photos/ -o checkpoints/gallery
+    python scripts/train_gallery.py --paintings paintings/ --photos photos/ \
+        --loss-weights VGG16.safetensors -o checkpoints/gallery
 
-Any flag of fst-train may follow, such as --steps, --warm-start or --resume.
+Two runs of fst-train, one after the other; called again, it goes on where it was stopped:
 
-The shipped file grew out of that of version 0.1.0, which painted palettes and grain (recipe: this
-file there), by the objective of `fst/losses/objective.py`, 4 x 256 px a step and vgg19-lite,
-on a processor with bf16 products, beside other work. Style weights are in order of id:
-
-1. 1,500 steps, --style-weight 40, --seed 0 (24 minutes on one core): strokes, but faces dissolve;
-2. from 1: 500 steps, --seed 1, 20 20 20 20 12 20 15 15 20 20 20 (8 minutes on one core);
-3. from 2: 300 steps, --seed 2, --grid-weight 800, 8 10 10 15 12 18 15 12 15 10 15 (3 minutes on two
-   cores): of 16 pictures of stage 2, 8 had been chosen, blind, before those of version 0.1.0;
-   the others lost for the subjects that they lost;
-4. from 3: 200 steps, --seed 3, --grid-weight 800, 8 10 10 6 12 10 15 6 10 10 15 (2 minutes): of
-   stage 3, 8 of 14 had been chosen, but none of shipwreck and robert_delaunay_portrait;
-5. from 4: 1,500 steps of 2 images, --seed 4, --grid-weight 800, the weights below, by vgg16-lite
-   and with style pictures at 512 px, not 640 (8 minutes on one core).
+1. from scratch, 4,500 steps of 4 x 256 px by vgg16-lite (48 minutes on two busy cores with bf16
+   products): strokes, but faces dissolve;
+2. from 1, 700 steps by the real VGG-16, at less style weight (25 minutes): the subjects come back,
+   and the strokes are drawn closer.
 """
 
 import argparse
@@ -24,33 +16,36 @@ import sys
 from pathlib import Path
 
 from fst.cli.train import main as fst_train
+from fst.style_model.format import load_style_model
 
 OURS = Path(__file__).parents[1] / "datasets" / "samples" / "styles"
-# Public-domain works and drawings of our own, in order of id, each with its style weight and the
-# shorter side in px that it is learned at. Signac and van_gogh are five paintings each.
+# Public-domain works and drawings of our own, in order of id: shorter side in px that each is
+# learned at, and its style weight in the two runs. Signac and van_gogh are five paintings each.
 STYLES = {
-    "the_scream": (20, 640),
-    "udnie": (15, 512),
-    "wave": (15, 512),
-    "shipwreck": (15, 512),
-    "starry_night": (15, 576),
-    "composition_vii": (20, 512),
-    "edtaonisl": (12, 512),
-    "robert_delaunay_portrait": (20, 512),
-    "signac": (15, 512),
-    "pointillism": (20, 512),
-    "cubist_shards": (15, 512),
-    "gauguin_tahiti": (20, 512),
-    "renoir_moulin": (20, 512),
-    "monet_parasol": (20, 512),
-    "derain_matisse": (20, 400),
-    "mona_lisa": (20, 512),
-    "sorolla_beach": (20, 512),
-    "van_gogh": (15, 512),
-    "stained_glass": (15, 512),
-    "woodblock_waves": (15, 512),
-    "impasto_swirls": (15, 512),
+    "the_scream": (640, 20, 12),
+    "udnie": (512, 15, 12),
+    "wave": (512, 15, 12),
+    "shipwreck": (512, 15, 12),
+    "starry_night": (576, 15, 10),
+    "composition_vii": (512, 20, 15),
+    "edtaonisl": (512, 12, 10),
+    "robert_delaunay_portrait": (512, 20, 14),
+    "signac": (512, 15, 10),
+    "pointillism": (512, 20, 14),
+    "cubist_shards": (512, 15, 12),
+    "gauguin_tahiti": (512, 20, 14),
+    "renoir_moulin": (512, 20, 12),
+    "monet_parasol": (512, 20, 12),
+    "derain_matisse": (400, 20, 16),
+    "mona_lisa": (512, 20, 12),
+    "sorolla_beach": (512, 20, 14),
+    "van_gogh": (512, 15, 10),
+    "stained_glass": (512, 15, 12),
+    "woodblock_waves": (512, 15, 12),
+    "impasto_swirls": (512, 15, 12),
 }
+STEPS = 4500, 700
+GRID_WEIGHT = "800"  # against a lattice on flat ground
 
 
 def main() -> int:
@@ -59,13 +54,43 @@ def main() -> int:
     add = parser.add_argument
     add("--paintings", type=Path, required=True, help="folder of NAME.jpg and NAME/")
     add("--photos", required=True, help="folder of training photos")
-    add("-o", "--output", default="checkpoints/gallery")
+    add("--loss-weights", required=True, metavar="FILE", help="a real VGG-16, for the second run")
+    add("--steps", type=int, nargs=2, default=STEPS, metavar="N", help="of each run (4500 700)")
+    add("-o", "--output", type=Path, default=Path("checkpoints/gallery"))
     args, more = parser.parse_known_args()
-    argv = ["--styles", *(picture(name, args.paintings) for name in STYLES)]
-    weights, sizes = zip(*STYLES.values(), strict=True)
-    argv += ["--style-weight", *map(str, weights), "--style-size", *map(str, sizes)]
-    argv += ["--content", args.photos, "-o", args.output]
-    return fst_train([*argv, *more])
+    first = args.output / "strokes"
+    from_first = ["--warm-start", str(first / "model.safetensors"), "--rows-first", "0"]
+    by = ["--loss-weights", args.loss_weights]
+    # Folder, where the weights come from, how they are learned.
+    runs = [
+        (first, ["--from-scratch"], ["--lr", "0.002", "--seed", "0"]),
+        (args.output, from_first, ["--lr", "0.0007", "--seed", "1", *by]),
+    ]
+    for place, (folder, beginning, learning) in enumerate(runs):
+        if is_done(folder, args.steps[place]):
+            continue
+        if (folder / "last.ckpt").exists():
+            beginning = ["--resume", str(folder / "last.ckpt")]
+        argv = [*of_all(args, place), *beginning, *learning, "--steps", str(args.steps[place])]
+        if code := fst_train([*argv, "-o", str(folder), *more]):
+            return code
+    return 0
+
+
+def of_all(args: argparse.Namespace, place: int) -> list[str]:
+    """The flags that both runs have; `place` is 0 or 1."""
+    sizes, *weights = zip(*STYLES.values(), strict=True)
+    return [
+        *("--styles", *(picture(name, args.paintings) for name in STYLES)),
+        *("--style-weight", *map(str, weights[place]), "--style-size", *map(str, sizes)),
+        *("--grid-weight", GRID_WEIGHT, "--content", args.photos),
+    ]
+
+
+def is_done(folder: Path, steps: int) -> bool:
+    """Whether a run has been trained to its end."""
+    model = folder / "model.safetensors"
+    return model.exists() and load_style_model(model)[1]["training"]["step"] >= steps
 
 
 def picture(name: str, paintings: Path) -> str:
