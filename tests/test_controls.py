@@ -224,7 +224,7 @@ def test_each_place_has_its_style_by_the_statistics_of_the_whole(stylizer):
     network = stylizer.network
     mask = torch.zeros(64, 64)
     mask[:, 32:] = 1
-    x = torch.randn(1, 4, 64, 64)
+    x = torch.randn(1, network.conv_in.norm.gamma.shape[1], 64, 64)
     norm = network.conv_in.norm
     weights = torch.zeros(1, 3, 64, 64)
     weights[0, 1], weights[0, 0] = mask, 1 - mask
