@@ -162,6 +162,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--json", type=Path, metavar="FILE", help="write the figures here too")
     benchmark_gatys.add_arguments(add)
     benchmark_streaming.add_arguments(add)
+    benchmark_onnx.add_arguments(add)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -9,7 +9,8 @@ from benchmark_timing import Case, winograd_from
 from torch import Tensor
 
 from fst.networks.conditional import ConditionalInstanceNorm2d
-from fst.networks.transformer import OutputConv, UpsampleConv
+from fst.networks.transformer import CHANNELS as NETWORK_CHANNELS
+from fst.networks.transformer import UpsampleConv
 from fst.networks.winograd import conv2d
 
 CHANNELS = 32, 64, 96, 128, 256  # of 3x3 convolutions
@@ -18,11 +19,11 @@ BATCH = 4
 
 def layer_cases(size_px: int) -> list[dict[str, Case]]:
     """Pairs of one result: torch's own layer, then ours; of a network that paints `size_px`."""
-    c1, c2 = round(32 * SHIPPED_WIDTH), round(64 * SHIPPED_WIDTH)
+    c1, c2 = (round(SHIPPED_WIDTH * channels) for channels in NETWORK_CHANNELS[:2])
     wide = torch.rand(1, c1, size_px, size_px).contiguous(memory_format=torch.channels_last)
     half = torch.rand(1, c2, size_px // 2, size_px // 2)
     half = half.contiguous(memory_format=torch.channels_last)
-    out, up = OutputConv(1, c1, 3, 9), UpsampleConv(1, c2, c1)
+    up = UpsampleConv(1, c2, c1)
     norm, ones = ConditionalInstanceNorm2d(1, c1), torch.ones(1, 1)
 
     def no_grad(run: Case) -> Case:
@@ -33,10 +34,6 @@ def layer_cases(size_px: int) -> list[dict[str, Case]]:
         return F.conv2d(x, up.conv.weight)
 
     return [
-        {
-            "9x9 convolution to 3 channels": no_grad(lambda: F.conv2d(wide, out.conv.weight)),
-            "the same in blocks of 2x4": no_grad(lambda: out.convolved(wide)),
-        },
         {
             "upsampling x2, 3x3 convolution": no_grad(upsampled),
             "the same in four phases": no_grad(lambda: up.upsampled(F.pad(half, (1, 1, 1, 1)))),

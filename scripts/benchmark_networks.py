@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fst.data.batches import StyleBatch
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.loss_network import VGG_CHANNELS, LossNetwork, layer_names, load_loss_network
-from fst.networks.transformer import TransformerNet
+from fst.networks.transformer import CHANNELS, TransformerNet
 from fst.runtime.precision import best_precision
 from fst.training.module import StyleTransferModule
 from fst.training.settings import Architecture, Objective
@@ -49,15 +49,10 @@ class Residual(nn.Module):
 
 
 class BaselineNet(nn.Sequential):
-    """The network of pytorch/examples fast_neural_style; sides must be multiples of 4.
+    """The network of pytorch/examples fast_neural_style; sides must be multiples of 4."""
 
-    Differs from it: with `like_ours` the last convolution is followed by instance norm and a
-    sigmoid, so that `copy_weights` can make it the function that a `TransformerNet` is.
-    """
-
-    def __init__(self, width: float = 1.0, num_blocks: int = 5, like_ours: bool = False) -> None:
+    def __init__(self, width: float = 1.0, num_blocks: int = 5) -> None:
         c1, c2, c3 = (max(1, round(width * channels)) for channels in (32, 64, 128))
-        last = ConvNorm(c1, 3, 9)
         super().__init__(
             *(ConvNorm(3, c1, 9), nn.ReLU()),
             *(ConvNorm(c1, c2, 3, stride=2), nn.ReLU()),
@@ -65,13 +60,28 @@ class BaselineNet(nn.Sequential):
             *(Residual(c3) for _ in range(num_blocks)),
             *(nn.Upsample(scale_factor=2), ConvNorm(c3, c2, 3), nn.ReLU()),
             *(nn.Upsample(scale_factor=2), ConvNorm(c2, c1, 3), nn.ReLU()),
-            *((last, nn.Sigmoid()) if like_ours else tuple(last)[:2]),
+            *tuple(ConvNorm(c1, 3, 9))[:2],
+        )
+
+
+class PlainTransformer(nn.Sequential):
+    """A `TransformerNet` in the baseline's layers; sides must be multiples of 4."""
+
+    def __init__(self, width: float = 1.0, num_blocks: int = 5) -> None:
+        c1, c2, c3 = (max(1, round(width * channels)) for channels in CHANNELS)
+        super().__init__(
+            *(ConvNorm(3, c2, 9, stride=2), nn.ReLU()),
+            *(ConvNorm(c2, c3, 3, stride=2), nn.ReLU()),
+            *(Residual(c3) for _ in range(num_blocks)),
+            *(nn.Upsample(scale_factor=2), ConvNorm(c3, c2, 3), nn.ReLU()),
+            *(nn.Upsample(scale_factor=2), ConvNorm(c2, c1, 3), nn.ReLU()),
+            *(ConvNorm(c1, 3, 5), nn.Sigmoid()),
         )
 
 
 @torch.no_grad()
-def copy_weights(source: TransformerNet, target: BaselineNet) -> None:
-    """Make `target`, built with `like_ours`, compute what `source` computes in style 0."""
+def copy_weights(source: TransformerNet, target: PlainTransformer) -> None:
+    """Make `target` compute what `source` computes in style 0."""
     ours = [module for module in source.modules() if hasattr(module, "norm")]
     theirs = [module for module in target.modules() if isinstance(module, ConvNorm)]
     for module, (_, conv, norm) in zip(ours, theirs, strict=True):
@@ -248,7 +258,7 @@ def infer_cases(
     for name, parameter in network.named_parameters():
         if name.endswith(("gamma", "beta")):  # as trained, not the identity
             parameter.add_(0.3 * torch.randn_like(parameter))
-    baseline = BaselineNet(width, like_ours=True).eval()
+    baseline = PlainTransformer(width).eval()
     copy_weights(network, baseline)
     network.to(memory_format=torch.channels_last)
     photo = torch.rand(1, 3, size_px, size_px)

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,12 @@ from fst.networks.transformer import TransformerNet
 from fst.runtime.allocator import keep_freed_memory
 
 
+def add_arguments(add: Callable) -> None:
+    """What `onnx` takes beside the common flags."""
+    add("--peer", type=Path, metavar="FILE", help="an ONNX file of another multi-style network, "
+        "timed in turns with ours: image (1, 3, h, w), style_weights (S,) or (1, S)")  # fmt: skip
+
+
 def run_onnx(args: argparse.Namespace) -> Rows:
     """Paintings by onnxruntime from files of fst-export, against torch, threads alike."""
     if not (find_spec("onnx") and find_spec("onnxruntime")):
@@ -22,8 +29,9 @@ def run_onnx(args: argparse.Namespace) -> Rows:
     rows: Rows = []
     for size_px in args.sizes:
         cases = onnx_cases(args.width, size_px)
+        peer = peer_case(args.peer, size_px) if args.peer else {}
         keep_freed_memory()
-        medians = interleaved(cases, args.repeats)
+        medians = interleaved(cases | peer, args.repeats)
         keep_freed_memory(False)
         expected, first = cases["torch, as fst paints"](), next(iter(medians.values()))
         rows += [
@@ -34,6 +42,15 @@ def run_onnx(args: argparse.Namespace) -> Rows:
                 "max difference": float(np.abs(run() - expected).max()),
             }
             for name, run in cases.items()
+        ]
+        rows += [
+            {
+                "case": f"{name}, {size_px} px",
+                "ms": 1e3 * medians[name],
+                "ratio": first / medians[name],
+                "max difference": "",
+            }
+            for name in peer
         ]
     return rows
 
@@ -55,6 +72,22 @@ def onnx_cases(width: float, size_px: int) -> dict[str, Callable[[], np.ndarray]
         feed = {"image": image, "style_weights": weights}
         cases[f"onnxruntime{name}"] = lambda s=session, f=feed: s.run(None, f)[0]
     return cases
+
+
+def peer_case(path: Path, size_px: int) -> dict[str, Callable[[], object]]:
+    """A painting by another package's network, in its first style.
+
+    Raises:
+        FstError: It cannot be read.
+    """
+    if not path.is_file():
+        raise FstError(f"--peer {path}: no such file")
+    session = onnx_session(path.read_bytes())
+    shape = next(i.shape for i in session.get_inputs() if i.name == "style_weights")
+    weights = np.eye(shape[-1], dtype=np.float32)[:1]
+    image = np.random.default_rng(0).random((1, 3, size_px, size_px), np.float32)
+    feed = {"image": image, "style_weights": weights if len(shape) == 2 else weights[0]}
+    return {f"onnxruntime, {path.stem}": lambda: session.run(None, feed)}
 
 
 def trained_like(width: float) -> TransformerNet:

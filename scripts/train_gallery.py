@@ -26,20 +26,30 @@ from pathlib import Path
 from fst.cli.train import main as fst_train
 
 OURS = Path(__file__).parents[1] / "datasets" / "samples" / "styles"
-# Public-domain works and two drawings of our own, in order of id, with their style weights. Signac
-# is five of his paintings.
+# Public-domain works and drawings of our own, in order of id, each with its style weight and the
+# shorter side in px that it is learned at. Signac and van_gogh are five paintings each.
 STYLES = {
-    "the_scream": 20,
-    "udnie": 15,
-    "wave": 15,
-    "shipwreck": 12,
-    "starry_night": 10,
-    "composition_vii": 25,
-    "edtaonisl": 12,
-    "robert_delaunay_portrait": 20,
-    "signac": 15,
-    "pointillism": 20,
-    "cubist_shards": 15,
+    "the_scream": (20, 640),
+    "udnie": (15, 512),
+    "wave": (15, 512),
+    "shipwreck": (15, 512),
+    "starry_night": (15, 576),
+    "composition_vii": (20, 512),
+    "edtaonisl": (12, 512),
+    "robert_delaunay_portrait": (20, 512),
+    "signac": (15, 512),
+    "pointillism": (20, 512),
+    "cubist_shards": (15, 512),
+    "gauguin_tahiti": (20, 512),
+    "renoir_moulin": (20, 512),
+    "monet_parasol": (20, 512),
+    "derain_matisse": (20, 400),
+    "mona_lisa": (20, 512),
+    "sorolla_beach": (20, 512),
+    "van_gogh": (15, 512),
+    "stained_glass": (15, 512),
+    "woodblock_waves": (15, 512),
+    "impasto_swirls": (15, 512),
 }
 
 
@@ -52,7 +62,8 @@ def main() -> int:
     add("-o", "--output", default="checkpoints/gallery")
     args, more = parser.parse_known_args()
     argv = ["--styles", *(picture(name, args.paintings) for name in STYLES)]
-    argv += ["--style-weight", *map(str, STYLES.values()), "--rows-first", "0"]
+    weights, sizes = zip(*STYLES.values(), strict=True)
+    argv += ["--style-weight", *map(str, weights), "--style-size", *map(str, sizes)]
     argv += ["--content", args.photos, "-o", args.output]
     return fst_train([*argv, *more])
 

@@ -42,13 +42,13 @@ def _keep_global_state():
 
 @pytest.mark.parametrize("size", [(32, 32), (64, 48), (36, 44)])
 @pytest.mark.parametrize("width", [0.125, 0.5])
-def test_baseline_equals_transformer_network_at_equal_weights(networks, size, width):
+def test_the_plain_layers_equal_the_transformer_network_at_equal_weights(networks, size, width):
     torch.manual_seed(0)
     network = TransformerNet(1, width, num_blocks=2)
     for name, parameter in network.named_parameters():
         if name.endswith(("gamma", "beta")):
             torch.nn.init.normal_(parameter)
-    baseline = networks.BaselineNet(width, num_blocks=2, like_ours=True)
+    baseline = networks.PlainTransformer(width, num_blocks=2)
     networks.copy_weights(network, baseline)
     photos = torch.rand(2, 3, *size)
     with torch.no_grad():
@@ -257,6 +257,18 @@ def test_wrong_shapes_are_a_usage_error(benchmark, shape, capsys):
     with pytest.raises(SystemExit) as stop:
         benchmark.main(["gatys", "--shapes", shape])
     assert stop.value.code == 2 and "256x384" in capsys.readouterr().err
+
+
+def test_another_packages_network_takes_its_turn(benchmark, tmp_path, capsys):
+    onnx_graph = pytest.importorskip("fst.export.onnx_graph")
+    pytest.importorskip("onnxruntime")
+    peer = tmp_path / "peer.onnx"
+    peer.write_bytes(onnx_graph.onnx_bytes(TransformerNet(3, 0.125, 1).eval(), {}))
+    argv = ["onnx", "--sizes", "32", "--width", "0.125", "--repeats", "1", "--peer"]
+    assert benchmark.main([*argv, str(peer)]) == 0
+    assert "| onnxruntime, peer, 32 px |" in capsys.readouterr().out
+    assert benchmark.main([*argv, str(tmp_path / "none.onnx")]) == 2
+    assert "none.onnx: no such file" in capsys.readouterr().err
 
 
 def test_exported_networks_paint_as_torch_does(benchmark, capsys):

@@ -325,4 +325,4 @@ def test_the_shipped_gallery_is_exported_under_its_licence(tmp_path, capsys):
     assert main(argv_of("gallery", "-o", tmp_path / "gallery.onnx")) == 0
     model = onnx.load(tmp_path / "gallery.onnx")
     properties = {p.key: p.value for p in model.metadata_props}
-    assert properties["license"] == "mit" and len(json.loads(properties["styles"])) == 11
+    assert properties["license"] == "mit" and len(json.loads(properties["styles"])) == 21

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from fst import Stylizer
@@ -458,8 +459,9 @@ def test_style_ids_may_be_of_any_whole_kind(make_module):
     expected = module(photos, torch.tensor([1, 1]))
     for index in (1, np.int64(1), np.array([1, 1]), [1, 1], torch.tensor(1)):
         assert torch.equal(module(photos, index), expected)
-    with pytest.raises(FstError, match="whole number"):
-        module(photos, 0.5)
+    for wrong, told in ((0.5, "whole number"), (2, "expected 0 to 1"), (-1, "expected 0 to 1")):
+        with pytest.raises(FstError, match=told):
+            module(photos, wrong)
 
 
 def test_moving_the_module_moves_its_loss(make_module, tmp_path):
@@ -494,3 +496,36 @@ def test_a_grid_is_painted_of_any_validation_loader(make_module, tmp_path):
     (grid,) = events.Images("review/styles")
     assert (grid.width, grid.height) == (3 * 52 + 4, 3 * 44 + 4)  # cells with 4 px between them
     assert {"train/total", "train/style", "train_layer/relu1_1"} <= set(events.Tags()["scalars"])
+
+
+class Waits(TorchDispatchMode):
+    """Counts what a GPU would be waited for: numbers and tensors that come to the host."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        is_read = function is torch.ops.aten._local_scalar_dense.default
+        self.count += is_read and args[0].dtype != torch.int64  # style ids are on the CPU
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("style_loss", ["gram", "sliced"])
+def test_a_step_waits_for_the_device_once(make_module, tmp_path, monkeypatch, style_loss):
+    """To know that all is finite; what the bar and the curves show comes along."""
+    waits, seen, to_host, genuine = Waits(), [], [], torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: (to_host.append(1), genuine(self))[1])
+
+    class Counting(Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            to_host.clear()
+            waits.__enter__()
+
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            waits.__exit__(None, None, None)
+            seen.append((waits.count, len(to_host)))
+            waits.count = 0
+
+    fit(make_module(style_loss=style_loss), tmp_path, callbacks=[Counting(), RunLog()])
+    assert seen[1:] == [(1, 1)] * 3  # of values that are on the CPU by then, and their coming

@@ -145,7 +145,6 @@ def test_fast_statistics_pass_the_layers_once(stylizer, tmp_path, monkeypatch):
             options = PaintOptions(keep_colors="histogram")
             stylize_file(stylizer, photo, tmp_path / "x.png", 0, options, file)
         flops.append(counter.get_total_flops() / 2 / forward_work(stylizer.network, 512, 500))
-    # The last convolution, in blocks, does 1.48 times the multiplications it counts.
     assert flops[1] < 1.2 and flops[1] < 0.8 * flops[0]
 
 
@@ -176,7 +175,7 @@ def test_the_work_is_as_planned(stylizer, tmp_path):
     assert told == sorted(told) and told[-1] == pytest.approx(1)
     network = TransformerNet(1)
     ratio = planned_work(network, 1000, 1000) / forward_work(network, 1000, 1000)
-    assert ratio == pytest.approx(1.336, abs=0.001)  # by hand, from the layers' shapes
+    assert ratio == pytest.approx(1.226, abs=0.001)  # by hand, from the layers' shapes
 
 
 # ---------------------------------------------------------------- stores and memory

@@ -172,7 +172,11 @@ def test_a_truncated_checkpoint_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "format 2, this version reads 1: upgrade fst"),
+        ({"format": 3}, "format 3, this version reads 2: upgrade fst"),
+        (
+            {"format": 1, "fst_version": "0.1.0"},
+            "format 1, this version reads 2: its network has another shape; paint with fst 0.1.0",
+        ),
         ({"styles": STYLES[:2]}, "3 styles but 2 names"),
         ({"styles": [{"name": 1}] * 3}, "3 styles but 3 names"),
         ({"styles": None}, "not a readable style model"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fst.cli.gatys_arguments import parse
 from fst.cli.loss_arguments import loss_network, statistic
-from fst.cli.messages import Problems, noting, told
+from fst.cli.messages import Problems, told, tried
 from fst.errors import FstError
 from fst.io.paths import clip
 from fst.runtime.console import tell
@@ -56,9 +56,7 @@ def prepare(args: argparse.Namespace) -> tuple[dict, Path]:
     names = ("sizes", "steps", "optimizer", "seed", "aspect")
     settings: dict = {name: getattr(args, name) for name in names}
     made = {"content": _content, "style": _style, "start": _start, "loss": _loss, "output": _output}
-    for name, make in made.items():
-        with noting(problems):
-            settings[name] = make(args)
+    settings |= {name: tried(problems, make, args) for name, make in made.items()}
     if problems:
         raise Problems(problems)
     output = settings.pop("output")

@@ -1,7 +1,8 @@
 """All that is wrong with the arguments, told at once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from fst.errors import FstError
 from fst.runtime.console import tell
@@ -12,6 +13,9 @@ FLAGS = {
     "NotFiniteError": "--resume, --lr, --loss-weights",
     "OtherArchitectureError": "leave --width and --num-blocks out, or give --from-scratch instead",
 }
+
+
+Made = TypeVar("Made")
 
 
 class Problems(FstError):
@@ -29,6 +33,13 @@ def noting(problems: list[str]) -> Iterator[None]:
         yield
     except FstError as problem:
         problems += lines_of(problem)
+
+
+def tried(problems: list[str], make: Callable[..., Made], *args: Any) -> Made | None:
+    """What `make` returns; None, and the problem noted, where it raises an FstError."""
+    with noting(problems):
+        return make(*args)
+    return None
 
 
 def lines_of(problem: FstError) -> list[str]:

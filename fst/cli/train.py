@@ -9,11 +9,12 @@ import re
 import signal
 import sys
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fst.cli.loss_arguments import statistic
-from fst.cli.messages import Problems, lines_of
+from fst.cli.messages import Problems, lines_of, tried
 from fst.cli.train_arguments import parse
 from fst.errors import FstError
 from fst.runtime.console import tell
@@ -86,14 +87,7 @@ def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) ->
         FstError: Lists all that is wrong.
     """
     problems: list[str] = []
-
-    def attempt(make, *args, **kwargs):
-        try:
-            return make(*args, **kwargs)
-        except FstError as error:
-            problems.extend(lines_of(error))
-            return None
-
+    attempt = partial(tried, problems)
     styles = attempt(_styles, settings)
     network = attempt(check_loss_network, settings)
     if network is not None:

@@ -238,7 +238,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--tune-trunk", action="store_true", help="with it: change them a little, to learn more")
     add("--rows-first", type=NonNegativeInt, metavar="N",
         help="steps for gamma and beta alone (a quarter; 0 from scratch)")  # fmt: skip
-    add("--width", type=PositiveFloat, metavar="W", help="1: 32-64-128 channels (0.5)")
+    add("--width", type=PositiveFloat, metavar="W", help="1: 24-64-128 channels (0.5)")
     add("--num-blocks", type=NonNegativeInt, metavar="N", help="residual blocks (5)")
     add("--lr", type=PositiveFloat, default=1e-3, metavar="R", help="Adam's peak rate (0.001)")
     add("--scale-lr", action="store_true", help="times the root of the number of processes")

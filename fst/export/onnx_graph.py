@@ -89,7 +89,7 @@ class _Graph:
 def _network(graph: _Graph, network: TransformerNet) -> None:
     padded, size = _padded_to_stride(graph)
     x = padded
-    for name in ("conv_in", "down1", "down2"):
+    for name in ("conv_in", "down"):
         x = _relu(graph, _conditioned(graph, x, name, getattr(network, name)), name)
     for place, block in enumerate(network.blocks):
         name = f"blocks.{place}"

@@ -1,7 +1,7 @@
 """The transformer network written with the commonest operations, for other programs to compute.
 
 `TransformerNet` has ways of its own to be fast in torch on a CPU: Winograd's convolutions, the
-phases of an upsampling, a last convolution by blocks, a norm of one image at a time. Other
+phases of an upsampling, a norm of one image at a time. Other
 programs have theirs, which they apply to what they recognise: plain convolutions, nearest
 upsampling, means. The function is the same up to rounding.
 """
@@ -30,8 +30,7 @@ class PlainNetwork(nn.Module):
         """Share the weights of `network`, on the CPU; it stays as it is."""
         super().__init__()
         self.conv_in = PlainConv(network.conv_in)
-        self.down1 = PlainConv(network.down1)
-        self.down2 = PlainConv(network.down2)
+        self.down = PlainConv(network.down)
         self.blocks = nn.ModuleList(
             nn.ModuleList([PlainConv(block.conv1), PlainConv(block.conv2)])
             for block in network.blocks
@@ -45,9 +44,8 @@ class PlainNetwork(nn.Module):
         height, width = image.shape[-2:]
         rows, columns = (_reflected(side, image.device) for side in (height, width))
         x = image.index_select(2, rows).index_select(3, columns)
-        x = F.relu(self.conv_in(x, style_weights))  # (B, c1, H, W)
-        x = F.relu(self.down1(x, style_weights))  # (B, c2, H/2, W/2)
-        x = F.relu(self.down2(x, style_weights))  # (B, c3, H/4, W/4)
+        x = F.relu(self.conv_in(x, style_weights))  # (B, c2, H/2, W/2)
+        x = F.relu(self.down(x, style_weights))  # (B, c3, H/4, W/4)
         for first, second in self.blocks:
             x = x + second(F.relu(first(x, style_weights)), style_weights)
         x = F.relu(self.up1(_twice(x), style_weights))  # (B, c2, H/2, W/2)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fst.errors import FstError
 from fst.losses import objective
 from fst.losses.parse import Statistic, statistic_of
-from fst.losses.style_groups import StyleGroup, StyleIndex, each_id, grouped
+from fst.losses.style_groups import StyleGroup, StyleIndex, check_ids, each_id, grouped
 from fst.losses.style_loss import StyleStatistic, Targets
 from fst.losses.terms import content_distance, total_variation
 from fst.networks.loss_network import LossNetwork
@@ -205,8 +205,7 @@ class PerceptualLoss(nn.Module):
         if not self.groups:
             return []
         ids, count = style_index.tolist(), sum(len(group.ids) for group in self.groups)
-        if not all(0 <= style_id < count for style_id in ids):
-            raise FstError(f"style ids {ids}: expected 0 to {count - 1}")
+        check_ids(ids, count)
         members = (group.members(ids) for group in self.groups)
         # From pinned memory or not: what is sent to a GPU need not be waited for.
         return [tuple(t.to(self.device, non_blocking=True) for t in pair) for pair in members]

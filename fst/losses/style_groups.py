@@ -90,6 +90,16 @@ def each_id(style_index: StyleIndex, count: int) -> Tensor:
     return ids.long().expand(count)
 
 
+def check_ids(style_ids: Sequence[int], num_styles: int) -> None:
+    """Refuse ids that are no style's.
+
+    Raises:
+        FstError: Says which there are.
+    """
+    if not all(0 <= style_id < num_styles for style_id in style_ids):
+        raise FstError(f"style ids {style_ids}: expected 0 to {num_styles - 1}")
+
+
 def _stacked(rows: Sequence[Targets]) -> Targets:
     """Targets of several styles as one batch."""
     return tuple(torch.stack(parts) for parts in zip(*rows, strict=True))

@@ -9,19 +9,21 @@ from fst.networks.sizes import MIN_SIZE_PX
 from fst.networks.winograd import Conv3x3, conv2d
 
 PHASES = (0, 0), (0, 1), (1, 0), (1, 1)  # of an upsampled row and column: even and odd
+CHANNELS = 24, 64, 128  # at full, half and quarter resolution, at width 1
 STRIDE = 4  # two halvings: sizes are padded up to a multiple of this and cropped back
 
 
 class TransformerNet(nn.Module):
     """Feed-forward stylisation network with conditional instance norm after every convolution.
 
-    The shape of Johnson et al. 2016 ("Perceptual Losses for Real-Time Style Transfer and
-    Super-Resolution"), the conditioning of Dumoulin et al. 2017:
+        conv 9x9/2 -> 64, 3x3/2 -> 128, residual blocks, x2 -> 64, x2 -> 24, 5x5 -> 3
 
-        conv 9x9 -> 32, 3x3/2 -> 64, 3x3/2 -> 128, residual blocks, x2 -> 64, x2 -> 32, 9x9 -> 3
-
-    reflect padding, nearest-neighbour upsampling, sigmoid. Differs from Dumoulin et al.: the
-    upsampling convolutions are computed at low resolution (see `UpsampleConv`).
+    reflect padding, nearest-neighbour upsampling, sigmoid. In the manner of Johnson et al. 2016
+    ("Perceptual Losses for Real-Time Style Transfer and Super-Resolution"), with the conditioning
+    of Dumoulin et al. 2017. Differs from both: the first convolution halves the picture and few
+    channels are left at full resolution, where most of the time went, and the upsampling
+    convolutions are computed at low resolution (see `UpsampleConv`). Compared with other shapes by
+    `scripts/search_network.py`.
 
     Examples:
         >>> network = TransformerNet(num_styles=3, width=0.25, num_blocks=1)
@@ -35,19 +37,18 @@ class TransformerNet(nn.Module):
 
         Args:
             num_styles: S, how many styles the tables hold, at least 1.
-            width: Scales the channel counts 32-64-128; rounded, at least 1 channel.
+            width: Scales the channel counts 24-64-128; rounded, at least 1 channel.
             num_blocks: Residual blocks at quarter resolution.
         """
         super().__init__()
         self.num_styles, self.width, self.num_blocks = num_styles, width, num_blocks
-        c1, c2, c3 = (max(1, round(width * channels)) for channels in (32, 64, 128))
-        self.conv_in = ConditionedConv(num_styles, 3, c1, 9)
-        self.down1 = ConditionedConv(num_styles, c1, c2, 3, stride=2)
-        self.down2 = ConditionedConv(num_styles, c2, c3, 3, stride=2)
+        c1, c2, c3 = (max(1, round(width * channels)) for channels in CHANNELS)
+        self.conv_in = ConditionedConv(num_styles, 3, c2, 9, stride=2)
+        self.down = ConditionedConv(num_styles, c2, c3, 3, stride=2)
         self.blocks = nn.ModuleList(ResidualBlock(num_styles, c3) for _ in range(num_blocks))
         self.up1 = UpsampleConv(num_styles, c3, c2)
         self.up2 = UpsampleConv(num_styles, c2, c1)
-        self.conv_out = OutputConv(num_styles, c1, 3, 9)
+        self.conv_out = ConditionedConv(num_styles, c1, 3, 5)
 
     def forward(self, content: Tensor, style_weights: Tensor) -> Tensor:
         """Paint the content images.
@@ -69,9 +70,8 @@ class TransformerNet(nn.Module):
         if style_weights.dim() == 4:  # the maps follow the picture: its size, then its padding
             style_weights = F.interpolate(style_weights, (height, width), mode="bilinear")
             style_weights = F.pad(style_weights, (0, pad_right, 0, pad_bottom), mode="replicate")
-        x = F.relu_(self.conv_in(x, style_weights))  # (B, c1, H, W)
-        x = F.relu_(self.down1(x, style_weights))  # (B, c2, H/2, W/2)
-        x = F.relu_(self.down2(x, style_weights))  # (B, c3, H/4, W/4)
+        x = F.relu_(self.conv_in(x, style_weights))  # (B, c2, H/2, W/2)
+        x = F.relu_(self.down(x, style_weights))  # (B, c3, H/4, W/4)
         for block in self.blocks:
             x = block(x, style_weights)
         x = F.relu_(self.up1(x, style_weights))  # (B, c2, H/2, W/2)
@@ -113,43 +113,7 @@ class ConditionedConv(nn.Module):
         self.padding = (kernel_size // 2,) * 4
 
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        padded = F.pad(x, self.padding, mode="reflect")
-        return self.norm(self.convolved(padded), style_weights)
-
-    def convolved(self, padded: Tensor) -> Tensor:
-        """The convolution alone, of a map that has its padding."""
-        return self.conv(padded)
-
-
-class OutputConv(ConditionedConv):
-    """A convolution to three channels, on a CPU computed for blocks of 2 x 4 pixels at once.
-
-    A processor works on 8 or 16 channels together, most of which three would leave idle. The same
-    kernel at each of the block's eight places, within one larger kernel of stride (2, 4), gives
-    24 channels: the same sums, 1.48 times the multiplications, in half the time
-    (`scripts/benchmark.py layers`).
-    """
-
-    BLOCK = 2, 4
-
-    def convolved(self, padded: Tensor) -> Tensor:
-        """The convolution alone; height and width of the result are multiples of the block's."""
-        if padded.device.type != "cpu":
-            return self.conv(padded)
-        down, across = self.BLOCK
-        y = F.conv2d(padded, self._placed(), stride=self.BLOCK)  # (B, 3 x 2 x 4, H/2, W/4)
-        y = y.unflatten(1, (-1, down, across)).permute(0, 1, 4, 2, 5, 3)
-        return y.flatten(4, 5).flatten(2, 3)  # (B, 3, H/2, 2, W/4, 4) -> (B, 3, H, W)
-
-    def _placed(self) -> Tensor:
-        """The kernel at each place of a block: (3 x 2 x 4, C_in, 10, 12) of (3, C_in, 9, 9)."""
-        down, across = self.BLOCK
-        places = [
-            F.pad(self.conv.weight, (q, across - 1 - q, p, down - 1 - p))
-            for p in range(down)
-            for q in range(across)
-        ]
-        return torch.stack(places, dim=1).flatten(0, 1)
+        return self.norm(self.conv(F.pad(x, self.padding, mode="reflect")), style_weights)
 
 
 class ResidualBlock(nn.Module):

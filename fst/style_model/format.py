@@ -2,7 +2,7 @@
 
 Layout: tensors under the names of `TransformerNet.state_dict()`, and one metadata entry "fst":
 
-    {"format": 1, "fst_version": "...",
+    {"format": 2, "fst_version": "...",
      "architecture": {"num_styles": 2, "width": 0.5, "num_blocks": 5},
      "styles": [{"name": "wave", "images": ["wave.jpg"],            in order of id
                  "fingerprint": "..."}, ...],                       of the pictures' contents
@@ -25,7 +25,7 @@ from fst.io.atomic import write_atomically
 from fst.io.torch_files import check_tensor, plain, read_torch_file
 from fst.networks.transformer import TransformerNet
 
-FORMAT = 1
+FORMAT = 2
 # Bounds on what a file may ask for before memory is taken for it.
 MAX_STYLES, MAX_WIDTH, MAX_BLOCKS = 100_000, 16.0, 64
 
@@ -136,11 +136,16 @@ def build(metadata: dict[str, Any]) -> TransformerNet:
         FstError: They ask for a newer format, or for sizes out of bounds; other errors where they
             are of another shape.
     """
-    if metadata.get("format") != FORMAT:
-        raise FstError(
-            f"style model format {metadata.get('format')!r}, this version reads {FORMAT}: "
-            "upgrade fst"
+    found = metadata.get("format")
+    if found != FORMAT:
+        older = type(found) is int and found < FORMAT
+        way = (
+            f"its network has another shape; paint with fst {metadata.get('fst_version', '0.1.0')}"
+            ", which wrote it, or train it anew"
+            if older
+            else "upgrade fst"
         )
+        raise FstError(f"style model format {found!r}, this version reads {FORMAT}: {way}")
     architecture = metadata["architecture"]
     num_styles, num_blocks = architecture["num_styles"], architecture["num_blocks"]
     width = architecture["width"]

@@ -76,8 +76,7 @@ class FiniteGuard:
         if self._state_is_finite is not None:
             finite = finite & self._state_is_finite
         terms = self._seen[-1].terms
-        judged = torch.as_tensor(finite, device=terms["total"].device)
-        values = torch.stack([value.float() for value in (judged, *terms.values())]).cpu()
+        values = torch.stack([value.float() for value in (finite, *terms.values())]).cpu()
         self._judge(module, bool(values[0]) and _bad_rate(module) is None)
         return dict(zip(terms, values[1:], strict=True))
 

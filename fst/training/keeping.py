@@ -60,7 +60,7 @@ class Keeper(nn.Module):
             self.network.num_styles, (world, len(photos)), generator=generator
         )
         drawn = all_drawn[rank]
-        before, after = self._paintings(student, photos, drawn.to(photos.device))
+        before, after = self._paintings(student, photos, drawn.to(photos.device, non_blocking=True))
         return F.mse_loss(after.float(), before.float())
 
     @torch.no_grad()

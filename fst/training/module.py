@@ -15,7 +15,7 @@ from fst.data.batches import read_batch
 from fst.data.styles import Style
 from fst.errors import FstError
 from fst.losses.perceptual import PerceptualLoss
-from fst.losses.style_groups import StyleIndex, each_id
+from fst.losses.style_groups import StyleIndex, check_ids, each_id
 from fst.losses.terms import grid_pattern
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import save_style_model
@@ -117,10 +117,16 @@ class StyleTransferModule(pl.LightningModule):
         Args:
             photos: The photos.
             style_index: (B,) whole numbers of any kind, or one for all.
+
+        Raises:
+            FstError: They are no style ids, or not one an image.
         """
         photos = photos.contiguous(memory_format=torch.channels_last)
-        ids = self.first_id + each_id(style_index, len(photos))
-        return self.network(photos, self.network.one_hot(ids.to(photos.device, non_blocking=True)))
+        ids = each_id(style_index, len(photos))
+        if ids.device.type == "cpu":  # a GPU would have to be waited for
+            check_ids(ids.tolist(), len(self.styles))
+        weights = self.network.one_hot(self.first_id + ids)
+        return self.network(photos, weights.to(photos.device, non_blocking=True))
 
     def save(self, path: str | Path) -> Path:
         """Write the style model as it stands, for `Stylizer` and fst-infer.

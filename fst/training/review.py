@@ -42,12 +42,9 @@ class ReviewGrid(Callback):
 
     def on_validation_batch_end(self, trainer, module, outputs, batch, *_: Any, **__: Any) -> None:
         """Keep the first photos, all of one size."""
-        for photo in read_batch(batch, 1, lambda: 0, check=False).photos:
-            if (
-                len(self._photos) < GRID_CONTENTS
-                and photo.shape == (self._photos or [photo])[0].shape
-            ):
-                self._photos.append(photo)
+        photos = read_batch(batch, 1, lambda: 0, check=False).photos
+        alike = [photo for photo in photos if photo.shape == (self._photos or photos)[0].shape]
+        self._photos += alike[: GRID_CONTENTS - len(self._photos)]
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Paint the grid and write it under "review/styles"."""

@@ -1,5 +1,6 @@
 """What a run of fst-train begins from: random weights, a trained network, or a run to resume."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,62 +61,47 @@ def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]])
     Raises:
         FstError: Says what differs.
     """
+    if settings.resume:
+        for told in _differences(settings, styles or [], kept):
+            raise FstError(f"--resume: {settings.resume} {told}")
+
+
+def _differences(settings: Any, styles: list, kept: list[dict[str, Any]]) -> Iterator[str]:
+    """What the run to resume has otherwise, and the way out."""
+    from fst.data.styles import fingerprint
     from fst.training.checkpoint import read_run
 
-    if not settings.resume:
-        return
     stored = read_run(settings.resume)
     marked = stored["style_model"]["styles"][len(kept) :]
-    before = [style["name"] for style in marked]
-    now = [style.name for style in styles or []]
+    before, now = [mark["name"] for mark in marked], [style.name for style in styles]
     if styles and before != now:
-        raise FstError(
-            f"--resume: {settings.resume} was trained for {', '.join(before)}, "
-            f"now --styles are {', '.join(now)}: leave --styles out, or start a new run"
+        yield (
+            f"was trained for {', '.join(before)}, now --styles are {', '.join(now)}: leave "
+            "--styles out, or start a new run"
         )
-    _check_pictures(settings, styles or [], marked)
-    architecture = stored["style_model"]["architecture"]
-    for name, value in (("width", settings.width), ("num_blocks", settings.num_blocks)):
-        if architecture[name] != value:
-            raise FstError(
-                f"--resume: the run has {name} {architecture[name]}, not {value}: "
-                f"leave the flag out, or start a new run"
-            )
-    start, schedule = (stored["hyper_parameters"][name] for name in ("start", "schedule"))
-    if "began_from" not in start or not schedule.keys() >= {"styles_first_steps", "styles_rate"}:
-        raise FstError(
-            f"--resume: {settings.resume} was written by an older fst: begin a new run with "
-            f"--warm-start {settings.resume}"
-        )
-    tuned = start.get("tune_trunk", False)
-    if tuned != settings.tune_trunk:
-        raise FstError(
-            f"--resume: {settings.resume} began with{'' if tuned else 'out'} --tune-trunk and "
-            "goes on so: leave the flag as it was, or start a new run"
-        )
-    rows_first = schedule["styles_first_steps"]
-    if settings.rows_first not in (None, rows_first):
-        raise FstError(
-            f"--resume: {settings.resume} began with --rows-first {rows_first} and goes on so: "
-            "leave the flag out, or start a new run"
-        )
-    if stored["global_step"] > settings.steps:
-        raise FstError(
-            f"--resume: {settings.resume} has done {stored['global_step']} steps, more than "
-            f"--steps {settings.steps}: give more"
-        )
-
-
-def _check_pictures(settings: Any, styles: list, marked: list[dict[str, Any]]) -> None:
-    """Refuse other pictures under the names of the run's styles."""
-    from fst.data.styles import fingerprint
-
     for style, mark in zip(styles, marked, strict=False):
         if mark.get("fingerprint") not in (None, fingerprint(style)):  # older runs have none
-            raise FstError(
-                f"--resume: style {style.name} was other pictures when {settings.resume} began: "
-                f"put those back, or begin a new run with --warm-start {settings.resume}"
+            yield (
+                f"began when style {style.name} was other pictures: put those back, or begin a new "
+                f"run with --warm-start {settings.resume}"
             )
+    architecture = stored["style_model"]["architecture"]
+    for name in ("width", "num_blocks"):
+        if architecture[name] != (value := getattr(settings, name)):
+            out = "leave the flag out, or start a new run"
+            yield f"has {name} {architecture[name]}, not {value}: {out}"
+    start, schedule = (stored["hyper_parameters"][name] for name in ("start", "schedule"))
+    if "began_from" not in start or not schedule.keys() >= {"styles_first_steps", "styles_rate"}:
+        out = f"begin a new run with --warm-start {settings.resume}"
+        yield f"was written by an older fst: {out}"
+    if (tuned := start.get("tune_trunk", False)) != settings.tune_trunk:
+        out = "leave the flag as it was, or start a new run"
+        yield f"began with{'' if tuned else 'out'} --tune-trunk and goes on so: {out}"
+    if settings.rows_first not in (None, first := schedule["styles_first_steps"]):
+        out = "leave the flag out, or start a new run"
+        yield f"began with --rows-first {first} and goes on so: {out}"
+    if (done := stored["global_step"]) > settings.steps:
+        yield f"has done {done} steps, more than --steps {settings.steps}: give more"
 
 
 def finished(settings: Any) -> str | None:

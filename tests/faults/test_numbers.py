@@ -14,8 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from warm_process import WarmProcess, read_trace
 
-import fst.losses.style
 from fst.cli.train import main
+from fst.losses import moments
 from fst.losses.style_loss import STYLE_LOSSES
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.training.module import StyleTransferModule
@@ -48,9 +48,9 @@ def broken_style_target(module, batch, bad):
             targets[0][batch[1][0]].view(-1)[0] = bad
 
 
-def broken_gram_matrix(module, batch, bad):
-    genuine = fst.losses.style.gram_matrix
-    fst.losses.style.gram_matrix = lambda features: genuine(features) + bad
+def broken_covariance(module, batch, bad):
+    genuine = moments.covariance_matrix
+    moments.covariance_matrix = lambda features: [part + bad for part in genuine(features)]
 
 
 def broken_weight(module, batch, bad):
@@ -103,7 +103,7 @@ PLACES = [
     broken_photo,
     broken_content_features,
     broken_style_target,
-    broken_gram_matrix,
+    broken_covariance,
     broken_weight,
     broken_norm_table,
     broken_gradient,
@@ -154,7 +154,7 @@ def stopped(train_argv, tmp_path, monkeypatch, capfd):
     def run(break_it, bad, name):
         photos = shade_photos(tmp_path / f"photos_{name}", 10)
         batches, genuine = [], StyleTransferModule.training_step
-        monkeypatch.setattr(fst.losses.style, "gram_matrix", fst.losses.style.gram_matrix)
+        monkeypatch.setattr(moments, "covariance_matrix", moments.covariance_matrix)
 
         def training_step(self, batch, batch_idx):
             style = self.styles[batch[1].item()].name
@@ -217,7 +217,7 @@ def test_of_a_step_of_several_batches_the_bad_one_is_named(train_argv, tmp_path,
         seen.append(batch_idx)
         outputs = genuine(self, batch, batch_idx)
         if len(seen) == 6:  # the second of three
-            self.finite._seen[-1].loss.fill_(bad)
+            self.finite._seen[-1].terms["total"].fill_(bad)
         return outputs
 
     monkeypatch.setattr(StyleTransferModule, "training_step", training_step)

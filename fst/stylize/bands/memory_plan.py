@@ -14,7 +14,7 @@ from fst.stylize.bands.row_store import check_room
 # (Looked at beside it: a small copy of the whole, after which strokes came out pale and soft.)
 SAMPLE_PX, SAMPLE_PIXELS = 128, 2**20
 FAST_FROM = 4  # times as many pixels: below, a painting in bands is as cheap with its own moments
-# Peak bytes for each fp32 number of the widest full-resolution layer, of a band and of a whole
+# Peak bytes for each fp32 number of the layer that has most of them, of a band and of a whole
 # image; bounds, held against `scripts/benchmark.py streaming` and `memory`.
 BAND_COPIES, WHOLE_COPIES = 10.5, 5
 MIN_BAND_PX, MAX_BAND_PX = 16, 512
@@ -49,7 +49,12 @@ def whole_bytes(
 
 
 def _bytes_of_pixel(network: TransformerNet) -> int:
-    return 4 * network.conv_in.conv.out_channels * WHOLE_COPIES + 40
+    return 4 * _numbers_of_pixel(network) * WHOLE_COPIES + 40
+
+
+def _numbers_of_pixel(network: TransformerNet) -> float:
+    """Features for each pixel of the image in the layer that has most of them."""
+    return max(network.up2.conv.out_channels, network.conv_in.conv.out_channels / 4)
 
 
 def fast_pays_off(height: int, width: int) -> bool:
@@ -77,12 +82,12 @@ def make_plan(
         FstError: Not even a narrow band fits, or the temporary files do not.
     """
     height, width, channels = shape
-    last = network.down2.conv.out_channels
+    last = network.down.conv.out_channels
     high, wide = work or (height, width)
     stored = high * wide * (3 * 4 * last // STRIDE**2 + 3 * 4) + height * width * (
         2 * channels * itemsize
     )
-    row = wide * network.conv_in.conv.out_channels * 4 * BAND_COPIES
+    row = wide * _numbers_of_pixel(network) * 4 * BAND_COPIES
     fixed = RESERVE
     if (high, wide) != (height, width):
         row = max(row, width * ENLARGED_ROW_BYTES)

@@ -114,7 +114,7 @@ class ConvRows:
         x = padded_rows(self.source, first, last, "reflect")
         x = F.pad(x, (reach, reach, 0, 0), mode="reflect")
         self.work((high - low) * self.width * self.layer.conv.weight.numel())
-        return self.layer.convolved(x).float()
+        return self.layer.conv(x).float()
 
 
 class UpsampleRows:

@@ -1,0 +1,193 @@
+"""Compare shapes of the network: trained alike from scratch, judged, and timed.
+
+    python scripts/search_network.py --styles wave.jpg the_scream.jpg --content photos/ \
+        --photos val/ --every 5 --styles-dir paintings/ --loss-weights VGG16.safetensors \
+        --steps 900 -o search/
+
+Every shape of `SHAPES` (search_shapes.py) sees the same images in the same order, by the objective
+of fst-train. Prints a Markdown table of `fst.metrics.Ruler`'s means over the styles, and with
+--time multiply-adds for each pixel and milliseconds for a picture of 1024 px, by torch's plain
+layers; draws brushwork against milliseconds (search.svg). results.json is written after each
+shape: called again with the same folder it goes on where it was stopped.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from compare_with_gatys import read_results
+from evaluate import add_protocol, means, measure, open_loss_network
+from painters import Painter
+from paintings import other_styles
+from search_shapes import SHAPES, ShapedNet
+from torch import Tensor, nn
+
+from fst import ContentDataModule, Schedule, StyleTransferModule
+from fst.data.styles import Style, read_styles
+from fst.errors import FstError
+from fst.io import images
+from fst.io.atomic import write_atomically
+from fst.metrics import Ruler
+from fst.metrics.ruler import COLUMNS
+from fst.runtime.precision import best_precision
+
+TIMED_PX, TIMES = 1024, 5
+SPEED = {"adds": "multiply-adds a pixel", "ms_1": "ms, 1 thread", "ms_2": "ms, 2 threads"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    args = make_parser().parse_args(argv)
+    try:
+        run(args)
+    except FstError as error:
+        print(f"search_network: {images.printable(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Command line of this script."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    add = parser.add_argument
+    add("--styles", nargs="+", required=True, metavar="PATH", help="what every network learns")
+    add("--content", required=True, metavar="FOLDER", help="photos to train on")
+    add("--styles-dir", type=Path, metavar="FOLDER", help="what a picture may be taken for")
+    add("--steps", type=int, default=900, metavar="N", help="of 4 x 256 px for each shape (900)")
+    add("--time", action="store_true", help="time every shape, on an idle machine")
+    add("--only", nargs="+", choices=SHAPES, metavar="SHAPE", help="these shapes")
+    add("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    add_protocol(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, judge and time what has not been yet, and print the table."""
+    styles = read_styles(args.styles)
+    photos = images.find(args.photos)[:: args.every]
+    settings = {
+        "styles": [style.name for style in styles],
+        "photos": [photo.name for photo in photos],
+        "steps": args.steps,
+    }
+    path = args.output / "results.json"
+    results = read_results(path, settings)
+    args.output.mkdir(parents=True, exist_ok=True)
+    missing = [shape for shape in args.only or SHAPES if shape not in results]
+    if missing:
+        others = other_styles([style.name for style in styles], args.styles_dir, {})
+        loss_network = open_loss_network(args.loss_weights, args.device)
+        ruler = Ruler(loss_network, styles, others, progress=True)
+    for shape in missing:
+        network = trained(args, styles, shape)
+        names = [style.name for style in styles]
+        figures, _ = measure(painter_of(network, names), photos, ruler, args.size)
+        results[shape] = means(figures)
+        write_results(path, settings, results)
+    if args.time:
+        for shape in results:
+            results[shape] |= speed_of(ShapedNet(1, SHAPES[shape]))
+        write_results(path, settings, results)
+    print(table(results))
+    draw(results, args.output / "search.svg")
+
+
+def write_results(path: Path, settings: dict, results: dict) -> None:
+    """Keep what has been found so far."""
+    text = json.dumps({"settings": settings, "results": results}, indent=2)
+    write_atomically(path, text.encode())
+
+
+def trained(args: argparse.Namespace, styles: Sequence[Style], shape: str) -> ShapedNet:
+    """A network of a shape after the run; kept beside the results."""
+    pl.seed_everything(0)
+    module = StyleTransferModule(styles, schedule=Schedule(learning_rate=2e-3))
+    network = ShapedNet(len(styles), SHAPES[shape]).to(memory_format=torch.channels_last)
+    module.network = network
+    data = ContentDataModule(args.content, num_styles=len(styles), num_workers=0)
+    trainer = pl.Trainer(
+        max_steps=args.steps,
+        precision=best_precision(),
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+    trainer.fit(module, datamodule=data)
+    name = shape.replace(" ", "_").replace(",", "").replace("/", "_")
+    torch.save(network.state_dict(), args.output / f"{name}.pt")
+    return network.eval().requires_grad_(False)
+
+
+def painter_of(network: ShapedNet, names: Sequence[str]) -> Painter:
+    """Paints with a network."""
+
+    def paint(path: Path, photo: Tensor, style: str) -> Tensor:
+        batch = photo[None].contiguous(memory_format=torch.channels_last)
+        return network(batch, network.one_hot(torch.tensor([names.index(style)])))[0]
+
+    return paint
+
+
+@torch.inference_mode()
+def speed_of(network: ShapedNet) -> dict[str, float]:
+    """The figures of `SPEED`."""
+    network = network.eval().to(memory_format=torch.channels_last)
+    photo = torch.rand(1, 3, TIMED_PX, TIMED_PX).contiguous(memory_format=torch.channels_last)
+    weights, adds = network.one_hot(torch.tensor([0])), []
+
+    def count(conv: nn.Conv2d, _: object, result: Tensor) -> None:
+        adds.append(conv.weight.numel() * result.shape[2] * result.shape[3])
+
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    network(photo, weights)
+    for hook in hooks:
+        hook.remove()
+    threads, found = torch.get_num_threads(), {"adds": sum(adds) / TIMED_PX**2}
+    for number in (1, 2):
+        torch.set_num_threads(number)
+        seconds = []
+        for _ in range(TIMES):
+            start = time.perf_counter()
+            network(photo, weights)
+            seconds.append(time.perf_counter() - start)
+        found[f"ms_{number}"] = 1000 * statistics.median(seconds)
+    torch.set_num_threads(threads)
+    return found
+
+
+def table(results: dict[str, dict[str, float | None]]) -> str:
+    """The means of every shape as a Markdown table."""
+    headings = COLUMNS | SPEED
+    lines = [f"| | {' | '.join(headings.values())} |", "|---|" + "---:|" * len(headings)]
+    for shape, row in results.items():
+        cells = ["-" if row[key] is None else f"{row[key]:.3f}" for key in COLUMNS]
+        cells += [f"{row[key]:,.0f}" if key in row else "-" for key in SPEED]
+        lines.append(f"| {shape} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw(results: dict[str, dict[str, float | None]], path: Path) -> None:
+    """Brushwork against milliseconds, content distance as the size of the dot."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for shape, row in results.items():
+        if "ms_2" not in row:
+            continue
+        axes.scatter(row["ms_2"], row["brushwork"], 30 * row["content"] ** 3, alpha=0.6)
+        axes.annotate(shape, (row["ms_2"], row["brushwork"]), fontsize=7)
+    axes.set(xlabel=f"ms for {TIMED_PX} px, two threads", ylabel="brushwork (lower is nearer)")
+    axes.set_title("larger dots: further from the photo", fontsize=9)
+    figure.savefig(path, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
