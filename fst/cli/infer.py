@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from fst.stylize.stylizer import Stylizer
 
+PROGRAM = "fst-infer"
 _EXAMPLES = """examples:
   fst-infer photo.jpg --style wave               writes photo_wave.jpg here
   fst-infer photo.jpg --style wave=0.7 udnie=0.3 --mask the_scream=sky.png --keep-colors
@@ -71,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="fst-infer",
+        prog=PROGRAM,
         usage="fst-infer [PICTURE ...] [--style NAME ...] [options]",
         description="Paint pictures with a trained style model.",
         epilog=_EXAMPLES,
@@ -141,7 +142,7 @@ def _run(args: argparse.Namespace) -> int:
     photos = find_photos(args.inputs, problems) if first and not args.list_styles else {}
     plan = _plan(photos, chosen[1] if chosen else {}, args, problems)
     for problem in dict.fromkeys(problems):
-        _tell(f"error: {problem}")
+        tell(PROGRAM, f"error: {problem}")
     if problems:
         return 2
     stylizer, _, options = chosen
@@ -191,10 +192,6 @@ def _trainer(args: argparse.Namespace, device: str) -> "Trainer | None":
     return make_trainer(args, device)
 
 
-def _tell(text: str) -> None:
-    tell("fst-infer", text)
-
-
 def _list_styles(stylizer: "Stylizer") -> int:
     from fst.io.images import printable
 
@@ -229,7 +226,7 @@ def _choose_styles(
     wanted = [*(args.style_id or []), *(args.style or [])]
     if not wanted:
         if len(names) > 1:
-            _tell(f"style 0 ({names[0]}); --list-styles shows all {len(names)}")
+            tell(PROGRAM, f"style 0 ({names[0]}); --list-styles shows all {len(names)}")
         return {0: names[0]}
     chosen = {}
     for style in wanted:
