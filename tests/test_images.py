@@ -19,7 +19,7 @@ from PIL import Image, ImageCms
 from raw_files import SRGB_BLUE, SRGB_GREEN, SRGB_RED, matrix_profile, png, png_chunk
 
 from fst.errors import FstError
-from fst.io import decode, images, paths
+from fst.io import decode, images, paths, vips
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 MANY = settings(
@@ -314,7 +314,7 @@ def test_webp_reads_without_the_bomb_warning(tmp_path, monkeypatch, options):
 @pytest.mark.parametrize("options", [{}, {"lossless": True}, {"icc_profile": b"profile"}])
 def test_webp_of_too_many_pixels_is_refused_before_room_is_made(tmp_path, monkeypatch, options):
     Image.fromarray(noise(40, 30)).save(tmp_path / "a.webp", **options)
-    monkeypatch.setattr(decode.WebPImageFile, "_open", None)  # whoever calls it fails otherwise
+    monkeypatch.setattr(vips, "_by_pillow", None)  # whoever calls it fails otherwise
     monkeypatch.setattr(decode, "MAX_WEBP_PIXELS", 1199)
     assert "30x40 pixels are more than the limit" in refusal(tmp_path / "a.webp")
 
@@ -405,7 +405,7 @@ def test_any_failure_inside_a_decoder_is_one_line(tmp_path, monkeypatch, error):
         raise error
 
     Image.fromarray(noise(4, 4)).save(tmp_path / "a.png")
-    monkeypatch.setattr(decode, "_to_srgb", fail)
+    monkeypatch.setattr(vips, "_to_srgb", fail)
     refusal(tmp_path / "a.png")
 
 

@@ -417,3 +417,21 @@ def test_numbers_in_names_are_those_of_ascii(tmp_path):
     for name in ("f1\u00b22.png", "f1\u00b210.png"):  # a superscript is a digit that int() refuses
         images.save(torch.rand(3, 16, 16), f"frames/{name}")
     assert [file.name[3:] for file in frame_files("frames")] == ["2.png", "10.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [("a.mov", "prores_ks", "yuva444p10le"), ("a.webm", "libvpx-vp9", "yuva420p")],
+)
+def test_that_transparency_of_a_video_is_left_out_is_said_once(
+    tmp_path, caplog, name, codec, pixels
+):
+    frame = av.VideoFrame.from_ndarray(np.full((64, 64, 4), 90, np.uint8), format="rgba")
+    with av.open(str(tmp_path / name), "w") as output:
+        stream = output.add_stream(codec, rate=10)
+        stream.width = stream.height = 64
+        stream.pix_fmt, stream.metadata["alpha_mode"] = pixels, "1"
+        for packet in [*stream.encode(frame.reformat(format=pixels)), *stream.encode()]:
+            output.mux(packet)
+    assert open_clip(tmp_path / name).size == (64, 64)
+    assert caplog.messages == [f"{tmp_path / name}: its transparency is left out"]

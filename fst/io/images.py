@@ -2,7 +2,8 @@
 `fst.io.paths`, by which alone pictures are decoded and encoded.
 
 Reading: `decode` gives upright 8-bit sRGB, `load` gives a tensor, `load_full` one with alpha and
-16 bits. Writing: `save`, atomically. `find` and `unused_path` can be called from here too.
+16 bits, `load_strips` the same in strips. All see the same pixels, turn and alpha of a file.
+Writing: `save`, atomically. `find` and `unused_path` can be called from here too.
 """
 
 import os
@@ -22,14 +23,12 @@ from fst.io.decode import (  # noqa: F401
     MAX_PIXELS,
     ImageError,
     check_shorter_side,
-    decode,
-    is_deep,
-    is_plain,
-    open_picture,
     reading,
     resize,
+    say,
     size_with_shorter_side,
 )
+from fst.io.encode import ALPHA_FORMATS, check_target, deep_levels, write_levels
 from fst.io.paths import (  # noqa: F401
     FORMATS,
     IMAGE_SUFFIXES,
@@ -39,10 +38,7 @@ from fst.io.paths import (  # noqa: F401
     temporary_beside,
     unused_path,
 )
-from fst.io.vips import DEEP_FORMATS, Strips, deep_levels, read_deep, read_strips, write_levels
-
-ALPHA_FORMATS = ("PNG", "WEBP", "TIFF")
-SIDE_LIMITS_PX = {"JPEG": 65_535, "WEBP": 16_383}
+from fst.io.vips import Strips, open_file, read_strips, read_whole
 
 
 def resize_shorter_side(
@@ -98,9 +94,32 @@ def on_white(image: torch.Tensor) -> torch.Tensor:
     return image if len(image) == 3 else torch.lerp(torch.ones(()), image[:3], image[3])
 
 
+def decode(
+    path: str | Path, shorter_side_px: int | None = None, *, keep_alpha: bool = False
+) -> Image.Image:
+    """Read a picture as upright 8-bit sRGB, transparency laid on white.
+
+    The orientation that EXIF tells, or XMP where EXIF does not, is applied; an embedded ICC
+    profile, and the cICP, gAMA and cHRM of a PNG, are converted to sRGB. 16 bits are divided by
+    257; other deep samples are scaled as `fst.io.vips` says.
+
+    Args:
+        path: a JPEG, PNG, WebP, BMP or TIFF file, told by its content and not by its suffix.
+        shorter_side_px: shrink so that the shorter side has this length; never enlarges.
+        keep_alpha: give a picture that has transparency as RGBA instead, alpha not multiplied in.
+
+    Returns:
+        A picture in mode RGB, or RGBA, that holds no file open.
+
+    Raises:
+        ImageError: whatever is wrong with the file, in one line that names it.
+    """
+    return Image.fromarray(_levels(path, shorter_side_px, partial(_eight_bits, keep_alpha)))
+
+
 def load(path: str | Path, shorter_side_px: int | None = None) -> torch.Tensor:
     """Read a picture as a (3,H,W) float32 tensor in [0,1]; arguments and errors as `decode`."""
-    return to_tensor(decode(path, shorter_side_px))
+    return _unit_range(_levels(path, shorter_side_px, partial(_eight_bits, False)))
 
 
 def load_full(path: str | Path, shorter_side_px: int | None = None) -> torch.Tensor:
@@ -113,27 +132,46 @@ def load_full(path: str | Path, shorter_side_px: int | None = None) -> torch.Ten
     Raises:
         ImageError: as `decode`.
     """
+    return _unit_range(_levels(path, shorter_side_px, lambda strip: strip))
+
+
+def _levels(
+    path: str | Path, shorter_side_px: int | None, each: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """(H,W,C) of 8 or 16 bits, what `each` makes of every strip."""
     check_shorter_side(shorter_side_px)
     with reading(path) as file:
-        picture = open_picture(file)
-        if is_deep(picture):
-            return read_deep(path, picture.format, shorter_side_px)
-    pixels = np.array(decode(path, shorter_side_px, keep_alpha=True))  # (H,W,C)
-    # Put in order as bytes: as floats it would take the memory of two images.
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().to(torch.float32).div_(255)
+        return read_whole(open_file(file), shorter_side_px, each)
+
+
+def _eight_bits(keep_alpha: bool, strip: np.ndarray) -> np.ndarray:
+    """(h,W,C) of 8 or 16 bits as (h,W,3 or 4) of 8, transparency laid on white or kept."""
+    white = np.iinfo(strip.dtype).max
+    if strip.shape[2] == 4 and not keep_alpha:
+        alpha = strip[..., 3:].astype(np.uint32)
+        on_white = strip[..., :3] * alpha + white * (white - alpha)  # at most white^2 < 2^32
+        strip = ((on_white + white // 2) // white).astype(strip.dtype)
+    if white == 255:
+        return strip
+    return ((strip.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _unit_range(levels: np.ndarray) -> torch.Tensor:
+    """(H,W,C) of 8 or 16 bits as (C,H,W) float32 in [0,1]."""
+    white = np.iinfo(levels.dtype).max
+    # Put in order as levels: as floats it would take the memory of two images.
+    planes = np.ascontiguousarray(levels.transpose(2, 0, 1))
+    return torch.from_numpy(planes).to(torch.float32).div_(white)
 
 
 def shape_of(path: str | Path, shorter_side_px: int | None = None) -> tuple[int, int]:
-    """(H,W) that `load` would give, but for a turn; from the file's head alone.
+    """(H,W) that `load` would give, from the file's head alone.
 
     Raises:
         ImageError: as `decode`.
     """
     with reading(path) as file:
-        size = open_picture(file).size
-    if shorter_side_px and shorter_side_px < min(size):
-        size = size_with_shorter_side(size, shorter_side_px)
-    return size[1], size[0]
+        return open_file(file).shape(shorter_side_px)
 
 
 def load_strips(path: str | Path, shorter_side_px: int | None = None) -> Strips:
@@ -144,12 +182,8 @@ def load_strips(path: str | Path, shorter_side_px: int | None = None) -> Strips:
     """
     check_shorter_side(shorter_side_px)
     with reading(path) as file:
-        picture = open_picture(file)
-        if picture.format != "BMP" and is_plain(picture):
-            strips = read_strips(path, picture.format, is_deep(picture), shorter_side_px)
-            return Strips(strips.shape, strips.dtype, _named(strips.strips, path))
-    pixels = np.array(decode(path, shorter_side_px, keep_alpha=True))
-    return Strips(pixels.shape, np.uint8, iter([pixels]))
+        strips = read_strips(open_file(file), shorter_side_px)
+    return Strips(strips.shape, strips.dtype, _named(strips.strips, path))
 
 
 def _named(strips: Iterator[np.ndarray], path: str | Path) -> Iterator[np.ndarray]:
@@ -220,24 +254,6 @@ def save_levels(
     return publish(path, encode, overwrite, numbered)
 
 
-def check_target(path: str | Path, bits: int = 8, longer_side_px: int = 0) -> None:
-    """Refuse a file name to write whose suffix says no format, or one without so many bits.
-
-    Raises:
-        FstError: says which suffixes there are; or the format ends below that side.
-    """
-    if Path(path).suffix.lower() not in FORMATS:
-        known = " ".join(FORMATS)
-        raise FstError(f"cannot write {printable(path)}: its suffix must be one of {known}")
-    _check_bits(path, bits)
-    most_px = SIDE_LIMITS_PX.get(FORMATS[Path(path).suffix.lower()], longer_side_px)
-    if longer_side_px > most_px:
-        raise FstError(
-            f"cannot write {printable(path)}: {longer_side_px} px a side, the format ends at "
-            f"{most_px}: name a .png or .tif"
-        )
-
-
 def check_free(path: str | Path, taken_is_fine: bool) -> None:
     """Refuse a file name that cannot be written, before the work; makes missing folders.
 
@@ -256,18 +272,6 @@ def check_free(path: str | Path, taken_is_fine: bool) -> None:
         ) from error
     if not writable:
         raise FstError(f"cannot write {printable(path)}: its folder is read-only; name another")
-
-
-def _check_bits(path: str | Path, bits: int) -> None:
-    """Refuse a depth that the format of a file to write has not.
-
-    Raises:
-        FstError: it is neither 8 nor 16, or 16 in another format than PNG and TIFF.
-    """
-    if bits not in (8, 16):
-        raise FstError(f"cannot write {printable(path)}: {bits} bits; a picture has 8 or 16")
-    if bits == 16 and FORMATS.get(Path(path).suffix.lower()) not in DEEP_FORMATS:
-        raise FstError(f"cannot write {printable(path)}: 16 bits go into .png, .tif or .tiff only")
 
 
 def _encoder(image: torch.Tensor, kind: str, quality: int, bits: int) -> Callable:

@@ -1,5 +1,6 @@
 """Files that are read once, however often what they hold is asked for."""
 
+import io
 import os
 import tempfile
 from typing import BinaryIO
@@ -28,10 +29,10 @@ class KeptFile(str):
     def open(self) -> BinaryIO:
         """A file without a name that holds the same, at its beginning."""
         if hasattr(os, "memfd_create"):
-            file = os.fdopen(os.memfd_create("kept"), "w+b")
+            file = os.fdopen(os.memfd_create("kept"), "w+b", buffering=0)
         else:
-            file = tempfile.TemporaryFile()  # noqa: SIM115
+            file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         file.write(self.contents())
         file.seek(0)
-        file.raw.name = str(self)  # for messages
-        return file
+        file.name = str(self)  # for messages
+        return io.BufferedReader(file)  # to be read alone: closed, it need not know its place

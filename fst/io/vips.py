@@ -1,24 +1,51 @@
-"""Pictures that Pillow cannot hold, 16 bits a channel, or that memory cannot: by libvips.
+"""Pixels of files as upright sRGB, whole or in strips: JPEG, PNG and TIFF by libvips.
 
-Called through `fst.io.images`. libvips is loaded only where such a picture is met, and of its many
-readers only those named here are ever asked.
+Called through `fst.io.images`. Of libvips' many readers only those named here are ever asked.
+Pillow reads BMP, which libvips does not; of TIFF the compressions that libvips' wheels lack (see
+`fst.io.tiff`); and WebP: libvips has its own threads decode it, which in a forked DataLoader
+worker are gone and waited for in vain. So they do interlaced PNGs, which Pillow reads there. Of
+others the calling thread fetches the pixels, for the same reason. All that follows, from the
+profile to the filter that shrinks, is the same for every file.
 """
 
 import logging
-from collections.abc import Iterator
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import cache
+from typing import Any, BinaryIO
 
 import numpy as np
-import torch
-from torch import Tensor
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
-from fst.io.decode import check_pixels
+from fst.io import png, tiff
+from fst.io.decode import check_density, kind_of, say, size_with_shorter_side
+from fst.io.paths import printable
 
 LEVELS = 65535
-DEEP_FORMATS = ("PNG", "TIFF")
 STRIP_PX, STRIP_BYTES = 128, 4_000_000  # at most, unless a row has more
+MOST_BY_PILLOW = 89_000_000  # pixels of a TIFF; it warns of more
+
+_LOADERS = {"JPEG": "jpegload", "PNG": "pngload", "TIFF": "tiffload"}
+_BY_PILLOW = {"BMP": BmpImageFile, "WEBP": WebPImageFile}
+_SPACES = {1: b"GRAY", 3: b"RGB ", 4: b"CMYK"}  # of ICC profiles, by samples
+_EXIF_ORIENTATION = 0x0112
+_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
+_UPRIGHT = {  # EXIF 2.3, tag 0x0112: the turn of (H, W, C) that undoes each orientation
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.transpose(1, 0, 2),
+    6: lambda stored: stored.transpose(1, 0, 2)[:, ::-1],
+    7: lambda stored: stored[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda stored: stored.transpose(1, 0, 2)[::-1],
+}
 
 
 @dataclass
@@ -30,120 +57,273 @@ class Strips:
     strips: Iterator[np.ndarray]  # each (h, W, C)
 
 
-def read_strips(path: str | Path, kind: str, deep: bool, shorter_side_px: int | None) -> Strips:
-    """A picture as upright sRGB in strips, never whole in memory but for what turns it.
+@dataclass
+class Opened:
+    """A file whose head has been read, and its size checked."""
 
-    Args:
-        path: A regular file of a size that has been checked.
-        kind: "JPEG", "PNG", "TIFF" or "WEBP".
-        deep: Whether it has 16 bits a channel.
-        shorter_side_px: Shrink so that the shorter side has this length; never enlarges.
+    kind: str
+    open: Callable[..., Any]  # makes the image of libvips, anew each time
+    size: tuple[int, int]  # (W, H) as it is stored
+    colours: int  # samples a pixel that are colours
+    alpha: int | None  # index of the sample that is transparency
+    orientation: int
+    png_colours: tuple | None = None  # see `fst.io.png.colours_of`
 
-    Raises:
-        pyvips.Error: The file is broken; also while strips are read.
-    """
-    picture = _opened(path, kind, deep, shorter_side_px, access="sequential")
-    dtype = np.uint16 if deep else np.uint8
-
-    def strips() -> Iterator[np.ndarray]:
-        region = _vips().Region.new(picture)
-        row = picture.width * picture.bands * np.dtype(dtype).itemsize
-        strip_px = max(1, min(STRIP_PX, STRIP_BYTES // row))  # of every step from file to sRGB
-        for top in range(0, picture.height, strip_px):
-            height = min(strip_px, picture.height - top)
-            pixels = region.fetch(0, top, picture.width, height)
-            yield np.frombuffer(pixels, dtype).reshape(height, picture.width, picture.bands)
-
-    return Strips((picture.height, picture.width, picture.bands), dtype, strips())
+    def shape(self, shorter_side_px: int | None) -> tuple[int, int]:
+        """(H, W) upright, shrunk."""
+        size = self.size
+        if shorter_side_px and shorter_side_px < min(size):
+            size = size_with_shorter_side(size, shorter_side_px)
+        return size if self.orientation > 4 else size[::-1]
 
 
-def read_deep(path: str | Path, kind: str, shorter_side_px: int | None = None) -> Tensor:
-    """A 16-bit file as (3, H, W), or with its alpha (4, H, W), float32 in [0, 1], upright sRGB.
-
-    Args:
-        path: A regular file of a size that has been checked.
-        kind: "PNG" or "TIFF".
-        shorter_side_px: Shrink so that the shorter side has this length; never enlarges.
+def open_file(file: BinaryIO) -> Opened:
+    """Read a file's head.
 
     Raises:
-        pyvips.Error: The file is broken.
+        ImageError: it is no picture, of too many pixels, or of a kind that is not supported;
+            decoders raise other errors.
     """
-    picture = _opened(path, kind, True, shorter_side_px)
-    shape = picture.height, picture.width, picture.bands
-    levels = np.ndarray(shape, np.uint16, picture.write_to_memory())
-    planes = np.ascontiguousarray(levels.transpose(2, 0, 1)).astype(np.float32)  # (C, H, W)
-    return torch.from_numpy(planes).div_(LEVELS)
+    kind = kind_of(file)
+    chunks = png.read_chunks(file) if kind == "PNG" else {}
+    if kind in _BY_PILLOW or (chunks.get(b"IHDR", b"")[12:] == b"\1" and _is_forked()):
+        return _by_pillow(_BY_PILLOW.get(kind, PngImageFile), file)
+    head = tiff.read_head(file) if kind == "TIFF" else None
+    if head and head.by_pillow:
+        return _by_pillow(TiffImageFile, file, MOST_BY_PILLOW)
+    pyvips = vips()
+
+    def load(**options: Any) -> Any:
+        source = pyvips.Source.new_from_descriptor(file.fileno())
+        reader = getattr(pyvips.Image, f"{_LOADERS[kind]}_source")
+        return reader(source, fail_on="error", access="sequential", **options)
+
+    image = load()
+    check_density(image.width, image.height, file)
+    if head is None:
+        colours = 4 if image.interpretation == "cmyk" else 3 if image.bands > 2 else 1
+        head = tiff.Head(colours, colours if image.bands > colours else None, False)
+    if b"acTL" in chunks:
+        _say_animated(file)
+    size, turn = (image.width, image.height), _orientation(image)
+    return Opened(kind, load, size, head.colours, head.alpha, turn, png.colours_of(chunks))
 
 
-def _vips() -> Any:
+def _by_pillow(reader: type, file: BinaryIO, most: int | None = None) -> Opened:
+    """A picture that Pillow reads, whole; of a TIFF it does the turn, too."""
+    file.seek(0)
+    picture = reader(file)
+    check_density(*picture.size, file, most)
+    if picture.format == "WEBP" and picture.is_animated:
+        _say_animated(file)
+    try:
+        orientation = int(picture.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # broken EXIF around good pixels
+        orientation = 1
+    orientation = 1 if picture.format == "TIFF" else orientation
+    alpha = picture.has_transparency_data
+    deep = picture.mode.startswith("I;16")
+    mode = picture.mode if deep else "RGBA" if alpha else "RGB"
+
+    def load() -> Any:
+        picture.load()
+        levels = np.array(picture if picture.mode == mode else picture.convert(mode))
+        image = vips().Image.new_from_array(levels)
+        if profile := picture.info.get("icc_profile"):
+            image = image.copy()
+            image.set_type(vips().GValue.blob_type, "icc-profile-data", profile)
+        return image
+
+    colours, alpha = (1, None) if deep else (3, 3 if alpha else None)
+    return Opened("", load, picture.size, colours, alpha, orientation)
+
+
+def _say_animated(file: BinaryIO) -> None:
+    say(f"{printable(file.name)}: it is animated; its first picture is read")
+
+
+def read_strips(opened: Opened, shorter_side_px: int | None) -> Strips:
+    """A picture as upright sRGB in strips, never whole in memory.
+
+    Args:
+        opened: what `open_file` has made.
+        shorter_side_px: shrink so that the shorter side has this length; never enlarges.
+
+    Raises:
+        pyvips.Error: the file is broken; also while strips are read.
+    """
+    image = _to_srgb(opened, shorter_side_px)
+    dtype = np.uint16 if image.format == "ushort" else np.uint8
+    shape, strips = (image.height, image.width, image.bands), _strips(image, dtype)
+    if opened.orientation not in _UPRIGHT:
+        return Strips(shape, dtype, strips)
+    upright = shape if opened.orientation < 5 else (shape[1], shape[0], shape[2])
+    return Strips(upright, dtype, _turned(strips, opened.orientation))
+
+
+def _strips(image: Any, dtype: type) -> Iterator[np.ndarray]:
+    """The rows of an image of libvips, (h, W, C) a strip."""
+    region, row = vips().Region.new(image), image.width * image.bands * np.dtype(dtype).itemsize
+    strip_px = max(1, min(STRIP_PX, STRIP_BYTES // row))  # of every step from file to sRGB
+    for top in range(0, image.height, strip_px):
+        height = min(strip_px, image.height - top)
+        pixels = region.fetch(0, top, image.width, height)
+        yield np.frombuffer(pixels, dtype).reshape(height, image.width, image.bands)
+
+
+def _turned(strips: Iterator[np.ndarray], orientation: int) -> Iterator[np.ndarray]:
+    """Strips of the upright picture, by way of a file without a name: turning needs all rows.
+
+    It has each strip in parts, so that a strip of the upright picture is some of them.
+    """
+    parts: list[list[tuple[int, tuple[int, ...]]]] = []  # by stored strip: place, shape
+    with tempfile.TemporaryFile() as file:
+        for strip in strips:
+            step = STRIP_PX if orientation > 4 else strip.shape[1]
+            parts.append([])
+            for low in range(0, strip.shape[1], step):
+                part = np.ascontiguousarray(strip[:, low : low + step])
+                parts[-1].append((file.tell(), part.shape))
+                file.write(part)
+        across = list(zip(*parts, strict=True)) if orientation > 4 else parts
+        for row in reversed(across) if orientation in (3, 4, 7, 8) else across:
+            stored = []
+            for place, shape in row:
+                file.seek(place)
+                pixels = file.read(int(np.prod(shape)) * strip.dtype.itemsize)
+                stored.append(np.frombuffer(pixels, strip.dtype).reshape(shape))
+            yield np.ascontiguousarray(_UPRIGHT[orientation](np.concatenate(stored)))
+
+
+def read_whole(
+    opened: Opened,
+    shorter_side_px: int | None,
+    each: Callable[[np.ndarray], np.ndarray] = lambda strip: strip,
+) -> np.ndarray:
+    """A picture as upright sRGB, (H, W, C), each strip of it passed through a function.
+
+    Arguments and errors as of `read_strips`.
+    """
+    image, low, levels = _to_srgb(opened, shorter_side_px), 0, None
+    for strip in map(each, _strips(image, np.uint16 if image.format == "ushort" else np.uint8)):
+        if levels is None:
+            levels = np.empty((image.height, *strip.shape[1:]), strip.dtype)
+        levels[low : low + len(strip)] = strip
+        low += len(strip)
+    return np.ascontiguousarray(_UPRIGHT.get(opened.orientation, np.asarray)(levels))
+
+
+@cache
+def _process() -> int:
+    """The process in which libvips was loaded."""
+    return os.getpid()
+
+
+def _is_forked() -> bool:
+    return os.getpid() != _process()
+
+
+@cache
+def vips() -> Any:
     import pyvips
 
     logging.getLogger("pyvips").setLevel(logging.ERROR)  # what matters is raised as well
+    _process()
     pyvips.cache_set_max(0)  # it would answer with what a file of that name held before
     return pyvips
 
 
-def _opened(
-    path: str | Path, kind: str, deep: bool, shorter_side_px: int | None, access: str = "random"
-) -> Any:
-    load = getattr(_vips().Image, {"WEBP": "webpload"}.get(kind, f"{kind.lower()}load"))
-    picture = load(str(path), fail_on="error", access=access)
-    check_pixels(picture.width, picture.height)  # of a tag given twice each library takes its own
-    if picture.get_typeof("orientation") and picture.get("orientation") > 1:
-        picture = load(str(path), fail_on="error").autorot()  # turning needs all of it
-    if "icc-profile-data" in picture.get_fields():
-        depth = 16 if deep else 8
-        picture = picture.icc_transform("srgb", depth=depth, embedded=True, intent="relative")
-    picture = picture.colourspace("rgb16" if deep else "srgb")
-    picture = picture[: 4 if picture.hasalpha() else 3]
-    shorter = min(picture.width, picture.height)
-    if shorter_side_px and shorter_side_px < shorter:
-        picture = _shrunk(picture, shorter_side_px / shorter, LEVELS if deep else 255)
-    return picture.cast("ushort" if deep else "uchar")
+def _orientation(image: Any) -> int:
+    """1 to 8, as EXIF or the tag of a TIFF says; where neither does, as XMP says."""
+    fields = {name[-21:]: name for name in image.get_fields()}  # png-comment-0-Raw profile type...
+    try:
+        if "exif-data" in fields or "Raw profile type exif" in fields:
+            exif = Image.Exif()
+            exif.load(_exif(image, fields))
+            if _EXIF_ORIENTATION in exif:
+                return int(exif[_EXIF_ORIENTATION])
+        told = image.get("orientation") if "orientation" in fields else 1
+        if told == 1 and "xmp-data" in fields:
+            found = _XMP_ORIENTATION.search(bytes(image.get("xmp-data")))
+            return int(found[1]) if found else 1
+        return told
+    except Exception:  # broken EXIF around good pixels
+        return 1
 
 
-def _shrunk(picture: Any, scale: float, white: int) -> Any:
-    """Lanczos; colours weigh as much as they are opaque."""
-    width, height = round(picture.width * scale), round(picture.height * scale)
-    across, down = width / picture.width, height / picture.height
-    if not picture.hasalpha():
-        return picture.resize(across, vscale=down)
-    premultiplied = picture.premultiply(max_alpha=white)
-    return premultiplied.resize(across, vscale=down).unpremultiply(max_alpha=white)
+def _exif(image: Any, fields: dict[str, str]) -> bytes:
+    if "exif-data" in fields:
+        return bytes(image.get("exif-data"))
+    text = image.get(fields["Raw profile type exif"])  # of a PNG by older ImageMagick: hexadecimal
+    return bytes.fromhex("".join(text.split("\n")[3:]))
 
 
-def deep_levels(image: Tensor) -> np.ndarray:
-    """(C, H, W) in [0, 1], clamped, as (H, W, C) of 65,536 levels."""
-    levels = (image.detach().double().clamp(0, 1) * LEVELS).round().to(torch.int32)
-    return levels.permute(1, 2, 0).contiguous().cpu().numpy().astype(np.uint16)
+def _to_srgb(opened: Opened, shorter_side_px: int | None) -> Any:
+    """The image of libvips in sRGB, 3 bands or with alpha 4, of 8 or 16 bits, not turned."""
+    image, size = opened.open(), opened.size
+    wanted = size
+    if shorter_side_px and shorter_side_px < min(size):
+        wanted = size_with_shorter_side(size, shorter_side_px)
+        # Made smaller while it is decoded a JPEG costs nothing; the last factor of two is left to
+        # the better filter.
+        free = [by for by in (8, 4, 2) if by <= min(size) // (2 * shorter_side_px)]
+        if opened.kind == "JPEG" and free:
+            image = opened.open(shrink=free[0])
+    if image.format not in ("uchar", "ushort"):
+        image = _in_16_bits(opened, image)
+    deep = image.format == "ushort"
+    alpha = None if opened.alpha is None else image[opened.alpha]
+    kinds = {1: "grey16" if deep else "b-w", 3: "rgb16" if deep else "srgb", 4: "cmyk"}
+    colours = image.extract_band(0, n=opened.colours)
+    colours = _rgb(opened, colours.copy(interpretation=kinds[opened.colours]), deep)
+    image = colours if alpha is None else colours.bandjoin(alpha)
+    if wanted != (image.width, image.height):
+        image = _shrunk(image, wanted, LEVELS if deep else 255)
+    return image.cast("ushort" if deep else "uchar")
 
 
-def write_levels(levels: np.ndarray, kind: str, file: Any, quality: int = 95) -> None:
-    """Encode (H, W, 3 or 4) of 8 or 16 bits into an open file, strip by strip.
+def _in_16_bits(opened: Opened, image: Any) -> Any:
+    """16-bit and 32-bit integers and floats as 16 bits.
 
-    Args:
-        levels: May be a memory map.
-        kind: "PNG", "TIFF", which are without loss, or "JPEG" or "WEBP" of 8 bits.
-        file: Opened for writing, of the operating system.
-        quality: 1 to 100, for JPEG and WebP.
-
-    Raises:
-        pyvips.Error: It cannot be written, or the format has not so many pixels a side.
+    Integers count as 16-bit (65535 is white). Floats say nothing about their range: the smallest
+    of 1, 255 and 65535 that holds them all is white. Larger values set white themselves.
     """
-    pyvips = _vips()
-    height, width, channels = levels.shape
-    deep = levels.dtype == np.uint16
-    picture = pyvips.Image.new_from_memory(
-        levels.data, width, height, channels, "ushort" if deep else "uchar"
-    ).copy(interpretation="rgb16" if deep else "srgb")
-    if kind == "JPEG" and channels == 4:
-        picture = picture.flatten(background=255)
-    options = {
-        "PNG": {},
-        "TIFF": {"compression": "deflate", "predictor": "horizontal"},
-        "JPEG": {"Q": quality, "subsample_mode": "off"},
-        "WEBP": {"Q": quality},
-    }[kind]
-    file.flush()
-    target = pyvips.Target.new_to_descriptor(file.fileno())
-    getattr(picture, f"{kind.lower()}save_target")(target, **options)
+    is_float, largest = image.format == "float", 0.0
+    dtype = {"float": np.float32, "uint": np.uint32, "int": np.int32, "short": np.int16}
+    for strip in _strips(image, dtype[image.format]):
+        largest = max(largest, strip.max(initial=0, where=np.isfinite(strip)))
+    image = opened.open()
+    whites = (1, 255, LEVELS) if is_float else (LEVELS,)
+    white = next((level for level in whites if largest <= level), largest)
+    if is_float:
+        image = (image == image).ifthenelse(image, 0)  # NaN
+    return (image * (LEVELS / float(white))).rint().cast("ushort")
+
+
+def _rgb(opened: Opened, colours: Any, deep: bool) -> Any:
+    """Colours of 1, 3 or 4 bands as sRGB."""
+    white, bands = LEVELS if deep else 255, colours.bands
+    if opened.png_colours is None and colours.get_typeof("icc-profile-data"):
+        profile = bytes(colours.get("icc-profile-data"))
+        if profile[36:40] == b"acsp" and profile[16:20] == _SPACES[bands]:
+            try:
+                return colours.icc_transform(
+                    "srgb", depth=16 if deep else 8, embedded=True, intent="perceptual"
+                )
+            except vips().Error:  # it is broken: what it says is not known
+                pass
+    if bands == 4:  # ink lets through what it leaves, black ink of all three
+        light = white - colours
+        return (light[:3] * light[3] / white).rint()
+    rgb = colours if bands == 3 else colours.bandjoin([colours, colours])
+    rgb = rgb.copy(interpretation="rgb16" if deep else "srgb")
+    return rgb if opened.png_colours is None else png.to_srgb(rgb, *opened.png_colours)
+
+
+def _shrunk(image: Any, size: tuple[int, int], white: int) -> Any:
+    """Lanczos; colours weigh as much as they are opaque."""
+    across, down = size[0] / image.width, size[1] / image.height
+    if image.bands == 3:
+        return image.resize(across, vscale=down).rint()
+    premultiplied = image.premultiply(max_alpha=white)
+    return premultiplied.resize(across, vscale=down).unpremultiply(max_alpha=white).rint()

@@ -46,8 +46,7 @@ class FileOptions:
     """How a file is read, painted within memory, and written.
 
     Args:
-        shorter_side_px: Shrink the photo to this first, with another filter than `images.load`
-            has; never enlarges.
+        shorter_side_px: Shrink the photo to this first; never enlarges.
         bits: A channel of the output: 8, or 16 for PNG and TIFF.
         overwrite: Replace an existing file.
         numbered: Where the output is taken when the painting is done, number a new name.

@@ -215,6 +215,10 @@ class _Reading:
             # in memory until Python looks for such.
             self.turn, self.scaled = _turn(frame), self._size(frame)
             self.transposed = self.turn is not None and self.turn[0]
+            told = {name.lower(): text for name, text in self.stream.metadata.items()}
+            in_planes = any(part.is_alpha for part in frame.format.components)
+            if in_planes or told.get("alpha_mode") == "1":  # of VP8 and VP9
+                images.say(f"{images.printable(self.path)}: its transparency is left out")
         levels = self._levels(frame, *self.scaled)
         image = torch.from_numpy(levels).permute(2, 0, 1)  # (3, H, W)
         if self.turn is not None:

@@ -1,0 +1,127 @@
+"""What the head of a TIFF says of its samples, and which kinds of TIFF are read by what.
+
+TIFF has more kinds than any reader: what libvips would take for something else, or refuse as if
+it were damaged, is refused here by its name.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from fst.io.decode import Unsupported
+
+# TIFF 6.0, section 8 and after: numbers of the tags.
+BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR = 258, 259, 262, 277, 284
+TILE_WIDTH, INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT = 322, 332, 338, 339
+MINISWHITE, PALETTE, INKS, YCBCR = 0, 3, 5, 6
+COLOURS = {0: 1, 1: 1, 2: 3, PALETTE: 1, INKS: 4, YCBCR: 3}  # samples a pixel by photometric
+UINT, INT, FLOAT, VOID = 1, 2, 3, 4
+
+_JPEG = 7
+_READ = (1, 2, 3, 4, 5, _JPEG, 8, 32773, 32946, 50001)  # compressions
+_BY_PILLOW = (34925, 50000)  # lzma and zstd: libvips as its wheels have it lacks both
+_COMPRESSIONS = {6: "old-style JPEG", 34676: "SGI log", 34677: "SGI log", 34712: "JPEG 2000"}
+_COMPRESSIONS |= {34887: "LERC", 34925: "lzma", 50000: "zstd", 50002: "JPEG XL"}
+_PHOTOMETRICS = {4: "mask", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB", 32803: "camera raw"}
+_PHOTOMETRICS |= {32844: "LogL", 32845: "LogLuv", 34892: "camera raw"}
+_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # of values: BYTE, SHORT, LONG, LONG8
+_MOST_TAGS, _MOST_VALUES = 4096, 64
+
+
+@dataclass
+class Head:
+    """The samples of the first picture of a TIFF."""
+
+    colours: int  # samples that are colours: 1, 3, or 4 inks
+    alpha: int | None  # index of the sample that is transparency
+    by_pillow: bool
+
+
+def read_head(file: BinaryIO) -> Head:
+    """What the samples are.
+
+    An extra sample is transparency where its tag says so (1 or 2); 0, unspecified, is none. A file
+    that has an extra sample but not the tag means transparency, as other readers take it.
+
+    Raises:
+        Unsupported: no reader of ours reads this kind right.
+        struct.error: it ends too early.
+    """
+    tags = _first_directory(file)
+    photometric, samples = tags.get(PHOTOMETRIC, (1,))[0], tags.get(SAMPLES, (1,))[0]
+    if photometric not in COLOURS:
+        raise Unsupported(f"{_PHOTOMETRICS.get(photometric, photometric)} colours", "RGB")
+    colours = COLOURS[photometric]
+    bits = _samples_are(tags, photometric, samples)
+    extra = tags.get(EXTRA_SAMPLES) or (2,) * (samples - colours)
+    alpha = next((colours + i for i, kind in enumerate(extra) if kind in (1, 2)), None)
+    if photometric == PALETTE:
+        colours = 3  # as libvips gives it
+    return Head(colours, alpha, _by_pillow(tags, samples, bits))
+
+
+def _samples_are(tags: dict[int, tuple[int, ...]], photometric: int, samples: int) -> int:
+    """Bits a sample, where such samples are read right."""
+    all_bits, formats = tags.get(BITS, (1,)), tags.get(SAMPLE_FORMAT, (UINT,))
+    bits, form = all_bits[0], UINT if formats[0] == VOID else formats[0]
+    name = f"{bits}-bit {({INT: 'signed ', FLOAT: 'float '}).get(form, '')}samples"
+    kinds = {UINT: (1, 2, 4, 8, 16, 32), INT: (16, 32), FLOAT: (16, 32)}
+    planes = tags.get(PLANAR, (1,))[0] == 2 and samples > 1
+    if len({*all_bits}) > 1 or len({*formats}) > 1:
+        raise Unsupported("samples of unequal depth", "all of 8 or 16 bits")
+    if bits not in kinds.get(form, ()) or (bits < 8 and samples > 1):
+        raise Unsupported(name, "8 or 16 bits")
+    if photometric == PALETTE and (bits > 8 or samples > 1):
+        raise Unsupported(f"a palette for {samples} x {name}", "RGB")
+    if photometric in (MINISWHITE, INKS, YCBCR) and (bits > 16 or form != UINT):
+        raise Unsupported(f"{name} that are not black to white", "RGB of 8 or 16 bits")
+    if planes and (COLOURS[photometric] == 1 or name.startswith("16-bit float")):
+        what = "grey" if COLOURS[photometric] == 1 else "16-bit float samples"
+        raise Unsupported(f"{what} in planes", "interleaved channels")  # libvips 8.18 errs in both
+    if photometric == YCBCR and (tags.get(COMPRESSION) != (_JPEG,) or planes):
+        raise Unsupported("YCbCr without JPEG compression", "RGB")
+    if photometric == INKS and tags.get(INK_SET, (1,))[0] != 1:
+        raise Unsupported("inks other than CMYK", "RGB")
+    return bits
+
+
+def _by_pillow(tags: dict[int, tuple[int, ...]], samples: int, bits: int) -> bool:
+    """Whether Pillow is to read it: it has what libvips lacks, but cuts deep colours to 8 bits."""
+    compression = tags.get(COMPRESSION, (1,))[0]
+    if compression not in (*_READ, *_BY_PILLOW):
+        name = _COMPRESSIONS.get(compression, f"number {compression}")
+        raise Unsupported(f"{name} compression", "deflate compression")
+    if compression in _BY_PILLOW:
+        if bits != 8:
+            name = _COMPRESSIONS[compression]
+            raise Unsupported(f"{name} compression of {bits}-bit samples", "deflate compression")
+        return True
+    if TILE_WIDTH in tags and tags.get(PLANAR, (1,))[0] == 2 and samples > 1:
+        raise Unsupported("tiles in planes", "interleaved channels")
+    return False
+
+
+def _first_directory(file: BinaryIO) -> dict[int, tuple[int, ...]]:
+    """Tags of few whole numbers (TIFF 6.0, section 2; BigTIFF has 8 bytes where TIFF has 4)."""
+    file.seek(0)
+    head = file.read(16)
+    order = "<" if head[:2] == b"II" else ">"
+    big = struct.unpack(f"{order}H", head[2:4])[0] == 43
+    word, count_type, size = ("Q", "Q", 20) if big else ("I", "H", 12)
+    (place,) = struct.unpack_from(f"{order}{word}", head, 8 if big else 4)
+    file.seek(place)
+    (count,) = struct.unpack(f"{order}{count_type}", file.read(struct.calcsize(count_type)))
+    table = file.read(size * min(count, _MOST_TAGS))
+    tags: dict[int, tuple[int, ...]] = {}
+    for low in range(0, len(table) - size + 1, size):
+        tag, kind, number = struct.unpack_from(f"{order}HH{word}", table, low)
+        if kind not in _TYPES or not 0 < number <= _MOST_VALUES or tag in tags:
+            continue
+        values = f"{order}{number}{_TYPES[kind]}"
+        length = struct.calcsize(values)
+        data = table[low + size - struct.calcsize(word) : low + size]
+        if length > len(data):
+            file.seek(struct.unpack(f"{order}{word}", data)[0])
+            data = file.read(length)
+        tags[tag] = struct.unpack(values, data[:length])
+    return tags
