@@ -31,10 +31,9 @@ from benchmark_timing import Rows
 
 from fst import Stylizer
 from fst.assets import GALLERY, SAMPLE_PHOTO
-from fst.cli import infer
 from fst.io import images
 from fst.runtime.allocator import keep_freed_memory
-from fst.stylize.folder.naming import make_plan
+from fst.stylize.folder.naming import find_photos, make_plan
 from fst.stylize.folder.record import FOLDER, Record, content_key, read_lines, settle_names
 
 STYLE = "wave"
@@ -108,7 +107,7 @@ def plan_rows(folder: Path, count: int) -> Rows:
         rows.append({"step": name, "s of processor": time.process_time() - busy})
         return result
 
-    photos = step("find the pictures", lambda: infer._find_photos([str(folder / "in")], []))
+    photos = step("find the pictures", lambda: find_photos([str(folder / "in")], []))
     plan = step("plan", lambda: make_plan(photos, {0: STYLE}, str(output), 8))
     jobs = step("settle the names", lambda: settle_names(plan, output, False, {}, []))
     sent = step("pack the plan", lambda: pickle.dumps(jobs))

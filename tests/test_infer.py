@@ -21,8 +21,10 @@ from safetensors.torch import save_file
 from fst.cli import infer
 from fst.io import images
 from fst.networks import transformer
+from fst.style_model import names
 from fst.style_model.format import describe, save_style_model
 from fst.stylize import find_model
+from fst.stylize.folder import naming
 from fst.stylize.folder.naming import MAX_STYLE_CHARS
 from fst.stylize.stylizer import Stylizer
 
@@ -34,7 +36,7 @@ def here(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(find_model, "GALLERY", tmp_path / "none.safetensors")
-    monkeypatch.setattr(infer, "SAMPLE_PHOTO", tmp_path / "none.jpg")
+    monkeypatch.setattr(naming, "SAMPLE_PHOTO", tmp_path / "none.jpg")
     return folder
 
 
@@ -98,7 +100,7 @@ def test_size_shrinks_the_shorter_side_and_never_enlarges(run):
 
 
 def test_the_sample_photo_is_painted_when_no_picture_is_given(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(infer, "SAMPLE_PHOTO", _save_photo(tmp_path / "sample.jpg"))
+    monkeypatch.setattr(naming, "SAMPLE_PHOTO", _save_photo(tmp_path / "sample.jpg"))
     assert run("--style", "rain")[:2] == (0, ["sample_rain.jpg"])
     assert _files() == ["sample_rain.jpg"]
 
@@ -360,7 +362,7 @@ def test_the_next_is_read_and_the_last_written_while_one_is_painted(run, monkeyp
     order = []
 
     def read(photo, size):
-        if photo.name == "b.png":
+        if Path(photo).name == "b.png":
             second_read.set()
         return load(photo, size)
 
@@ -770,7 +772,7 @@ def test_a_wrong_texture_is_a_usage_error(run, texture, capsys):
 
 
 def test_the_shipped_gallery_goes_by_its_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(find_model, "GALLERY", _save_model(tmp_path / "g.safetensors", ["g"]))
+    monkeypatch.setattr(names, "GALLERY", _save_model(tmp_path / "g.safetensors", ["g"]))
     _save_photo("p.png")
     assert infer.main(["p.png", "--model", "gallery", "--device", "cpu"]) == 0
     assert Path("p_g.png").is_file()

@@ -7,7 +7,8 @@ from PIL import Image
 
 from fst import FstError, Stylizer
 from fst.io import images
-from fst.networks.transformer import MIN_SIZE_PX, TransformerNet
+from fst.networks.sizes import MIN_SIZE_PX
+from fst.networks.transformer import TransformerNet
 from fst.style_model.format import describe, save_style_model
 
 NAMES = ["wave", "rain", "starry night"]

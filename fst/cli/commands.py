@@ -96,15 +96,13 @@ def _ids(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> dict[str, st
 def _styles(parsed_args: argparse.Namespace) -> list[str]:
     """The styles of the model that fst-infer would take; none where that cannot be told."""
     from fst.assets import GALLERY
-    from fst.style_model.names import style_names_in
+    from fst.style_model.names import model_path, style_names_in
     from fst.stylize.find_model import newest_models
 
     model = parsed_args.model
     if model is None:
         model = next(iter(newest_models(Path("checkpoints"))), GALLERY)
-    elif model == "gallery" and not os.path.exists(model):
-        model = GALLERY
     try:
-        return style_names_in(Path(model))
+        return style_names_in(model_path(model))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # half-typed, or foreign
         return []

@@ -11,10 +11,11 @@ import re
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
+from fst.cli.argument_types import amount, device_name, whole
 from fst.cli.commands import finish
-from fst.cli.devices import amount, device_name
 from fst.errors import FstError
 from fst.runtime.console import tell
 from fst.runtime.devices import usable_device
@@ -60,10 +61,16 @@ def make_parser() -> argparse.ArgumentParser:
     add("--model", metavar="FILE", help="a style model, a .ckpt, or gallery (newest run)")
     add("--host", default=LOCAL[0], help="address to listen on (127.0.0.1: this machine alone)")
     add("--port", type=_port, metavar="N", help="(7860, or the next that is free)")
-    add("--size", type=_whole(64, 2048), default=512, metavar="PX",
+    add("--size", type=partial(whole, least=64, most=2048), default=512, metavar="PX",
         help="shorter side of previews at most (512)")  # fmt: skip
     add("--max-upload", type=amount, default=50 * MIB, metavar="N", help="of a photo's file (50M)")
-    add("--max-megapixels", type=_whole(1, 300), default=50, metavar="N", help="of a photo (50)")
+    add(
+        "--max-megapixels",
+        type=partial(whole, least=1, most=300),
+        default=50,
+        metavar="N",
+        help="of a photo (50)",
+    )
     add("--max-memory", type=amount, default=2048 * MIB, metavar="N",
         help="what needs more is painted in bands (2G)")  # fmt: skip
     add("--device", type=device_name, metavar="NAME", help="cpu, cuda, ... (a GPU or cpu)")
@@ -75,15 +82,6 @@ def _port(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
     return int(text)
-
-
-def _whole(least: int, most: int):
-    def whole(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {least} to {most}")
-        return int(text)
-
-    return whole
 
 
 def serve(args: argparse.Namespace, stop: threading.Event) -> int:

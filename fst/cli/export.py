@@ -5,7 +5,6 @@ once.
 """
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -17,7 +16,7 @@ from fst.errors import FstError
 from fst.runtime.console import tell
 
 if TYPE_CHECKING:
-    from fst.export.check import Difference, Painter
+    from fst.export.check import Painter
     from fst.stylize.stylizer import Stylizer
 
 PROGRAM = "fst-export"
@@ -147,28 +146,12 @@ def _open(model: str | None) -> "Stylizer":
 # ---- formats -----------------------------------------------------------------------------------
 
 
-def _properties(stylizer: "Stylizer", args: argparse.Namespace) -> dict[str, str]:
-    """What an exported file says of itself; all of it text."""
-    from fst import __version__
-    from fst.networks.transformer import MIN_SIZE_PX
-    from fst.style_model.card import default_license
-
-    return {
-        "styles": json.dumps(stylizer.style_names),  # in order of id
-        "license": args.license or default_license(stylizer.path),
-        "fst_version": __version__,
-        "model": stylizer.path.name,
-        "architecture": json.dumps(stylizer.metadata["architecture"]),
-        "convolutions": "fp16" if args.fp16 else "fp32",
-        "min_size_px": str(MIN_SIZE_PX),
-    }
-
-
 def _onnx(stylizer: "Stylizer", args: argparse.Namespace) -> tuple[bytes, "Painter | None"]:
     from fst.export.check import onnx_painter
     from fst.export.onnx_graph import onnx_bytes
+    from fst.export.properties import properties
 
-    content = onnx_bytes(stylizer.network, _properties(stylizer, args), args.fp16)
+    content = onnx_bytes(stylizer.network, properties(stylizer, args.license, args.fp16), args.fp16)
     try:
         return content, onnx_painter(content)
     except ImportError:
@@ -178,8 +161,9 @@ def _onnx(stylizer: "Stylizer", args: argparse.Namespace) -> tuple[bytes, "Paint
 def _program(stylizer: "Stylizer", args: argparse.Namespace) -> tuple[bytes, "Painter | None"]:
     from fst.export.check import program_painter
     from fst.export.program import program_bytes
+    from fst.export.properties import properties
 
-    content = program_bytes(stylizer.network, _properties(stylizer, args))
+    content = program_bytes(stylizer.network, properties(stylizer, args.license, args.fp16))
     return content, program_painter(content)
 
 
@@ -189,7 +173,7 @@ def _compare(stylizer: "Stylizer", paint: "Painter", fp16: bool) -> None:
     Raises:
         FstError: By more than rounding.
     """
-    from fst.export.check import MAX_FP16, TOLERANCE, differences
+    from fst.export.check import MAX_FP16, TOLERANCE, differences, summary
 
     found = differences(stylizer.network, paint)
     worst = max(found, key=lambda d: (d.largest != d.largest, d.largest))
@@ -200,16 +184,7 @@ def _compare(stylizer: "Stylizer", paint: "Painter", fp16: bool) -> None:
             f"{worst.width_px}x{worst.height_px} px, more than {most:g}"
             + ("; leave --fp16 out" if fp16 else "; please report it with the model")
         )
-    tell(PROGRAM, _told(found, worst))
-
-
-def _told(found: list["Difference"], worst: "Difference") -> str:
-    sizes = ", ".join(f"{d.batch} of {d.width_px}x{d.height_px}" for d in found)
-    mean = sum(d.mean for d in found) / len(found)
-    return (
-        f"differs from fst by at most {worst.largest:.1e}, in the mean {mean:.1e}; a level of "
-        f"8 bits is 3.9e-03 ({sizes} px)"
-    )
+    tell(PROGRAM, summary(found, worst))
 
 
 def _write_card(stylizer: "Stylizer", target: Path, args: argparse.Namespace) -> None:

@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
+from fst.cli.argument_types import amount, device_name, number, positive, positive_number, whole
 from fst.cli.commands import finish
-from fst.cli.devices import amount, device_name
 from fst.cli.loss_arguments import add_loss
-from fst.cli.numbers import number, positive, positive_number, whole
 from fst.losses import objective
 
 _EXAMPLES = """examples:

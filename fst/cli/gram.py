@@ -7,14 +7,15 @@ once.
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
+from fst.cli.argument_types import device_name, grid, positive, whole
 from fst.cli.commands import finish
-from fst.cli.devices import device_name
 from fst.cli.loss_arguments import add_loss_network, loss_network
 from fst.cli.messages import Problems, noting, told
-from fst.cli.numbers import grid, positive, whole
 from fst.errors import FstError
+from fst.networks.sizes import MIN_VGG_PX
 from fst.runtime.console import tell
 from fst.runtime.devices import usable_device
 
@@ -68,7 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--centered", action="store_true", help="the matrices of centred features: covariances")
     add("--patches", type=grid, default=(3, 3), metavar="RxC", help="grid of patches (3x3)")
     add("--synthesize", nargs="*", metavar="STATISTIC", help="textures too: of these, or a choice")
-    add("--texture-size", type=texture_size, default=128, metavar="PX",
+    add("--texture-size", type=partial(whole, least=MIN_VGG_PX), default=128, metavar="PX",
         help="of the textures (128)")  # fmt: skip
     add("--steps", type=positive, default=150, metavar="N", help="of each texture (150)")
     add("--seed", type=whole, default=0, metavar="N", help="of the noise they begin from (0)")
@@ -77,21 +78,16 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def texture_size(text: str) -> int:
-    """A size that the loss network takes."""
-    if positive(text) < 32:
-        raise argparse.ArgumentTypeError(f"{text} px is too small: at least 32")
-    return int(text)
-
-
 def prepare(args: argparse.Namespace) -> tuple:
     """Read and check everything before work begins: names, pictures, loss network.
 
     Raises:
         FstError: Lists all that is wrong, a line each.
     """
+    from fst.gramlab.probe import probe
     from fst.gramlab.synthesis import SYNTHESIZED
     from fst.io import images
+    from fst.losses.objective import STYLE_LAYERS
     from fst.losses.parse import read_statistic
 
     problems: list[str] = []
@@ -118,7 +114,8 @@ def prepare(args: argparse.Namespace) -> tuple:
         with noting(problems):
             pictures.append(_picture(name, file, args.size).to(device))
     if not problems:
-        problems += _probe(args, pictures, network)
+        layers = args.layers or STYLE_LAYERS
+        problems += probe(network, layers, pictures, args.synthesize or (), args.patches)
     if problems:
         raise Problems(problems)
     return [name for name, _ in files], pictures, network.to(device)
@@ -135,29 +132,11 @@ def _check_output(args: argparse.Namespace) -> None:
 
 def _picture(name: str, file: Path, size_px: int):
     from fst.io import images
-    from fst.losses.patches import MIN_PATCH_PX
 
     picture = images.load(file, size_px)
-    if min(picture.shape[1:]) < MIN_PATCH_PX:
-        raise FstError(f"{name}: below {MIN_PATCH_PX} px a side; give a larger picture or --size")
+    if min(picture.shape[1:]) < MIN_VGG_PX:
+        raise FstError(f"{name}: below {MIN_VGG_PX} px a side; give a larger picture or --size")
     return picture
-
-
-def _probe(args: argparse.Namespace, pictures: list, network) -> list[str]:
-    """What would fail after minutes of work."""
-    from fst.losses.check import check_statistic, network_channels
-    from fst.losses.objective import STYLE_LAYERS
-    from fst.losses.patches import cut
-
-    problems: list[str] = []
-    channels = network_channels(network, args.layers or STYLE_LAYERS)
-    for text in args.synthesize or ():
-        with noting(problems):
-            check_statistic(text, channels)
-    for picture in pictures:
-        with noting(problems):
-            cut(picture, args.patches)
-    return list(dict.fromkeys(problems))
 
 
 def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> int:

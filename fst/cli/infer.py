@@ -6,18 +6,15 @@ at once; torch follows when the arguments are known to be well formed.
 
 import argparse
 import os
-import re
 import sys
 from contextlib import nullcontext, redirect_stderr
 from functools import partial
 from io import StringIO
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fst.assets import SAMPLE_PHOTO
+from fst.cli.argument_types import device_name, positive, whole
 from fst.cli.commands import finish
-from fst.cli.devices import device_name
 from fst.cli.infer_controls import (
     add_controls,
     blend_of,
@@ -28,6 +25,7 @@ from fst.cli.infer_controls import (
 from fst.cli.infer_video import add_clip_flags, asks_for_clips, check_no_clip_flags, paint_clips
 from fst.cli.messages import noting
 from fst.errors import FstError
+from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.console import print_line, tell
 from fst.runtime.devices import usable_device
 from fst.stylize.find_model import open_model
@@ -36,16 +34,18 @@ from fst.stylize.folder.naming import (
     Plan,
     blend_name,
     check_output,
+    find_photos,
     input_clashes,
     make_plan,
 )
-from fst.stylize.folder.painter import MIN_SIZE_PX, paint_all
+from fst.stylize.folder.painter import paint_all
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
     from fst.stylize.stylizer import Stylizer
 
+PROGRAM = "fst-infer"
 _EXAMPLES = """examples:
   fst-infer photo.jpg --style wave               writes photo_wave.jpg here
   fst-infer photo.jpg --style wave=0.7 udnie=0.3 --mask the_scream=sky.png --keep-colors
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="fst-infer",
+        prog=PROGRAM,
         usage="fst-infer [PICTURE ...] [--style NAME ...] [options]",
         description="Paint pictures with a trained style model.",
         epilog=_EXAMPLES,
@@ -93,15 +93,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="FILE", help="a style model, a .ckpt, or gallery (newest run)")
     add("-o", "--output", metavar="PATH", help="folder, or file for one picture (this folder)")
     add("--overwrite", action="store_true", help="replace files instead of numbering new ones")
-    add("--size", type=_size_px, metavar="PX", help="shrink shorter sides to at most PX pixels")
+    add(
+        "--size",
+        type=partial(whole, least=MIN_SIZE_PX),
+        metavar="PX",
+        help="shrink shorter sides to at most PX pixels",
+    )
     add("--bits", type=int, choices=(8, 16), default=8, help="of colour; 16: .png and .tif only")
     add(
         "--devices",
-        type=_count,
+        type=positive,
         metavar="N",
         help="share the pictures among N processes, or GPUs",
     )
-    add("--num-nodes", type=_count, metavar="N", help="on so many machines each")
+    add("--num-nodes", type=positive, metavar="N", help="on so many machines each")
     add("--resume", action="store_true", help="go on after --devices: leave what is finished")
     add("--device", type=device_name, metavar="NAME", help="cpu, cuda, cuda:1, mps (a GPU or cpu)")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: faster, within 2/255")
@@ -115,18 +120,6 @@ def _style_id(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a style id; ids are 0, 1, 2..., and pictures go before --style-id"
         ) from None
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
-    return int(text)
-
-
-def _size_px(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < MIN_SIZE_PX:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {MIN_SIZE_PX} up")
-    return int(text)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -146,10 +139,10 @@ def _run(args: argparse.Namespace) -> int:
         chosen = _open(args, device if trainer is None else "cpu", problems)
     if args.list_styles and not problems:
         return _list_styles(chosen[0])
-    photos = _find_photos(args.inputs, problems) if first and not args.list_styles else {}
+    photos = find_photos(args.inputs, problems) if first and not args.list_styles else {}
     plan = _plan(photos, chosen[1] if chosen else {}, args, problems)
     for problem in dict.fromkeys(problems):
-        _tell(f"error: {problem}")
+        tell(PROGRAM, f"error: {problem}")
     if problems:
         return 2
     stylizer, _, options = chosen
@@ -199,10 +192,6 @@ def _trainer(args: argparse.Namespace, device: str) -> "Trainer | None":
     return make_trainer(args, device)
 
 
-def _tell(text: str) -> None:
-    tell("fst-infer", text)
-
-
 def _list_styles(stylizer: "Stylizer") -> int:
     from fst.io.images import printable
 
@@ -237,7 +226,7 @@ def _choose_styles(
     wanted = [*(args.style_id or []), *(args.style or [])]
     if not wanted:
         if len(names) > 1:
-            _tell(f"style 0 ({names[0]}); --list-styles shows all {len(names)}")
+            tell(PROGRAM, f"style 0 ({names[0]}); --list-styles shows all {len(names)}")
         return {0: names[0]}
     chosen = {}
     for style in wanted:
@@ -249,36 +238,6 @@ def _choose_styles(
         else:
             chosen[style_id] = names[style_id]
     return chosen
-
-
-def _find_photos(inputs: list[str], problems: list[str]) -> dict[Path, Path]:
-    """The pictures to paint, each with the folder it gets below the output folder."""
-    from fst.io import images
-
-    if not inputs:
-        if not SAMPLE_PHOTO.is_file():
-            problems.append("no picture given; name files, folders or patterns")
-        return {SAMPLE_PHOTO: Path()}
-    photos: dict[Path, Path] = {}
-    seen: set[Path] = set()
-    for given in inputs:
-        with noting(problems):
-            for photo in images.find(given):
-                if photo.absolute() not in seen:
-                    seen.add(photo.absolute())
-                    photos[photo] = _folder_below(given, photo)
-    return photos
-
-
-def _folder_below(given: str, photo: Path) -> Path:
-    """A found picture's folder relative to the folder or the fixed part of the pattern given."""
-    path = Path(given if os.path.lexists(given) else os.path.expanduser(given))
-    if os.path.isfile(path):
-        return Path()
-    if not os.path.isdir(path):
-        path = Path(*takewhile(lambda part: not set(part) & set("*?["), path.parts))
-    below = photo.relative_to(path).parent
-    return Path() if ".." in below.parts else below
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 import argparse
 import os
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
-from fst.cli.devices import amount
+from fst.cli.argument_types import amount, number, share
 from fst.cli.messages import noting
 from fst.errors import FstError
 from fst.stylize.options import (
@@ -29,7 +30,12 @@ _SHARE = r"[0-9]*\.?[0-9]+"
 def add_controls(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add("--texture", type=_number(0, 1), metavar="T", help="0 to 1 along the ids of one painting")
+    add(
+        "--texture",
+        type=share,
+        metavar="T",
+        help="0 to 1 along the ids of one painting",
+    )
     add(
         "--texture-size",
         type=_texture_size,
@@ -38,7 +44,7 @@ def add_controls(parser: argparse.ArgumentParser) -> None:
         help="of strokes: auto, native, or 0.5 to 3 (1: as at 512 px)",
     )
     add("--blend-grid", nargs="+", metavar=("A", "B"), help="one sheet of blends of 2 or 4 styles")
-    add("--strength", type=_number(0, MAX_STRENGTH), default=1.0, metavar="S",
+    add("--strength", type=partial(number, most=MAX_STRENGTH), default=1.0, metavar="S",
         help="0: the photo, 1: the painting, up to 1.5")  # fmt: skip
     add("--mask", action="append", default=[], metavar="[NAME=]FILE",
         help="white: where that style, or any paint, goes")  # fmt: skip
@@ -48,17 +54,8 @@ def add_controls(parser: argparse.ArgumentParser) -> None:
     add("--fast-statistics", action="store_true", help="bands in one pass: faster, not exact")
 
 
-def _number(least: float, most: float):
-    def number(text: str) -> float:
-        if not re.fullmatch(_SHARE, text) or not least <= float(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least:g} to {most:g}")
-        return float(text)
-
-    return number
-
-
 def _texture_size(text: str) -> float | str:
-    return text if text in (AUTO, NATIVE) else _number(*TEXTURE_SIZES)(text)
+    return text if text in (AUTO, NATIVE) else number(text, *TEXTURE_SIZES)
 
 
 def styles_asked_for(args: argparse.Namespace) -> list[int | str]:

@@ -6,16 +6,13 @@ import os
 import re
 from collections.abc import Callable
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
+from fst.cli.argument_types import share
 from fst.cli.messages import noting
 from fst.errors import FstError
 from fst.runtime.console import tell
 from fst.runtime.devices import usable_device
 from fst.stylize.video.jobs import clip_jobs, paint_clips_in_turn, stopping
-
-if TYPE_CHECKING:
-    pass
 
 PROGRAM = "fst-infer"
 # Flags that only pictures have, and what they are when they are not given.
@@ -33,15 +30,14 @@ _OF_PICTURES = {
 def add_clip_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add("--steady", type=_steadiness, metavar="S", help="videos: 0 frame by frame, to 1 (0.8)")
+    add(
+        "--steady",
+        type=share,
+        metavar="S",
+        help="videos: 0 frame by frame, to 1 (0.8)",
+    )
     add("--sequence", nargs="?", const=Fraction(25), type=_rate, metavar="FPS",
         help="the pictures are frames of one video")  # fmt: skip
-
-
-def _steadiness(text: str) -> float:
-    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or float(text) > 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return float(text)
 
 
 def _rate(text: str) -> Fraction:

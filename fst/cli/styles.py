@@ -15,6 +15,7 @@ from typing import Any
 from fst.cli.commands import finish
 from fst.errors import FstError
 from fst.runtime.console import tell
+from fst.style_model.names import model_path
 from fst.stylize.folder.naming import check_folder_name, safe_name
 
 PROGRAM = "fst-styles"
@@ -85,7 +86,7 @@ def run_list(args: argparse.Namespace) -> None:
     from fst.io.images import printable
     from fst.style_model.sets import read_styles_of
 
-    styles = read_styles_of(_model_path(args.model))
+    styles = read_styles_of(model_path(args.model))
     tell(PROGRAM, f"{args.model}: trunk {styles[0].trunk}")
     wide = max(len(printable(style.name)) for style in styles)
     for style_id, style in enumerate(styles):
@@ -102,7 +103,7 @@ def run_extract(args: argparse.Namespace) -> None:
     from fst.io.claims import claimed_file
     from fst.style_model.sets import STYLE_SUFFIX, read_styles_of, save_style
 
-    styles = read_styles_of(_model_path(args.model))
+    styles = read_styles_of(model_path(args.model))
     chosen = [styles[i] for i in _ids(styles, args.styles)] if args.styles else styles
     if args.output.suffix == ".safetensors" and not os.path.isdir(args.output):
         if len(chosen) > 1:
@@ -127,10 +128,10 @@ def run_merge(args: argparse.Namespace) -> None:
     """Append styles."""
     from fst.style_model.sets import merged, read_styles_of
 
-    styles = read_styles_of(_model_path(args.model))
+    styles = read_styles_of(model_path(args.model))
     count = len(styles)
     for file in args.files:
-        more = read_styles_of(_model_path(file))
+        more = read_styles_of(model_path(file))
         both = merged(styles, more)
         if len(both) < len(styles) + len(more):
             left_out = [style.name for style in more if style not in both[len(styles) :]]
@@ -145,7 +146,7 @@ def run_remove(args: argparse.Namespace) -> None:
     """Leave styles out."""
     from fst.style_model.sets import read_styles_of
 
-    styles = read_styles_of(_model_path(args.model))
+    styles = read_styles_of(model_path(args.model))
     left_out = set(_ids(styles, args.styles))
     _write(args, [style for i, style in enumerate(styles) if i not in left_out])
 
@@ -154,7 +155,7 @@ def run_rename(args: argparse.Namespace) -> None:
     """Rename a style."""
     from fst.style_model.sets import read_styles_of, renamed
 
-    styles = read_styles_of(_model_path(args.model))
+    styles = read_styles_of(model_path(args.model))
     (place,) = _ids(styles, [args.style])
     styles[place] = renamed(styles[place], args.name)
     _write(args, styles)
@@ -169,17 +170,11 @@ def _claimed(args: argparse.Namespace) -> Iterator[None]:
     from fst.io.claims import claimed_file
 
     target, flag = (args.model, "--in-place") if args.in_place else (args.output, "-o")
-    with claimed_file(_model_path(str(target)), is_numbered=False, flag=flag):
+    with claimed_file(model_path(str(target)), is_numbered=False, flag=flag):
         yield
 
 
 # ---- pieces ------------------------------------------------------------------------------------
-
-
-def _model_path(text: str) -> Path:
-    from fst.style_model.format import model_path
-
-    return model_path(text)
 
 
 def _ids(styles: list, wanted: list[str]) -> list[int]:
@@ -201,7 +196,7 @@ def _write(args: argparse.Namespace, styles: list, blamed: str = "") -> None:
     from fst.style_model.format import load_style_model, save_style_model
     from fst.style_model.sets import with_styles
 
-    source = _model_path(args.model)
+    source = model_path(args.model)
     target = source if args.in_place else args.output
     if args.in_place and source.resolve() == GALLERY.resolve():
         raise FstError("the shipped gallery stays as it is: name a new model with -o")

@@ -30,7 +30,6 @@ SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
 # training all weights reaches from 200 steps of 2 x 192 px (docs/train.md, "Styles one by one").
 BATCH, ADD_BATCH = (256, 4), (192, 2)
 BEGINNINGS = ("add_to", "from_scratch", "warm_start")
-SHIPPED = "gallery"  # the name of the shipped model for --warm-start and --add-to
 SCRATCH_TRUNK = (0.5, 5)  # width and residual blocks
 
 
@@ -96,7 +95,7 @@ def _one_beginning(config: Namespace, flags: set[str]) -> None:
     Raises:
         FstError: There are several, or one that does not go with another flag.
     """
-    from fst.style_model.format import model_path
+    from fst.style_model.names import SHIPPED, model_path
 
     given = [name for name in BEGINNINGS if _flag(name) in flags]
     shown = " and ".join(map(_flag, given))

@@ -17,8 +17,6 @@ CONFIG_NAME = "config.yaml"
 LIST_FLAGS = ("styles", "content", "held_out", "style_size", "style_weight", "loss_weights",
     "style_layers", "style_loss")  # fmt: skip
 MAX_FILE_BYTES = 1_000_000  # of YAML, which takes seconds a megabyte to read
-MAX_DEPTH = 20
-MAX_VALUES = 20_000  # where a name stands for a list that is met again, as often as it is met
 # Settings of Lightning's Trainer that are objects, but for the values that say no more than how.
 OBJECTS = {
     "callbacks": (),
@@ -106,12 +104,12 @@ def _settings(text: Any, told: str) -> dict[str, Any]:
     Raises:
         FstError: As `read_settings`.
     """
-    from fst.io.torch_files import plain
+    from fst.io.settings import plain_yaml
 
     try:
         if not isinstance(text, str) or len(text) > MAX_FILE_BYTES:
             raise FstError("holds no settings, or more than settings are")
-        content = plain(_loaded(text) or {}, "the file", MAX_VALUES)
+        content = plain_yaml(text)
         if not isinstance(content, dict):
             raise FstError("is no list of names and values")
         _check_plain_trainer(content)
@@ -124,20 +122,6 @@ def _settings(text: Any, told: str) -> dict[str, Any]:
 
 def _unreadable(told: str, error: Exception) -> FstError:
     return FstError(f"{told}: cannot be read ({' '.join(str(error).split())[:200]})")
-
-
-def _loaded(text: str) -> Any:
-    # In C where it can be: in Python, brackets within brackets take minutes.
-    loader, depth = getattr(yaml, "CSafeLoader", yaml.SafeLoader), 0
-    # Unlike `load`, this does not call itself.
-    for count, event in enumerate(yaml.parse(text, Loader=loader)):
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise FstError("is nested too deep")
-        if count > 2 * MAX_VALUES:
-            raise FstError("holds too many values")
-    return yaml.load(text, Loader=loader)
 
 
 def _check_plain_trainer(content: dict[str, Any]) -> None:

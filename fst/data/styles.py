@@ -15,8 +15,8 @@ from torch import Tensor
 from fst.errors import FstError
 from fst.io import images
 from fst.io.kept import KeptFile
+from fst.networks.sizes import MIN_VGG_PX
 
-MIN_STYLE_PX = 32  # relu5_1 has 2 x 2 positions there, the least that reflect padding takes
 SPECIFICATION = ("images", "name", "weight", "size", "statistic", "options")
 
 
@@ -136,8 +136,8 @@ def _specified(entry: Mapping[str, Any]) -> list[Style]:
     weight, size = entry.get("weight"), entry.get("size")
     if weight is not None and (type(weight) not in (int, float) or not 0 < weight < math.inf):
         raise FstError(f"style {name}: weight {weight!r} is not a number above 0")
-    if size is not None and (type(size) is not int or size < MIN_STYLE_PX):
-        raise FstError(f"style {name}: size {size!r} is not a whole number from {MIN_STYLE_PX} up")
+    if size is not None and (type(size) is not int or size < MIN_VGG_PX):
+        raise FstError(f"style {name}: size {size!r} is not a whole number from {MIN_VGG_PX} up")
     pictures = tuple(map(str, images.find(paths)))
     return [Style(name, pictures, weight, size, _statistic(name, entry))]
 

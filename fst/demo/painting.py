@@ -12,7 +12,7 @@ from fst.assets import SAMPLE_PHOTO
 from fst.demo.controls import Controls, Mask
 from fst.errors import FstError
 from fst.io import images
-from fst.networks.transformer import MIN_SIZE_PX
+from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.memory import readable_bytes
 from fst.stylize.bands.large import FileOptions, check_size, stylize_file
 from fst.stylize.bands.memory_plan import whole_bytes

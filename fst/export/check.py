@@ -11,7 +11,8 @@ from torch import Tensor
 
 from fst.assets import SAMPLE_PHOTO
 from fst.io import images
-from fst.networks.transformer import MIN_SIZE_PX, TransformerNet
+from fst.networks.sizes import MIN_SIZE_PX
+from fst.networks.transformer import TransformerNet
 
 # Takes an image (B, 3, H, W) and style weights (B, S), gives the painting, all NumPy fp32.
 Painter = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -86,3 +87,13 @@ def program_painter(content: bytes) -> Painter:
         return module(torch.from_numpy(image), torch.from_numpy(style_weights)).numpy()
 
     return paint
+
+
+def summary(found: list[Difference], worst: Difference) -> str:
+    """The differences in one line."""
+    sizes = ", ".join(f"{d.batch} of {d.width_px}x{d.height_px}" for d in found)
+    mean = sum(d.mean for d in found) / len(found)
+    return (
+        f"differs from fst by at most {worst.largest:.1e}, in the mean {mean:.1e}; a level of "
+        f"8 bits is 3.9e-03 ({sizes} px)"
+    )

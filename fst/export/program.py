@@ -7,7 +7,8 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from fst.export.plain import PlainNetwork
-from fst.networks.transformer import MIN_SIZE_PX, TransformerNet
+from fst.networks.sizes import MIN_SIZE_PX
+from fst.networks.transformer import TransformerNet
 
 # Any that are odd, no multiple of 4, unlike each other, and no batch of one: the program then holds
 # for all sizes.

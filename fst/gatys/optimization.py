@@ -23,7 +23,7 @@ from fst.gatys.descent import (
     working_bytes,
 )
 from fst.gatys.scales import (
-    MIN_SIZE_PX,
+    MIN_VGG_PX,
     Shape,
     aspect_of,
     finished,
@@ -191,10 +191,10 @@ def _steps_per_size(sizes: Sequence[int], steps: int | Sequence[int] | None) -> 
         FstError: The sizes do not ascend, are too small, or have not one number each.
     """
     sizes = list(sizes)
-    if not sizes or sizes != sorted(set(sizes)) or sizes[0] < MIN_SIZE_PX:
+    if not sizes or sizes != sorted(set(sizes)) or sizes[0] < MIN_VGG_PX:
         raise FstError(
             f"sizes {' '.join(map(str, sizes)) or '(none)'}: expected ascending numbers from "
-            f"{MIN_SIZE_PX} px up, such as 256 512"
+            f"{MIN_VGG_PX} px up, such as 256 512"
         )
     if steps is None:
         return [FIRST_STEPS, *[FURTHER_STEPS] * (len(sizes) - 1)]

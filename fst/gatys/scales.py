@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MIN_SIZE_PX = 32  # relu5_1 has 2 x 2 positions there, the least that reflect padding takes
+from fst.networks.sizes import MIN_VGG_PX
 
 Shape = tuple[int, int]  # height and width
 
@@ -38,7 +38,7 @@ def styles_at(style: Sequence[Tensor], style_size_px: int, scale: float) -> list
     scaled = []
     for picture in style:
         side = round(min(*picture.shape[1:], style_size_px) * scale)
-        shape = shape_of(max(MIN_SIZE_PX, side), aspect_of(picture))
+        shape = shape_of(max(MIN_VGG_PX, side), aspect_of(picture))
         scaled.append(resized(picture[None], shape)[0])
     return scaled
 

@@ -3,8 +3,7 @@
 from torch import Tensor
 
 from fst.errors import FstError
-
-MIN_PATCH_PX = 32  # relu5_1 has 2 x 2 positions there, the least that reflect padding takes
+from fst.networks.sizes import MIN_VGG_PX
 
 
 def cut(
@@ -36,10 +35,10 @@ def cut(
         size_px or int(length / (count - (count - 1) * overlap))
         for length, count in zip((height, width), grid, strict=True)
     ]
-    if min(sides) < MIN_PATCH_PX or sides[0] > height or sides[1] > width:
+    if min(sides) < MIN_VGG_PX or sides[0] > height or sides[1] > width:
         raise FstError(
             f"patches {grid[0]}x{grid[1]} of {sides[1]}x{sides[0]} px from a style picture of "
-            f"{width}x{height} px: they must be within it and at least {MIN_PATCH_PX} px; take "
+            f"{width}x{height} px: they must be within it and at least {MIN_VGG_PX} px; take "
             "fewer patches or a larger style size"
         )
     tops, lefts = _spread(height, sides[0], grid[0]), _spread(width, sides[1], grid[1])

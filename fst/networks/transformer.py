@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fst.networks.conditional import ConditionalInstanceNorm2d
+from fst.networks.sizes import MIN_SIZE_PX
 from fst.networks.winograd import Conv3x3, conv2d
 
-MIN_SIZE_PX = 16  # below this the quarter-resolution trunk is too small to reflect
 PHASES = (0, 0), (0, 1), (1, 0), (1, 1)  # of an upsampled row and column: even and odd
 CHANNELS = 24, 64, 128  # at full, half and quarter resolution, at width 1
 STRIDE = 4  # two halvings: sizes are padded up to a multiple of this and cropped back

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fst.assets import GALLERY, SAMPLE_PHOTO
 from fst.io.markdown import escaped, quoted, url
 from fst.io.paths import printable
+from fst.style_model.names import SHIPPED
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 LIBRARY, PIPELINE = "fst", "image-to-image"
 TAGS = ("style-transfer", "neural-style-transfer", "image-to-image", "pytorch")
 UNKNOWN_LICENSE = "unknown"
-SHIPPED = "gallery"  # what the commands call the model that comes with the package
 MAX_STYLES = 200  # rows of the table
 JPEG_QUALITY = 88
 PAINTED_PX = 384  # shorter side of the photos that are painted, and shown smaller

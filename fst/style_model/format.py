@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fst.assets import GALLERY
 from fst.errors import FstError
 from fst.io.atomic import write_atomically
 from fst.io.torch_files import check_tensor, plain, read_torch_file
@@ -69,11 +68,6 @@ def save_style_model(path: str | Path, network: TransformerNet, metadata: dict[s
         raise FstError(f"{path}: not written, {bad[0]} holds NaN or infinite weights")
     write_atomically(path, save(tensors, metadata={"fst": json.dumps(metadata)}))
     return Path(path)
-
-
-def model_path(model: str | Path) -> Path:
-    """The file of a model: the path given, or the shipped one for "gallery"."""
-    return GALLERY if str(model) == "gallery" and not os.path.exists(model) else Path(model)
 
 
 def load_style_model(path: str | Path) -> tuple[TransformerNet, dict[str, Any]]:

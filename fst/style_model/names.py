@@ -1,11 +1,14 @@
 """Find a style by id or by name; the names alone, without torch."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from fst.assets import GALLERY
 from fst.errors import FstError, near_matches
 
+SHIPPED = "gallery"  # what the model is called that comes with the package
 MAX_HEADER_BYTES = 10_000_000  # of a style model: more is no answer within a keystroke
 
 
@@ -50,3 +53,8 @@ def style_names_in(path: Path) -> list[str]:
         header = json.loads(file.read(length))
     styles = json.loads(header["__metadata__"]["fst"])["styles"]
     return [str(style["name"]) for style in styles]
+
+
+def model_path(model: str | Path) -> Path:
+    """The file of a model: the path given, or the shipped one for "gallery"."""
+    return GALLERY if str(model) == SHIPPED and not os.path.exists(model) else Path(model)

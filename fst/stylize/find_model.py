@@ -23,8 +23,7 @@ def open_model(
 
     keep_freed_memory()
     if model is not None:
-        is_shipped = model == "gallery" and not os.path.exists(model)
-        return Stylizer(GALLERY if is_shipped else model, device, precision)
+        return Stylizer(model, device, precision)
     newest = None
     for path in [*newest_models(Path("checkpoints")), *[GALLERY] * GALLERY.is_file()]:
         try:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fst.errors import FstError
 from fst.io import images
-from fst.networks.transformer import MIN_SIZE_PX
+from fst.networks.sizes import MIN_SIZE_PX
 
 FORMS = f"(3 or 4, H, W), or an array (H, W, 3 or 4), of at least {MIN_SIZE_PX} px a side"
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fst.errors import FstError
 from fst.io import images
-from fst.style_model.format import load_style_model, model_path
-from fst.style_model.names import find_style
+from fst.style_model.format import load_style_model
+from fst.style_model.names import find_style, model_path
 from fst.stylize.controls import colors
 from fst.stylize.controls.alpha import split_alpha
 from fst.stylize.controls.masks import layered, place

@@ -50,17 +50,17 @@ def check_pictures(styles: Sequence) -> None:
     Raises:
         FstError: Names each, with its size.
     """
-    from fst.data.styles import MIN_STYLE_PX
+    from fst.data.styles import MIN_VGG_PX
     from fst.io.images import decode, printable
 
     small = []
     for picture in dict.fromkeys(picture for style in styles for picture in style.images):
-        width, height = decode(picture, shorter_side_px=MIN_STYLE_PX).size
-        if min(width, height) < MIN_STYLE_PX:
+        width, height = decode(picture, shorter_side_px=MIN_VGG_PX).size
+        if min(width, height) < MIN_VGG_PX:
             small.append(f"{printable(picture)} has {width}x{height} px")
     if small:
         raise FstError(
-            f"--styles: {', '.join(small)}: a style picture needs {MIN_STYLE_PX} px a side; leave "
+            f"--styles: {', '.join(small)}: a style picture needs {MIN_VGG_PX} px a side; leave "
             "it out, or give it larger"
         )
 

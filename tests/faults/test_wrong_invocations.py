@@ -272,7 +272,7 @@ a.png W --patches 1x1x1 | is not ROWSxCOLUMNS
 a.png W --synthesize vibes | vibes
 a.png W --synthesize eigen=5 | eigen
 a.png W --synthesize gram vibes none | vibes
-a.png W --texture-size 8 | is too small
+a.png W --texture-size 8 | is not a whole number from 32 up
 a.png W --texture-size x | is not a whole number
 a.png W --steps 0 | is not a whole number from 1 up
 a.png W --steps -1 | --steps

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.networks.transformer import MIN_SIZE_PX
+from fst.networks.sizes import MIN_SIZE_PX
 from fst.stylize.options import AUTO, NATIVE
 
 AUTO_PX = 768  # shorter side above which "auto" paints as at this one

@@ -3,8 +3,10 @@
 import os
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
+from fst.assets import SAMPLE_PHOTO
 from fst.errors import FstError
 from fst.io.paths import clip
 
@@ -91,6 +93,45 @@ def identity(path: Path) -> FileId | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def find_photos(inputs: list[str], problems: list[str]) -> dict[Path, Path]:
+    """The pictures to paint, each with the folder it gets below the output folder.
+
+    Args:
+        inputs: Files, folders and patterns; the sample that ships where there are none.
+        problems: Gets a line for each that gives no picture.
+    """
+    from fst.io import images
+
+    if not inputs:
+        if not SAMPLE_PHOTO.is_file():
+            problems.append("no picture given; name files, folders or patterns")
+        return {SAMPLE_PHOTO: Path()}
+    photos: dict[Path, Path] = {}
+    seen: set[Path] = set()
+    for given in inputs:
+        try:
+            found = images.find(given)
+        except FstError as problem:
+            problems.append(str(problem))
+            continue
+        for photo in found:
+            if photo.absolute() not in seen:
+                seen.add(photo.absolute())
+                photos[photo] = _folder_below(given, photo)
+    return photos
+
+
+def _folder_below(given: str, photo: Path) -> Path:
+    """A found picture's folder relative to the folder or the fixed part of the pattern given."""
+    path = Path(given if os.path.lexists(given) else os.path.expanduser(given))
+    if os.path.isfile(path):
+        return Path()
+    if not os.path.isdir(path):
+        path = Path(*takewhile(lambda part: not set(part) & set("*?["), path.parts))
+    below = photo.relative_to(path).parent
+    return Path() if ".." in below.parts else below
 
 
 def make_plan(

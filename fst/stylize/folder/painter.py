@@ -1,6 +1,7 @@
 """Paint what fst-infer has planned: read one picture ahead, paint, write one behind."""
 
 import argparse
+import os
 import re
 import sys
 from collections import deque
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fst.errors import FstError
+from fst.io.kept import KeptFile
+from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.console import print_line, tell
 from fst.stylize.folder.banded import budget_of, goes_in_bands, paint_in_bands
 from fst.stylize.folder.naming import BLEND_ID, FileId, Plan, free_path, identity
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
 
 PROGRAM = "fst-infer"
-MIN_SIZE_PX = 16  # as in networks.transformer, which would import torch
+KEPT_BYTES = 32 * 2**20  # of a photo's file
 WRITTEN_BEHIND = 1  # paintings that may wait for the disk
 
 
@@ -85,7 +88,8 @@ class Painter:
         from fst.io import images
         from fst.stylize.bands.large import check_size
 
-        with _memory_told(photo):
+        given, photo = photo, _kept(photo)
+        with _memory_told(given):
             if goes_in_bands(self.stylizer, photo, self.args, self.options, self.budget):
                 return None
             content = images.load_full(photo, self.args.size)
@@ -175,6 +179,12 @@ def _blend_grid(
     from fst.stylize.blend_grid import CELL_PX, blend_grid
 
     return blend_grid(stylizer, content, args.blend_grid, options, cell_px=args.size or CELL_PX)
+
+
+def _kept(photo: Path) -> Path | KeptFile:
+    """The photo; a file of moderate size is opened once and its bytes are kept until it is read."""
+    is_small = os.path.isfile(photo) and os.path.getsize(photo) <= KEPT_BYTES
+    return KeptFile(photo) if is_small else photo
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 from fst.errors import FstError
 from fst.io import images
 from fst.io.decode import ImageError
-from fst.networks.transformer import MIN_SIZE_PX
+from fst.networks.sizes import MIN_SIZE_PX
 from fst.stylize.bands.memory_plan import memory_left, whole_bytes
 from fst.stylize.controls.texture_size import work_size
 from fst.stylize.options import PaintOptions
