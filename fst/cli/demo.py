@@ -61,8 +61,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--model", metavar="FILE", help="a style model, a .ckpt, or gallery (newest run)")
     add("--host", default=LOCAL[0], help="address to listen on (127.0.0.1: this machine alone)")
     add("--port", type=_port, metavar="N", help="(7860, or the next that is free)")
-    add("--size", type=partial(whole, least=64, most=2048), default=512, metavar="PX",
-        help="shorter side of previews at most (512)")  # fmt: skip
+    add("--size", type=partial(whole, least=64, most=2048), default=768, metavar="PX",
+        help="shorter side of previews at most (768)")  # fmt: skip
     add("--max-upload", type=amount, default=50 * MIB, metavar="N", help="of a photo's file (50M)")
     add(
         "--max-megapixels",

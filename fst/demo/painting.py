@@ -34,7 +34,7 @@ class Limits:
 
     upload_bytes: int = 50 * 2**20
     pixels: int = 50 * _MEGA
-    preview_px: int = 512  # shorter side
+    preview_px: int = 768  # shorter side: what "auto" paints large photos at
     memory_bytes: int = 2 * 2**30  # of the process while it paints at full size
 
     def __str__(self) -> str:
