@@ -25,7 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import fst
-from fst.data.styles import MIN_STYLE_PX, Style
+from fst.data.styles import Style
 from fst.errors import FstError
 from fst.io import images
 from fst.io.atomic import write_atomically
@@ -44,6 +44,7 @@ from fst.metrics import (
 )
 from fst.metrics.views import layers_of
 from fst.networks.loss_network import LossNetwork, load_loss_network
+from fst.networks.sizes import MIN_VGG_PX
 from fst.stylize.sheets import table_of
 from fst.stylize.stylizer import Stylizer
 
@@ -97,8 +98,8 @@ def positive(text: str) -> int:
 
 def photo_size(text: str) -> int:
     """A size that the deepest layers can measure."""
-    if positive(text) < MIN_STYLE_PX:
-        raise argparse.ArgumentTypeError(f"{text} px is too small: at least {MIN_STYLE_PX}")
+    if positive(text) < MIN_VGG_PX:
+        raise argparse.ArgumentTypeError(f"{text} px is too small: at least {MIN_VGG_PX}")
     return int(text)
 
 

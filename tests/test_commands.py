@@ -156,7 +156,10 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         ("fst-infer --keep-colors h", {"histogram"}),
         ("fst-infer --precision ", {"fp32", "bf16"}),
         ("fst-infer --blend", {"--blend-grid"}),
-        ("fst-infer --style s", {"shipwreck", "starry_night", "signac"}),
+        (
+            "fst-infer --style s",
+            {"shipwreck", "starry_night", "signac", "stained_glass", "sorolla_beach"},
+        ),
         ("fst-train --style-w", {"--style-weight"}),
         ("fst-gatys --opt", {"--optimizer"}),
         ("fst-gram --pat", {"--patches"}),
@@ -197,7 +200,7 @@ def test_fish_completes(programs, tmp_path):
     search = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": search, "HOME": str(tmp_path)}
     offered = run("fish", "-c", ask, env=environment, cwd=tmp_path).stdout.split()
-    assert set(offered) == {"shipwreck", "starry_night", "signac"}
+    assert set(offered) == {"shipwreck", "starry_night", "signac", "stained_glass", "sorolla_beach"}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])

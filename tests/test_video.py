@@ -233,7 +233,7 @@ def test_a_video_without_pictures_is_refused(stylizer):
 
 def test_frames_too_large_for_memory_are_refused_with_the_way_out(stylizer, monkeypatch):
     make_video("in.mp4", 2, sound=None)
-    monkeypatch.setattr("fst.stylize.video.paint.memory_left", lambda *_: 10**6)
+    monkeypatch.setattr("fst.stylize.video.paint.memory_left", lambda *_: 10**5)
     with pytest.raises(FstError, match=r"in\.mp4: a frame of 64x48 px takes .* GB .*--size"):
         paint_video(stylizer, "in.mp4", "out.mp4")
 
