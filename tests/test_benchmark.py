@@ -170,8 +170,8 @@ def test_sizes_that_the_baseline_cannot_take_are_refused(benchmark, size, capsys
 def test_layers_and_losses_are_held_against_the_first(benchmark, capsys):
     assert benchmark.main(["layers", "--size", "32", "--repeats", "1"]) == 0
     rows = table(capsys.readouterr().out)
-    assert [float(row["ratio"]) for row in rows[::2]] == [1] * 14 and len(rows) == 28
-    assert len({row["case"] for row in rows[::2]}) == 14
+    assert [float(row["ratio"]) for row in rows[::2]] == [1] * 13 and len(rows) == 26
+    assert len({row["case"] for row in rows[::2]}) == 13
     assert benchmark.main(["loss", "--size", "32", "--repeats", "1", "--batch-size", "1"]) == 0
     assert len(table(capsys.readouterr().out)) == 3
 
@@ -188,7 +188,7 @@ def test_bands_are_held_against_the_whole(benchmark, load_script, capsys, monkey
     assert "Resident MiB of 0.02 megapixels" in out and float(rows[-1]["peak MiB"]) > 100
     assert all(float(row["max difference x 255"]) < 0.1 for row in rows[:3])
     arithmetic = [float(row["arithmetic of one forward"]) for row in rows[:2]]
-    assert arithmetic[0] > arithmetic[1] > 1.3  # narrow bands share more rows
+    assert arithmetic[0] > arithmetic[1] > 1.22  # narrow bands share more rows
 
 
 def test_cost_grows_with_pixels_and_files_with_styles(load_script):
