@@ -22,8 +22,8 @@ class TransformerNet(nn.Module):
     ("Perceptual Losses for Real-Time Style Transfer and Super-Resolution"), with the conditioning
     of Dumoulin et al. 2017. Differs from both: the first convolution halves the picture and few
     channels are left at full resolution, where most of the time went, and the upsampling
-    convolutions are computed at low resolution (see `UpsampleConv`). Compared with other shapes by
-    `scripts/search_network.py`.
+    convolutions are computed at low resolution (see `UpsampleConv`). `scripts/search_network.py`
+    can compare it with other shapes.
 
     Examples:
         >>> network = TransformerNet(num_styles=3, width=0.25, num_blocks=1)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fst.io import images
 
-MAX_PHOTOS, MAX_STYLES = 4, 16
+MAX_PHOTOS, MAX_STYLES = 4, 24
 MAX_ROWS = 6  # of styles one below the other; more go into two columns, with smaller cells
 CELL_PX, SMALL_CELL_PX, GAP_PX, CAPTION_PX = 176, 128, 6, 24
 # (3, s, s) in [0, 1] and a style id to the painting of the same size.
