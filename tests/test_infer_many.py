@@ -202,7 +202,7 @@ def test_the_command_starts_the_other_processes_itself(run):
     done = subprocess.run(
         [*command, "--devices", "2"], capture_output=True, text=True, timeout=LIMIT_S
     )
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert "fst-infer: cannot read in/p01.png" in done.stderr
     assert sorted(done.stdout.splitlines()) == ["out/p00_wave.png", "out/p02_wave.png"]
     assert _painted("out") == _painted("one")
