@@ -190,7 +190,7 @@ def _end(trainer: pl.Trainer, data: FolderData, module: PaintingModule, exit_cod
         ended = data.gathered((*mine, exit_code))
     except RuntimeError:  # the connection to one is closed
         ended = [(*mine, 1)]
-        _leave()
+    _leave()  # before the end: threads of the connection that are still there then abort a process
     lost = _company(trainer).wait()
     exit_code = max(int(lost > 0), *(int(broken > 0 or code > 0) for _, broken, code in ended))
     complete = len(ended) == trainer.world_size
