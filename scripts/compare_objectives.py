@@ -11,14 +11,13 @@ where it was stopped.
 """
 
 import argparse
-import json
 import shlex
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from compare_with_gatys import read_results
+from compare_with_gatys import read_results, write_results
 from evaluate import (
     add_protocol,
     means,
@@ -32,7 +31,6 @@ from fst.cli.train import main as fst_train
 from fst.data.styles import Style, read_styles
 from fst.errors import FstError
 from fst.io import images
-from fst.io.atomic import write_atomically
 from fst.metrics import Ruler
 from fst.metrics.ruler import COLUMNS
 from fst.stylize.stylizer import Stylizer
@@ -98,8 +96,7 @@ def run(args: argparse.Namespace) -> None:
         paint = model_painter(Stylizer(model, args.device))
         figures, _ = measure(paint, photos, ruler, args.size)
         results[case] = {**means(figures), "minutes": minutes}
-        text = json.dumps({"settings": settings, "results": results}, indent=2)
-        write_atomically(path, text.encode())
+        write_results(path, settings, results)
     print(table(results))
 
 

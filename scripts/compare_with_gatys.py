@@ -117,8 +117,7 @@ def run(args: argparse.Namespace) -> None:
         key = f"{photo.stem}/{contest.styles[place].name}"
         if key not in results:
             results[key] = compare(contest, photo, place)
-            text = json.dumps({"settings": settings, "results": results}, indent=1)
-            write_atomically(path, text.encode())
+            write_results(path, settings, results)
     names = [style.name for style in contest.styles]
     kept = {n: [results[f"{photo.stem}/{n}"] for photo in photos] for n in names}
     table = markdown(kept, args.iterations)
@@ -186,6 +185,12 @@ def read_results(path: Path, settings: dict) -> dict:
     if stored["settings"] != settings:
         raise FstError(f"{path} was made with other settings: choose another -o")
     return stored["results"]
+
+
+def write_results(path: Path, settings: dict, results: dict) -> None:
+    """Keep what has been found so far, for `read_results`."""
+    text = json.dumps({"settings": settings, "results": results}, indent=2)
+    write_atomically(path, text.encode())
 
 
 # ---- one photo in one style --------------------------------------------------------------------

@@ -24,9 +24,9 @@ def main() -> None:
     add("--model", default="fst/assets/gallery.safetensors", help="style model")
     add("--photos", nargs="+", default=["datasets/samples/content"], help="files or folders")
     add("--styles", nargs="+", help="names (all)")
-    add("--columns", type=int, default=5, help="pictures beside each other (5)")
+    add("--columns", type=int, default=11, help="pictures beside each other (11)")
     add("--size", type=int, default=512, help="shorter side while painting, in px (512)")
-    add("--cell", type=int, default=340, help="width of each picture in the sheet, in px (340)")
+    add("--cell", type=int, default=220, help="width of each picture in the sheet, in px (220)")
     add("-o", "--output", type=Path, default=Path("datasets/samples/painted.jpg"))
     try:
         paint(parser.parse_args())

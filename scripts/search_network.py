@@ -12,7 +12,6 @@ shape: called again with the same folder it goes on where it was stopped.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from compare_with_gatys import read_results
+from compare_with_gatys import read_results, write_results
 from evaluate import add_protocol, means, measure, open_loss_network
 from painters import Painter
 from paintings import other_styles
@@ -32,7 +31,6 @@ from fst import ContentDataModule, Schedule, StyleTransferModule
 from fst.data.styles import Style, read_styles
 from fst.errors import FstError
 from fst.io import images
-from fst.io.atomic import write_atomically
 from fst.metrics import Ruler
 from fst.metrics.ruler import COLUMNS
 from fst.runtime.precision import best_precision
@@ -96,12 +94,6 @@ def run(args: argparse.Namespace) -> None:
         write_results(path, settings, results)
     print(table(results))
     draw(results, args.output / "search.svg")
-
-
-def write_results(path: Path, settings: dict, results: dict) -> None:
-    """Keep what has been found so far."""
-    text = json.dumps({"settings": settings, "results": results}, indent=2)
-    write_atomically(path, text.encode())
 
 
 def trained(args: argparse.Namespace, styles: Sequence[Style], shape: str) -> ShapedNet:
