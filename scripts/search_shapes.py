@@ -47,6 +47,7 @@ SHAPES = {
     "48 channels": Shape((9, 2), (24, 48), (24, 12), 5),
     "pixel shuffle": Shape((9, 2), (32, 64), (32,), 5, shuffle=True),
     "pixel shuffle, 48 channels": Shape((9, 2), (32, 48), (32,), 5, shuffle=True),
+    "pixel shuffle, 48 channels, 8 blocks": Shape((9, 2), (32, 48), (32,), 5, 8, shuffle=True),
     "trunk at 1/8, skip": Shape((9, 2), (32, 48, 96), (48, 32), 5, shuffle=True, skip=True),
     "FRN": Shape((9, 2), (32, 64), (32, 12), 5, norm="frn"),
 }
