@@ -121,7 +121,7 @@ def launch(page: Any, host: str, port: int | None, upload_bytes: int) -> str:
         where = f"{host}:{port}" if port else host
         raise FstError(
             f"cannot listen on {where}: the port is taken, or the address is not this machine's; "
-            "name another --port or --host"
+            "choose another port or host"
         ) from None
     return url
 

@@ -144,5 +144,5 @@ def _halve_convolutions(graph: "onnx.GraphProto") -> None:
 def _as_half(weight: np.ndarray) -> np.ndarray:
     largest = float(np.abs(weight).max())
     if largest > float(np.finfo(np.float16).max):
-        raise FstError(f"a weight of {largest:.3g} is beyond the numbers of fp16: leave --fp16 out")
+        raise FstError(f"a weight of {largest:.3g} is beyond the numbers of fp16: keep fp32")
     return weight.astype(np.float16)

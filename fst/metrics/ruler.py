@@ -161,7 +161,7 @@ def _own_places(
     places = {style.name: place for place, style in enumerate(references)}
     named = {*same_hand, *(name for names in same_hand.values() for name in names)}
     if unknown := sorted(named - set(places)):
-        raise FstError(f"--same-hand: no style is named {', '.join(unknown)}")
+        raise FstError(f"same_hand: no style is named {', '.join(unknown)}")
     return [
         [place, *(places[name] for name in same_hand.get(style.name, ()))]
         for place, style in enumerate(styles)

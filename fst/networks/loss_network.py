@@ -1,4 +1,4 @@
-"""The loss network: a frozen VGG whose features measure content and style."""
+"""The loss network: a frozen VGG whose features measure content and style, or several as one."""
 
 import os
 import re
@@ -21,6 +21,7 @@ MAX_CHANNELS = 2048  # of a file, in one layer
 LITE = "vgg16-lite"  # ours, distilled from VGG-16
 FORMER_LITE = "vgg19-lite"
 LOSS_NETWORKS = (LITE, *CONVS_PER_STAGE)
+OPTIONS = tuple(CONVS_PER_STAGE), ("zeros", "reflect"), ("max", "avg")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -41,18 +42,8 @@ def layer_names(topology: str) -> dict[str, int]:
     return names
 
 
-def require_layers(wanted: Iterable[str], available: Sequence[str]) -> None:
-    """Check that layers are there.
-
-    Raises:
-        FstError: Names the missing layers and those that can be had.
-    """
-    missing = [layer for layer in wanted if layer not in available]
-    if missing:
-        raise FstError(
-            f"the loss network has no layer {', '.join(missing)}: "
-            f"choose among {', '.join(available)}, or give other --loss-weights"
-        )
+class LossWeightsError(FstError):
+    """Weights that cannot be had, or not to the depth that is asked for."""
 
 
 class LossNetwork(nn.Module):
@@ -86,7 +77,11 @@ class LossNetwork(nn.Module):
             FstError: The weights do not chain up, or an option is unknown.
         """
         super().__init__()
-        _check_options(topology, padding, pooling)
+        for given, known in zip((topology, padding, pooling), OPTIONS, strict=True):
+            if given not in known:
+                raise FstError(
+                    f"loss network option {given!r} is unknown: use {' or '.join(known)}"
+                )
         self.topology, self.padding, self.pooling = topology, padding, pooling
         self.convs = nn.ModuleDict()
         channels = 3
@@ -117,7 +112,12 @@ class LossNetwork(nn.Module):
         Raises:
             FstError: Names the missing layers and those that can be had.
         """
-        require_layers(layers, self.layers)
+        missing = [layer for layer in layers if layer not in self.layers]
+        if missing:
+            raise LossWeightsError(
+                f"the loss network has no layer {', '.join(missing)}: choose among "
+                f"{', '.join(self.layers)}, or give other weights"
+            )
 
     def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
         """Features of the images at the named layers.
@@ -153,6 +153,57 @@ class LossNetwork(nn.Module):
         return F.max_pool2d(x, 2) if self.pooling == "max" else F.avg_pool2d(x, 2)
 
 
+class CombinedLossNetwork(nn.Module):
+    """Takes each layer from the first network that has it.
+
+    A real VGG cut at relu3_1 before a distilled one, say, judges fine texture with real features
+    and large forms with small ones. Reads like a `LossNetwork` whose layers are those of both.
+    """
+
+    def __init__(self, networks: Sequence[LossNetwork]) -> None:
+        """Combine networks of one topology.
+
+        Raises:
+            FstError: They are VGGs of different topologies.
+        """
+        super().__init__()
+        topologies = sorted({network.topology for network in networks})
+        if len(topologies) != 1:
+            raise FstError(
+                f"loss networks of different topologies ({', '.join(topologies)}) cannot be "
+                "combined; where a file was taken for the wrong one, name its topology in the "
+                "metadata of a safetensors file"
+            )
+        self.networks, self.topology = nn.ModuleList(networks), topologies[0]
+        self._sources = {layer: n for n in reversed(networks) for layer in n.layers}
+
+    require = LossNetwork.require
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of all layers that some network reaches, shallow to deep."""
+        return tuple(sorted(self._sources))  # relu1_1 ... relu5_4: at most one digit each
+
+    @property
+    def mean(self) -> Tensor:
+        """ImageNet mean, as in `LossNetwork`; tells the device."""
+        return self.networks[0].mean
+
+    def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        """Features of the images (B, 3, H, W) at the named layers; see `LossNetwork.forward`.
+
+        Raises:
+            FstError: A layer is in none of the networks.
+        """
+        wanted = sorted(set(layers))
+        self.require(wanted)
+        features = {}
+        for network in self.networks:
+            if own := [layer for layer in wanted if self._sources[layer] is network]:
+                features |= network(images, own)
+        return features
+
+
 def load_loss_network(
     name_or_file: str | Path, pooling: str | None = None, padding: str | None = None
 ) -> LossNetwork:
@@ -161,21 +212,18 @@ def load_loss_network(
     Args:
         name_or_file: "vgg16-lite" (shipped with the package, nothing to download); "vgg16" or
             "vgg19" (torchvision's ImageNet weights out of the hub cache, or downloaded there with
-            the hash checked); or a file: a safetensors or a torch state_dict
-            with torchvision's names. A safetensors file may say `topology`, `padding` and
-            `pooling` in its metadata.
+            the hash checked); or a safetensors file or torch state_dict with torchvision's names.
+            A safetensors file may say `topology`, `padding` and `pooling` in its metadata.
         pooling: "max" or "avg", whatever the file says.
         padding: "zeros" or "reflect", likewise.
 
     Raises:
         FstError: The file is missing, broken or no VGG; or the download failed.
     """
-    if str(name_or_file) in CONVS_PER_STAGE:
-        name = str(name_or_file)
+    name = str(name_or_file)
+    if name in CONVS_PER_STAGE:
         return LossNetwork(_pretrained(name), name, padding or "zeros", pooling or "max")
-    state_dict, metadata = _read_weights(
-        VGG16_LITE if str(name_or_file) == LITE else Path(name_or_file)
-    )
+    state_dict, metadata = _read_weights(VGG16_LITE if name == LITE else Path(name))
     try:
         return LossNetwork(
             state_dict,
@@ -187,14 +235,14 @@ def load_loss_network(
         raise FstError(f"{name_or_file}: {error}") from None
 
 
-def _check_options(topology: str, padding: str, pooling: str) -> None:
-    for given, known in (
-        (topology, tuple(CONVS_PER_STAGE)),
-        (padding, ("zeros", "reflect")),
-        (pooling, ("max", "avg")),
-    ):
-        if given not in known:
-            raise FstError(f"loss network option {given!r} is unknown: use {' or '.join(known)}")
+def load_loss_networks(
+    names_or_files: str | Path | Sequence[str | Path], *options: str | None
+) -> LossNetwork | CombinedLossNetwork:
+    """One loss network, or several combined; arguments and errors as of `load_loss_network`."""
+    if isinstance(names_or_files, str | Path):
+        return load_loss_network(names_or_files, *options)
+    networks = [load_loss_network(name, *options) for name in names_or_files]
+    return networks[0] if len(networks) == 1 else CombinedLossNetwork(networks)
 
 
 def _frozen_conv(
@@ -229,9 +277,8 @@ def _pretrained(name: str) -> dict[str, Tensor]:
         return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except Exception as error:  # URLError, timeouts, a wrong hash (RuntimeError), a full disk
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise FstError(
-            f"could not download the {name} weights ({reason}): connect once, or give a file "
-            "with --loss-weights"
+        raise LossWeightsError(
+            f"could not download the {name} weights ({reason}): connect once, or give a file"
         ) from None
 
 
@@ -267,10 +314,6 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _guess_topology(state_dict: dict[str, Tensor]) -> str:
     """Tell VGG-16 and VGG-19 apart by the indices; files cut before relu3_4 fit both."""
-    indices = {
-        int(match[1])
-        for k in state_dict
-        if (match := re.fullmatch(r"features\.([0-9]{1,3})\.weight", k))
-    }
-    fits_vgg16 = indices <= set(layer_names("vgg16").values())
-    return "vgg16" if fits_vgg16 and 17 in indices else "vgg19"
+    names = {key for key in state_dict if re.fullmatch(r"features\.[0-9]{1,3}\.weight", key)}
+    of_vgg16 = {f"features.{index}.weight" for index in layer_names("vgg16").values()}
+    return "vgg16" if names <= of_vgg16 and "features.17.weight" in names else "vgg19"

@@ -18,8 +18,7 @@ def check_loss_network(settings: Any) -> Any:
     Raises:
         FstError: A weights file cannot be read, or lacks a layer.
     """
-    from fst.networks.combined import load_loss_networks
-    from fst.networks.loss_network import CONVS_PER_STAGE
+    from fst.networks.loss_network import CONVS_PER_STAGE, load_loss_networks
 
     names = settings.loss_weights or [settings.loss_network]
     files = [name for name in names if name not in CONVS_PER_STAGE]
