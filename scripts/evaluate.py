@@ -43,7 +43,7 @@ from fst.metrics import (
     measured_layers,
     style_grams,
 )
-from fst.metrics.views import layers_of
+from fst.metrics.per_style import layers_of
 from fst.networks.loss_network import LossNetwork, load_loss_network
 from fst.networks.sizes import MIN_VGG_PX
 from fst.stylize.sheets import table_of

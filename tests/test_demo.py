@@ -21,13 +21,12 @@ from PIL import Image
 
 from fst import FstError, Stylizer
 from fst.cli import demo, infer
-from fst.demo import folder as folders
 from fst.demo import painting, visit
+from fst.demo import server as folders
 from fst.demo.brush import MAX_BYTES, mask_bytes
 from fst.demo.controls import arguments, choose, command, file_name
-from fst.demo.folder import PREFIX, temporary_folder
 from fst.demo.painting import Limits, open_photo
-from fst.demo.server import Guard, launch
+from fst.demo.server import PREFIX, Guard, launch, temporary_folder
 from fst.demo.thumbnails import Thumbnails
 from fst.demo.visit import Studio, Values, reordered
 from fst.io import images
@@ -357,7 +356,7 @@ def test_the_folder_is_private_and_gone_after_an_error(tmp_path, monkeypatch):
 
 def test_what_a_killed_page_has_left_is_removed_and_a_running_one_kept(tmp_path):
     code = (
-        "import sys, time; from fst.demo.folder import temporary_folder\n"
+        "import sys, time; from fst.demo.server import temporary_folder\n"
         "with temporary_folder() as f: print(f, flush=True); time.sleep(60)"
     )
     env = {**os.environ, "TMPDIR": str(tmp_path)}

@@ -13,7 +13,6 @@ from PIL import Image
 
 from fst.demo.brush import mask_bytes
 from fst.demo.controls import MAX_STYLES, Controls, Mask, arguments, choose, command, rounded
-from fst.demo.folder import new_folder
 from fst.demo.painting import (
     Limits,
     Photo,
@@ -25,6 +24,7 @@ from fst.demo.painting import (
     read_mask,
     sample_photo,
 )
+from fst.demo.server import new_folder
 from fst.errors import FstError
 from fst.io import images
 from fst.io.paths import clip

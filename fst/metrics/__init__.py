@@ -25,8 +25,7 @@ from fst.metrics.distances import (
 )
 from fst.metrics.faults import Flat, Halo, calm_ground
 from fst.metrics.per_style import PhotoSimilarity
-from fst.metrics.ruler import COLUMNS, Ruler
-from fst.metrics.views import VIEW_SIZES_PX, load_views
+from fst.metrics.ruler import COLUMNS, VIEW_SIZES_PX, Ruler, load_views
 
 __all__ = [
     "BRUSHWORK_LAYERS",

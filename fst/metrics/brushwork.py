@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fst.losses.gram import gram_matrix
-from fst.metrics.per_style import PerStyleMean
-from fst.metrics.views import layers_of
+from fst.metrics.per_style import PerStyleMean, layers_of
 from fst.networks.loss_network import LossNetwork
 
 BRUSHWORK_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")

@@ -1,9 +1,18 @@
-"""A mean for each style id, and the similarity of painting and photo."""
+"""A mean for each style id, what metrics share, and the similarity of painting and photo."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.image import structural_similarity_index_measure
+
+from fst.networks.loss_network import LossNetwork
+
+
+def layers_of(network: LossNetwork, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Those of the wanted layers that the network has; its deepest where it has none of them."""
+    return tuple(layer for layer in wanted if layer in network.layers) or network.layers[-1:]
 
 
 class PerStyleMean(Metric):

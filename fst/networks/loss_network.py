@@ -119,6 +119,11 @@ class LossNetwork(nn.Module):
                 f"{', '.join(self.layers)}, or give other weights"
             )
 
+    def channels(self, layers: Iterable[str]) -> dict[str, int]:
+        """How many channels some layers have; raises as `require` does."""
+        self.require(layers)
+        return {layer: self.convs[layer].out_channels for layer in layers}
+
     def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
         """Features of the images at the named layers.
 
@@ -170,14 +175,14 @@ class CombinedLossNetwork(nn.Module):
         topologies = sorted({network.topology for network in networks})
         if len(topologies) != 1:
             raise FstError(
-                f"loss networks of different topologies ({', '.join(topologies)}) cannot be "
-                "combined; where a file was taken for the wrong one, name its topology in the "
-                "metadata of a safetensors file"
+                f"loss networks of different topologies ({', '.join(topologies)}) do not combine; "
+                "a file that was taken for the wrong one can name its own in its metadata"
             )
         self.networks, self.topology = nn.ModuleList(networks), topologies[0]
         self._sources = {layer: n for n in reversed(networks) for layer in n.layers}
+        self.convs = {layer: network.convs[layer] for layer, network in self._sources.items()}
 
-    require = LossNetwork.require
+    require, channels = LossNetwork.require, LossNetwork.channels
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -190,11 +195,7 @@ class CombinedLossNetwork(nn.Module):
         return self.networks[0].mean
 
     def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
-        """Features of the images (B, 3, H, W) at the named layers; see `LossNetwork.forward`.
-
-        Raises:
-            FstError: A layer is in none of the networks.
-        """
+        """Features of the images (B, 3, H, W) at the named layers; see `LossNetwork.forward`."""
         wanted = sorted(set(layers))
         self.require(wanted)
         features = {}
@@ -301,8 +302,6 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 keys = file.keys()  # the file itself cannot be iterated over
                 return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
         state_dict = read_torch_file(path)
-    except FstError as error:
-        raise FstError(f"{path}: not a readable weights file ({error})") from None
     except Exception as error:  # each format raises its own kinds for broken bytes
         reason = " ".join(str(error).split())[:120]
         raise FstError(f"{path}: not a readable weights file ({reason})") from None
