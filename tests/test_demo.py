@@ -23,9 +23,8 @@ from fst import FstError, Stylizer
 from fst.cli import demo, infer
 from fst.demo import painting, visit
 from fst.demo import server as folders
-from fst.demo.brush import MAX_BYTES, mask_bytes
 from fst.demo.controls import arguments, choose, command, file_name
-from fst.demo.painting import Limits, open_photo
+from fst.demo.painting import MASK_BYTES, Limits, mask_bytes, open_photo
 from fst.demo.server import PREFIX, Guard, launch, temporary_folder
 from fst.demo.thumbnails import Thumbnails
 from fst.demo.visit import Studio, Values, reordered
@@ -284,7 +283,7 @@ def test_masks_are_pictures_of_a_brush_or_refused(studio, tmp_path):
     for url, told in (
         (["list"], "no PNG"),
         ("http://elsewhere/mask.png", "no PNG"),
-        ("data:image/png;base64," + "A" * 2 * MAX_BYTES, "larger than"),
+        ("data:image/png;base64," + "A" * 2 * MASK_BYTES, "larger than"),
         ("data:image/png;base64,%%%", "damaged"),
     ):
         with pytest.raises(FstError, match=told):

@@ -102,7 +102,7 @@ def launch(page: Any, host: str, port: int | None, upload_bytes: int) -> str:
     """
     from starlette.middleware import Middleware
 
-    from fst.demo.look import CSS, THEME
+    from fst.demo.look import THEME, web
 
     refuse_urls()
     host = host.strip("[]")
@@ -125,7 +125,7 @@ def launch(page: Any, host: str, port: int | None, upload_bytes: int) -> str:
             state_session_capacity=200,
             app_kwargs={"middleware": [Middleware(Guard, upload_bytes=upload_bytes)]},
             theme=THEME,
-            css=CSS,
+            css=web("page.css"),
         )
     except (OSError, UnicodeError):  # gradio's message tells of its own environment variables
         where = f"{host}:{port}" if port else host

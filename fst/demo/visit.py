@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
-from fst.demo.brush import mask_bytes
 from fst.demo.controls import MAX_STYLES, Controls, Mask, arguments, choose, command, rounded
 from fst.demo.painting import (
     Limits,
     Photo,
+    mask_bytes,
     memory_flags,
     open_photo,
     output_name,
