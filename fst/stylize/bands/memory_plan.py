@@ -84,7 +84,8 @@ def make_plan(
     height, width, channels = shape
     last = max(layer.conv.out_channels for layer, step in network.convolutions() if step == STRIDE)
     high, wide = work or (height, width)
-    stored = high * wide * (3 * 4 * last // STRIDE**2 + 3 * 4) + height * width * (
+    maps = 1 + max((len(block.layers) for block in network.blocks), default=0)  # of the trunk
+    stored = high * wide * (maps * 4 * last // STRIDE**2 + 3 * 4) + height * width * (
         2 * channels * itemsize
     )
     row = wide * _numbers_of_pixel(network) * 4 * BAND_COPIES

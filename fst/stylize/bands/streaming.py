@@ -239,7 +239,8 @@ class _BlockRows:
         self.height, self.width = source.height, source.width
 
     def rows(self, low: int, high: int) -> Tensor:
-        x = WindowRows(self.source, low - 2, high + 2)
+        reach = sum(layer.padding[0] for layer in self.block.layers)
+        x = WindowRows(self.source, low - reach, high + reach)
         branch: Rows = x
         for layer in self.block.layers:
             branch = self.streamer._layer(branch, layer)
