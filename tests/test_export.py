@@ -282,7 +282,7 @@ def test_the_difference_at_five_sizes_is_told(model, tmp_path, capsys):
     assert main(argv_of(model, "-o", tmp_path / "new.onnx")) == 0
     out, error = capsys.readouterr()
     assert out == f"{tmp_path / 'new.onnx'}\n"
-    assert float(re.search(r"at most (\S+),", error)[1]) < 1e-4
+    assert float(re.search(r"by up to (\S+) ", error)[1]) < 1e-4
     assert len(re.findall(r"\d+ of \d+x\d+", error)) == 5
 
 

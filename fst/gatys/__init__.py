@@ -1,4 +1,4 @@
-"""Optimise the pixels of one image: the slow way to a stylised picture, and the baseline.
+"""Optimise the pixels of one image: the slow way to a stylized image, and the baseline.
 
 Gatys, Ecker and Bethge 2016, "Image Style Transfer Using Convolutional Neural Networks", with the
 `PerceptualLoss` that trains the networks, so that both can be compared number by number.

@@ -1,4 +1,4 @@
-"""How near paintings are to their style and their photo, measured on held-out photos.
+"""How near stylized images are to their style and their photo, measured on held-out photos.
 
 *Brushwork* and *found* judge the strokes, style and content distance and SSIM what is kept of
 style and photo, *flat* and *halo* two faults that all of those overlook. `Ruler` measures all of

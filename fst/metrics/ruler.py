@@ -1,4 +1,4 @@
-"""All metrics of the paintings of held-out photos in one go.
+"""All metrics of stylized photos that were held out in one go.
 
 Style pictures are looked at in several sizes, because strokes have no natural one.
 """
@@ -46,7 +46,7 @@ FOUND = ("found", "unstylised_found")
 
 
 class Ruler:
-    """Measures paintings of photos in several styles, and the photos themselves for scale.
+    """Measures photos stylized in several styles, and the photos themselves for scale.
 
     Examples:
         >>> from fst.metrics import Ruler
@@ -73,18 +73,18 @@ class Ruler:
         sizes_px: Sequence[int] = VIEW_SIZES_PX,
         progress: bool = False,
     ) -> None:
-        """Measure the paintings of the styles, once: the most of the time for few photos.
+        """Measure the pictures of the styles, once: the most of the time for few photos.
 
         Args:
             network: Features of every kind come from it.
             styles: What photos are painted in; the style id is the place here.
             others: More styles that a picture can be taken for, see `Found`.
             same_hand: For the name of a style the names of those that count as it, see `Found`.
-            sizes_px: Shorter sides that the paintings are shown at.
+            sizes_px: Shorter sides that the style pictures are shown at.
             progress: Show a bar on a terminal.
 
         Raises:
-            FstError: A painting cannot be read, or `same_hand` names no style.
+            FstError: A picture cannot be read, or `same_hand` names no style.
         """
         self.network, self.styles = network, list(styles)
         self._device = network.mean.device
@@ -92,7 +92,9 @@ class Ruler:
         references = [*styles, *others]
         self._choice = len({style.images for style in references}) > 1
         own = _own_places(self.styles, references, same_hand or {})
-        bar = tqdm(references, unit="style", desc="paintings", disable=None if progress else True)
+        bar = tqdm(
+            references, unit="style", desc="style pictures", disable=None if progress else True
+        )
         seen: dict[tuple[str, ...], _Seen] = {}  # styles of the same pictures are measured once
         for place, style in enumerate(bar):
             if style.images not in seen:
@@ -101,7 +103,7 @@ class Ruler:
         self._photo = self._content = self._strokes = None
 
     def reset(self) -> None:
-        """Forget the photos and paintings, not the styles."""
+        """Forget the photos and what was made of them, not the styles."""
         for metric in self._metrics.values():
             metric.reset()
 
@@ -124,7 +126,7 @@ class Ruler:
 
     @torch.no_grad()
     def see(self, photo: Tensor) -> None:
-        """Look at the photo (3, H, W) whose paintings are added next."""
+        """Look at the photo (3, H, W) whose stylized images are added next."""
         self._photo = photo[None].to(self._device)
         self._content = self.network(self._photo, self._layers)
         self._strokes = brushwork_covariances(self.network, self._photo)
@@ -132,9 +134,9 @@ class Ruler:
             self._update("unstylised_", self._content, self._strokes, style_id)
 
     @torch.no_grad()
-    def add(self, painting: Tensor, style_id: int) -> None:
-        """Measure a painting (3, H, W) of the photo seen last."""
-        shown = painting[None].to(self._device)
+    def add(self, stylized: Tensor, style_id: int) -> None:
+        """Measure a stylized image (3, H, W) of the photo seen last."""
+        shown = stylized[None].to(self._device)
         features = self.network(shown, self._layers)
         index = self._update("", features, brushwork_covariances(self.network, shown), style_id)
         self._metrics["content"].update(features, self._content, index)
@@ -204,7 +206,7 @@ def load_views(style: Style, size_px: int) -> list[Tensor]:
     Args:
         style: A style.
         size_px: Shorter side of the pictures. In training small pictures stay small; a ruler must
-            show all paintings alike, or small ones would be compared with at too few sizes. Lanczos
+            show all pictures alike, or small ones would be compared with at too few sizes. Lanczos
             both ways: `images.resize` enlarges by the softer bicubic, which has other features.
 
     Raises:

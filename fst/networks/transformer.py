@@ -20,7 +20,7 @@ STRIDE = 4  # two halvings: sizes are padded up to a multiple of this and croppe
 
 
 class TransformerNet(nn.Module):
-    """Feed-forward stylisation network with conditional instance norm after every convolution.
+    """Feed-forward style transfer network with conditional instance norm after every convolution.
 
         conv 9x9/2 -> 64, 3x3/2 -> 128, residual blocks, x2 -> 64, x2 -> 24, 5x5 -> 3
 
