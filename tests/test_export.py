@@ -70,6 +70,11 @@ def exported(model, tmp_path_factory):
     return export
 
 
+@pytest.fixture(scope="module")
+def onnx_file(exported):
+    return exported("model.onnx")
+
+
 def run_onnx(path, image, weights):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return session.run(None, {"image": image.numpy(), "style_weights": weights.numpy()})[0]
@@ -85,11 +90,11 @@ def run_onnx(path, image, weights):
     st.integers(16, 70),
     st.integers(0, 2**31),
 )
-def test_the_onnx_file_paints_any_size_and_blend(exported, network, batch, height, width, seed):
+def test_the_onnx_file_paints_any_size_and_blend(onnx_file, network, batch, height, width, seed):
     generator = torch.Generator().manual_seed(seed)
     image = torch.rand(batch, 3, height, width, generator=generator)
     weights = torch.rand(batch, 3, generator=generator)
-    painted = run_onnx(exported("model.onnx"), image, weights)
+    painted = run_onnx(onnx_file, image, weights)
     assert painted.shape == (batch, 3, height, width)
     np.testing.assert_allclose(painted, network(image, weights).numpy(), rtol=0, atol=1e-4)
 
