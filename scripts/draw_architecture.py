@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fst.io.atomic import write_atomically
 from fst.losses.objective import CONTENT_LAYER, STYLE_LAYERS
-from fst.networks.transformer import ResidualBlock, TransformerNet, UpsampleConv
+from fst.networks.transformer import ResidualBlock, ShuffledConv, TransformerNet, UpsampleConv
 
 WIDTH, HEIGHT = 1000, 606
 INK, PAPER, BLUE, LIGHT, RUST, SAND = (
@@ -63,9 +63,9 @@ def stages(network: TransformerNet) -> list[tuple[str, str, int, int]]:
             kernel = f"x2, {kernel}"
         elif layer.conv.stride[0] == 2:
             kernel += ", half"
-        else:
-            kernel = f"conv {kernel}"
-        found.append((name, kernel, last.conv.out_channels, step))
+        elif isinstance(layer, ShuffledConv):
+            kernel, step = f"{kernel}, double", step // 2
+        found.append((name, kernel, last.norm.gamma.shape[1], step))
     return found
 
 

@@ -40,16 +40,16 @@ class Shape:
 
 
 SHAPES = {
-    "as shipped": Shape((9, 2), (32, 64), (32, 12), 5),
+    "as shipped": Shape((9, 2), (32, 48), (32,), 5, 8, shuffle=True),
+    "24 channels at half size": Shape((9, 2), (24, 48), (24,), 5, 8, shuffle=True),
+    "5 blocks": Shape((9, 2), (32, 48), (32,), 5, shuffle=True),
+    "5 blocks of 64": Shape((9, 2), (32, 64), (32,), 5, shuffle=True),
+    "5 blocks of 64, 12 channels at full size": Shape((9, 2), (32, 64), (32, 12), 5),
+    "the same, 48": Shape((9, 2), (24, 48), (24, 12), 5),
+    "the same, twice as wide": Shape((9, 2), (64, 128), (64, 24), 5),
     "Johnson 2016, half width": Shape((9, 1), (16, 32, 64), (32, 16), 9),
-    "twice as wide": Shape((9, 2), (64, 128), (64, 24), 5),
-    "3 blocks": Shape((9, 2), (32, 64), (32, 12), 5, blocks=3),
-    "48 channels": Shape((9, 2), (24, 48), (24, 12), 5),
-    "pixel shuffle": Shape((9, 2), (32, 64), (32,), 5, shuffle=True),
-    "pixel shuffle, 48 channels": Shape((9, 2), (32, 48), (32,), 5, shuffle=True),
-    "pixel shuffle, 48 channels, 8 blocks": Shape((9, 2), (32, 48), (32,), 5, 8, shuffle=True),
     "trunk at 1/8, skip": Shape((9, 2), (32, 48, 96), (48, 32), 5, shuffle=True, skip=True),
-    "FRN": Shape((9, 2), (32, 64), (32, 12), 5, norm="frn"),
+    "FRN": Shape((9, 2), (32, 48), (32,), 5, 8, shuffle=True, norm="frn"),
 }
 
 

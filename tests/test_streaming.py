@@ -148,7 +148,7 @@ class OtherShape(TransformerNet):
         super().__init__(num_styles, width=0.25, num_blocks=0)
         self.first = ConditionedConv(num_styles, 3, 12, 3, relu=True)
         self.conv_in = ConditionedConv(num_styles, 12, 16, 3, stride=2, relu=True)
-        self.blocks.extend(Pinched(num_styles, 32) for _ in range(2))
+        self.blocks.extend(Pinched(num_styles, 24) for _ in range(2))
 
     @property
     def layers(self):
@@ -228,7 +228,7 @@ def test_the_work_is_as_planned(stylizer, tmp_path):
     assert told == sorted(told) and told[-1] == pytest.approx(1)
     network = TransformerNet(1)
     ratio = planned_work(network, 1000, 1000) / forward_work(network, 1000, 1000)
-    assert ratio == pytest.approx(1.226, abs=0.001)  # by hand, from the layers' shapes
+    assert ratio == pytest.approx(1.099, abs=0.001)  # by hand, from the layers' shapes
 
 
 # ---------------------------------------------------------------- stores and memory

@@ -30,7 +30,7 @@ SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
 # training all weights reaches from 200 steps of 2 x 192 px (docs/train.md, "Styles one by one").
 BATCH, ADD_BATCH = (256, 4), (192, 2)
 BEGINNINGS = ("add_to", "from_scratch", "warm_start")
-SCRATCH_TRUNK = (0.5, 5)  # width and residual blocks
+SCRATCH_TRUNK = (0.5, 8)  # width and residual blocks
 
 
 def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
@@ -246,7 +246,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", metavar="DIR", help="folder of the run (checkpoints/run-N)")
     add("--resume", metavar="CKPT", help="continue a run, with its settings")
     add("--save-every", type=PositiveInt, metavar="N", help="steps between saves (a 20th)")
-    add("--review-every", type=PositiveInt, metavar="N", help="steps between reviews (a 10th)")
+    add(
+        "--review-every",
+        type=PositiveInt,
+        metavar="N",
+        help="steps between reviews (a 10th, or 100)",
+    )
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:

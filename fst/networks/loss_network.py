@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fst.assets import VGG16_LITE
 from fst.errors import FstError
 from fst.io.torch_files import check_tensor, read_torch_file
-from fst.networks.winograd import Conv3x3
+from fst.networks.frozen import FrozenConv
 
 # Convolutions per stage of the two topologies (Simonyan & Zisserman 2015, table 1, D and E).
 CONVS_PER_STAGE = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -263,7 +263,7 @@ def _frozen_conv(
     weight, bias = weight.float(), bias.float()
     if not (weight.isfinite().all() and bias.isfinite().all()):
         raise FstError(f"{name} holds NaN or infinite weights: get the file again")
-    conv = Conv3x3(channels_in, len(weight), padding=1, padding_mode=padding)
+    conv = FrozenConv(channels_in, len(weight), padding=1, padding_mode=padding)
     conv.weight.data.copy_(weight)
     conv.bias.data.copy_(bias)
     return conv

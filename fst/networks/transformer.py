@@ -11,24 +11,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fst.networks.conditional import ConditionalInstanceNorm2d
+from fst.networks.padding import pad
 from fst.networks.phases import phase_conv
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.networks.winograd import Conv3x3, is_exporting
 
-CHANNELS = 24, 64, 128  # at full, half and quarter resolution, at width 1
+CHANNELS = 64, 96  # at half and quarter resolution, at width 1
 STRIDE = 4  # two halvings: sizes are padded up to a multiple of this and cropped back
 
 
 class TransformerNet(nn.Module):
     """Feed-forward style transfer network with conditional instance norm after every convolution.
 
-        conv 9x9/2 -> 64, 3x3/2 -> 128, residual blocks, x2 -> 64, x2 -> 24, 5x5 -> 3
+        conv 9x9/2 -> 64, 3x3/2 -> 96, residual blocks, x2 -> 64, 5x5 -> 12 = 2x2 pixels of 3
 
     reflect padding, nearest-neighbour upsampling, sigmoid. In the manner of Johnson et al. 2016
     ("Perceptual Losses for Real-Time Style Transfer and Super-Resolution"), with the conditioning
-    of Dumoulin et al. 2017. Differs from both: the first convolution halves the picture and few
-    channels are left at full resolution, where most of the time went. `scripts/search_network.py`
-    compares it with other shapes.
+    of Dumoulin et al. 2017. Differs from both: no features at full resolution, where most of the
+    time went (the first convolution halves the picture, the last one gives four pixels at once),
+    and more, narrower blocks, which see further. Chosen by `scripts/search_network.py`.
 
     Examples:
         >>> network = TransformerNet(num_styles=3, width=0.25, num_blocks=1)
@@ -37,38 +38,38 @@ class TransformerNet(nn.Module):
         torch.Size([1, 3, 37, 50])
     """
 
-    def __init__(self, num_styles: int, width: float = 1.0, num_blocks: int = 5) -> None:
+    def __init__(self, num_styles: int, width: float = 1.0, num_blocks: int = 8) -> None:
         """Make the network.
 
         Args:
             num_styles: S, how many styles the tables hold, at least 1.
-            width: Scales the channel counts 24-64-128; rounded, at least 1 channel.
+            width: Scales the channel counts 64-96; rounded, at least 1 channel.
             num_blocks: Residual blocks at quarter resolution.
         """
         super().__init__()
         self.num_styles, self.width, self.num_blocks = num_styles, width, num_blocks
-        c1, c2, c3 = (max(1, round(width * channels)) for channels in CHANNELS)
-        self.conv_in = ConditionedConv(num_styles, 3, c2, 9, stride=2, relu=True)
-        self.down = ConditionedConv(num_styles, c2, c3, 3, stride=2, relu=True)
-        self.blocks = nn.ModuleList(ResidualBlock(num_styles, c3) for _ in range(num_blocks))
-        self.up1 = UpsampleConv(num_styles, c3, c2, relu=True)
-        self.up2 = UpsampleConv(num_styles, c2, c1, relu=True)
-        self.conv_out = ConditionedConv(num_styles, c1, 3, 5)
+        c1, c2 = (max(1, round(width * channels)) for channels in CHANNELS)
+        self.conv_in = ConditionedConv(num_styles, 3, c1, 9, stride=2, relu=True)
+        self.down = ConditionedConv(num_styles, c1, c2, 3, stride=2, relu=True)
+        self.blocks = nn.ModuleList(ResidualBlock(num_styles, c2) for _ in range(num_blocks))
+        self.up = UpsampleConv(num_styles, c2, c1, relu=True)
+        self.conv_out = ShuffledConv(num_styles, c1, 3, 5)
 
     @property
     def layers(self) -> "list[Layer | ResidualBlock]":
         """All that the forward pass goes through, in order."""
-        return [self.conv_in, self.down, *self.blocks, self.up1, self.up2, self.conv_out]
+        return [self.conv_in, self.down, *self.blocks, self.up, self.conv_out]
 
     def convolutions(self) -> "Iterator[tuple[Layer, int]]":
         """The layers and those of the blocks, in order, each with its step: how many pixels of the
-        image one pixel of its output is wide."""
+        image one pixel that its convolution gives is wide."""
         step = 1
         for layer in self.layers:
             for part in layer.layers if isinstance(layer, ResidualBlock) else [layer]:
                 is_up = isinstance(part, UpsampleConv)
                 step = step // 2 if is_up else step * part.conv.stride[0]
                 yield part, step
+                step = step // 2 if isinstance(part, ShuffledConv) else step
 
     def forward(self, content: Tensor, style_weights: Tensor) -> Tensor:
         """Paint the content images.
@@ -135,7 +136,7 @@ class ConditionedConv(nn.Module):
         self.padding, self.relu = (kernel_size // 2,) * 4, relu
 
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        x = self.norm(self.conv(F.pad(x, self.padding, mode="reflect")), style_weights)
+        x = self.norm(self.conv(pad(x, self.padding, "reflect")), style_weights)
         return F.relu_(x) if self.relu else x
 
 
@@ -155,6 +156,32 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(self.conv1(x, style_weights), style_weights)
 
 
+class ShuffledConv(ConditionedConv):
+    """A conditioned convolution of stride 1/2: each place gives 2x2 pixels.
+
+    Shi et al. 2016, "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
+    Convolutional Neural Network". The four begin alike, as nearest-neighbour upsampling would have
+    them, so that no checkerboard is there to be unlearnt (Aitken et al. 2017, "Checkerboard
+    artifact free sub-pixel convolution").
+    """
+
+    def __init__(self, num_styles: int, c_in: int, c_out: int, kernel_size: int):
+        super().__init__(num_styles, c_in, c_out, kernel_size)
+        weight = self.conv.weight.detach().repeat_interleave(4, dim=0)
+        self.conv = nn.Conv2d(c_in, 4 * c_out, kernel_size, bias=False)
+        self.conv.weight.data.copy_(weight)
+
+    def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
+        y = self.conv(pad(x, self.padding, "reflect"))
+        return self.norm(self.shuffled(y), style_weights)
+
+    @staticmethod
+    def shuffled(y: Tensor) -> Tensor:
+        """Four maps a channel as one of twice the size: (B, 4 C, H, W) -> (B, C, 2H, 2W)."""
+        # With few channels norms and shuffles are several times faster where these come first.
+        return F.pixel_shuffle(y.contiguous(), 2)
+
+
 class UpsampleConv(nn.Module):
     """Nearest x2 upsampling, then as `ConditionedConv` with a kernel of 3x3."""
 
@@ -167,9 +194,9 @@ class UpsampleConv(nn.Module):
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
         if is_exporting():
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = self.conv(F.pad(x, (1, 1, 1, 1), mode="reflect"))
+            x = self.conv(pad(x, (1, 1, 1, 1), "reflect"))
         else:  # the same function, at low resolution
-            x = self.upsampled(F.pad(x, (1, 1, 1, 1), mode="replicate"))
+            x = self.upsampled(pad(x, (1, 1, 1, 1), "replicate"))
         x = self.norm(x, style_weights)
         return F.relu_(x) if self.relu else x
 
@@ -178,7 +205,7 @@ class UpsampleConv(nn.Module):
         return phase_conv(padded, self.conv.weight)
 
 
-Layer = ConditionedConv | UpsampleConv
+Layer = ConditionedConv | UpsampleConv  # or a ShuffledConv, which is of the former
 
 
 def padded_to_stride(images: Tensor, mode: str = "reflect") -> Tensor:
@@ -190,7 +217,7 @@ def padded_to_stride(images: Tensor, mode: str = "reflect") -> Tensor:
             images = images.index_select(dim, torch.minimum(place, 2 * (side - 1) - place))
         return images
     height, width = images.shape[2:]
-    return F.pad(images, (0, -width % STRIDE, 0, -height % STRIDE), mode=mode)
+    return pad(images, (0, -width % STRIDE, 0, -height % STRIDE), mode)
 
 
 def cropped(images: Tensor, height: int, width: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.networks.transformer import STRIDE, ConditionedConv, Layer, UpsampleConv
+from fst.networks.transformer import STRIDE, ConditionedConv, Layer, ShuffledConv, UpsampleConv
 from fst.stylize.bands.row_store import RowStore
 from fst.stylize.controls.enlarged import Enlarged
 
@@ -100,12 +100,15 @@ class WindowRows:
 
 
 def convolved(source: Rows, layer: Layer, work: Work) -> Rows:
-    """A layer's convolution of a source, before its norm."""
-    return (UpsampleRows if isinstance(layer, UpsampleConv) else ConvRows)(source, layer, work)
+    """What a layer's norm gets: the convolution of a source."""
+    if isinstance(layer, UpsampleConv):
+        return UpsampleRows(source, layer, work)
+    x = ConvRows(source, layer, work)
+    return ShuffleRows(x) if isinstance(layer, ShuffledConv) else x
 
 
 def work_of_pixel(layer: Layer) -> int:
-    """Multiplications for a pixel that the layer gives, all channels together."""
+    """Multiplications for a pixel that the convolution gives, all channels together."""
     numbers = layer.conv.weight.numel()
     # Four kernels of 2x2 for each of 3x3, at a quarter of the pixels.
     return 4 * numbers // 9 if isinstance(layer, UpsampleConv) else numbers
@@ -143,6 +146,19 @@ class UpsampleRows:
         x = F.pad(x, (1, 1, 0, 0), mode="replicate")
         self.work(2 * (last - first) * self.width * work_of_pixel(self.layer))
         return self.layer.upsampled(x).float()[:, :, low - 2 * first : high - 2 * first]
+
+
+class ShuffleRows:
+    """Four maps of each channel as one of twice the size, see `ShuffledConv`."""
+
+    def __init__(self, source: Rows) -> None:
+        """Take the source."""
+        self.source, self.height, self.width = source, 2 * source.height, 2 * source.width
+
+    def rows(self, low: int, high: int) -> Tensor:
+        first, last = low // 2, (high + 1) // 2
+        x = ShuffledConv.shuffled(self.source.rows(first, last))
+        return x[:, :, low - 2 * first : high - 2 * first]
 
 
 class NormRows:
