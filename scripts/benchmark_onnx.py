@@ -11,7 +11,6 @@ import torch
 from benchmark_timing import Rows, interleaved
 
 from fst.errors import FstError
-from fst.export.plain import PlainNetwork
 from fst.networks.transformer import TransformerNet
 from fst.runtime.allocator import keep_freed_memory
 
@@ -24,7 +23,7 @@ def add_arguments(add: Callable) -> None:
 
 def run_onnx(args: argparse.Namespace) -> Rows:
     """Paintings by onnxruntime from files of fst-export, against torch, threads alike."""
-    if not (find_spec("onnx") and find_spec("onnxruntime")):
+    if not all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")):
         raise FstError("onnx needs its packages: pip install 'fst[export]'")
     rows: Rows = []
     for size_px in args.sizes:
@@ -57,15 +56,16 @@ def run_onnx(args: argparse.Namespace) -> Rows:
 
 def onnx_cases(width: float, size_px: int) -> dict[str, Callable[[], np.ndarray]]:
     """Paintings of one photo (1, 3, s, s) by one network."""
-    from fst.export.onnx_graph import onnx_bytes  # with the extra `export`
+    from fst.export.files import exported_program, onnx_bytes  # with the extra `export`
 
     network = trained_like(width)
     image = np.random.default_rng(0).random((1, 3, size_px, size_px), np.float32)
     weights = np.ones((1, 1), np.float32)
     painters = {"": onnx_bytes(network, {}), " fp16": onnx_bytes(network, {}, half=True)}
+    program = exported_program(network).module()
     cases = {
         "torch, as fst paints": partial(in_torch, network, image, weights, torch.channels_last),
-        "torch, the plain graph": partial(in_torch, PlainNetwork(network), image, weights),
+        "torch, as exported": partial(in_torch, program, image, weights),
     }
     for name, content in painters.items():
         session = onnx_session(content)

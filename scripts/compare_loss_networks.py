@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 from evaluate import make_ruler, measure, open_loss_network, positive
+from frame import parser_of, run_script
 from paintings import find_styles, style_files
 from torch import Tensor
 
@@ -30,18 +31,12 @@ from fst.networks.loss_network import load_loss_network
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    args = make_parser().parse_args(argv)
-    try:
-        run(args)
-    except FstError as error:
-        print(f"compare_loss_networks: {images.printable(error)}", file=sys.stderr)
-        return 2
-    return 0
+    return run_script(__file__, make_parser(), run, argv)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Command line of this script."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("networks", nargs="+", metavar="NETWORK", help="vgg16-lite, vgg19, or weights files")
     add("--judge", required=True, metavar="FILE", help="loss network that measures")

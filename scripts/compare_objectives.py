@@ -17,7 +17,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from compare_with_gatys import read_results, write_results
 from evaluate import (
     add_protocol,
     means,
@@ -25,6 +24,7 @@ from evaluate import (
     model_painter,
     open_loss_network,
 )
+from frame import parser_of, read_results, run_script, write_results
 from paintings import other_styles
 
 from fst.cli.train import main as fst_train
@@ -54,18 +54,12 @@ CASES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    args = make_parser().parse_args(argv)
-    try:
-        run(args)
-    except FstError as error:
-        print(f"compare_objectives: {images.printable(error)}", file=sys.stderr)
-        return 2
-    return 0
+    return run_script(__file__, make_parser(), run, argv)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Command line of this script."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--styles", nargs="+", required=True, metavar="PATH", help="what each case learns")
     add("--styles-dir", type=Path, metavar="FOLDER", help="what a picture may be taken for")

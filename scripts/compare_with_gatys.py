@@ -15,7 +15,6 @@ again with the same folder it goes on where it was stopped.
 """
 
 import argparse
-import json
 import math
 import statistics
 import sys
@@ -32,20 +31,19 @@ from evaluate import (
     photo_size,
     positive,
 )
+from frame import parser_of, read_results, run_script, write_results
 from paintings import chosen_names, find_styles
 from torch import Tensor
 from tqdm import tqdm
 
 from fst.assets import GALLERY
 from fst.data.styles import Style, load_pictures
-from fst.errors import FstError
 from fst.gatys import GatysStep, optimize
 from fst.io import images
 from fst.io.atomic import write_atomically
 from fst.losses.objective import WEIGHTS
 from fst.losses.perceptual import PerceptualLoss
-from fst.networks.combined import load_loss_networks
-from fst.runtime.allocator import keep_freed_memory
+from fst.networks.loss_network import load_loss_networks
 from fst.stylize.sheets import table_of
 from fst.stylize.stylizer import Stylizer
 
@@ -56,21 +54,12 @@ STYLE_SIZE_PX = 384  # of models that do not say
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    args = make_parser().parse_args(argv)
-    keep_freed_memory()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    try:
-        run(args)
-    except FstError as error:
-        print(f"compare_with_gatys: {images.printable(error)}", file=sys.stderr)
-        return 2
-    return 0
+    return run_script(__file__, make_parser(), run, argv)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Command line of this script."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("model", nargs="?", default=GALLERY, metavar="MODEL", help="a style model (the gallery)")
     add("--photos", nargs="+", required=True, metavar="PATH", help="held-out photos")
@@ -171,26 +160,6 @@ def settings_of(args: argparse.Namespace) -> dict:
         "pooling": args.pooling,
         "judge": judge,
     }
-
-
-def read_results(path: Path, settings: dict) -> dict:
-    """Results of an earlier call, by "photo/style".
-
-    Raises:
-        FstError: They were made with other settings.
-    """
-    if not path.is_file():
-        return {}
-    stored = json.loads(path.read_text())
-    if stored["settings"] != settings:
-        raise FstError(f"{path} was made with other settings: choose another -o")
-    return stored["results"]
-
-
-def write_results(path: Path, settings: dict, results: dict) -> None:
-    """Keep what has been found so far, for `read_results`."""
-    text = json.dumps({"settings": settings, "results": results}, indent=2)
-    write_atomically(path, text.encode())
 
 
 # ---- one photo in one style --------------------------------------------------------------------

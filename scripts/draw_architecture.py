@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fst.io.atomic import write_atomically
 from fst.losses.objective import CONTENT_LAYER, STYLE_LAYERS
-from fst.networks.transformer import TransformerNet
+from fst.networks.transformer import ResidualBlock, ShuffledConv, TransformerNet, UpsampleConv
 
 WIDTH, HEIGHT = 1000, 606
 INK, PAPER, BLUE, LIGHT, RUST, SAND = (
@@ -49,14 +49,24 @@ def picture() -> str:
 
 def stages(network: TransformerNet) -> list[tuple[str, str, int, int]]:
     """Of each group of layers: name, kernel, channels, reduction."""
-    blocks = network.blocks
-    return [
-        ("", "9x9, half", network.conv_in.norm.gamma.shape[1], 2),
-        ("", "3x3, half", network.down.norm.gamma.shape[1], 4),
-        (f"{len(blocks)} residual blocks", "2 x 3x3", blocks[0].conv1.norm.gamma.shape[1], 4),
-        ("", "x2, 3x3", network.up.norm.gamma.shape[1], 2),
-        ("", "5x5, double", network.conv_out.norm.gamma.shape[1], 1),
-    ]
+    steps, found = dict(network.convolutions()), []
+    count = len(network.blocks)
+    for layer in network.layers:
+        last = layer.layers[-1] if isinstance(layer, ResidualBlock) else layer
+        side, step = last.conv.kernel_size[0], steps[last]
+        kernel, name = f"{side}x{side}", ""
+        if isinstance(layer, ResidualBlock):
+            if layer is not network.blocks[0]:
+                continue  # one box stands for all
+            kernel, name = f"{len(layer.layers)} x {kernel}", f"{count} residual blocks"
+        elif isinstance(layer, UpsampleConv):
+            kernel = f"x2, {kernel}"
+        elif layer.conv.stride[0] == 2:
+            kernel += ", half"
+        elif isinstance(layer, ShuffledConv):
+            kernel, step = f"{kernel}, double", step // 2
+        found.append((name, kernel, last.norm.gamma.shape[1], step))
+    return found
 
 
 def layers(network: TransformerNet) -> tuple[list[str], float]:

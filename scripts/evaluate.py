@@ -19,6 +19,7 @@ from pathlib import Path
 
 import PIL
 import torch
+from frame import parser_of, run_script
 from painters import Painter, model_painter, painted_files, picture_painter
 from paintings import chosen_names, find_styles, other_styles, style_files
 from torch import Tensor
@@ -42,7 +43,7 @@ from fst.metrics import (
     measured_layers,
     style_grams,
 )
-from fst.metrics.views import layers_of
+from fst.metrics.per_style import layers_of
 from fst.networks.loss_network import LossNetwork, load_loss_network
 from fst.networks.sizes import MIN_VGG_PX
 from fst.stylize.sheets import table_of
@@ -51,18 +52,12 @@ from fst.stylize.stylizer import Stylizer
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    args = make_parser().parse_args(argv)
-    try:
-        run(args)
-    except FstError as error:
-        print(f"evaluate: {images.printable(error)}", file=sys.stderr)
-        return 2
-    return 0
+    return run_script(__file__, make_parser(), run, argv)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Command line of this script."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("model", nargs="?", metavar="MODEL", help="a .safetensors style model or a .ckpt")
     add("--pictures", type=Path, metavar="FOLDER", help="measure PHOTO_STYLE.png files instead")

@@ -25,10 +25,10 @@ from evaluate import (
     named_path,
     open_loss_network,
 )
+from frame import parser_of, run_script
 from torch import Tensor
 
 from fst.data.styles import Style
-from fst.errors import FstError
 from fst.io import images
 from fst.stylize.sheets import table_of
 from fst.stylize.stylizer import Stylizer
@@ -38,18 +38,12 @@ CONTROLS = ("texture", "strength", "share")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    args = make_parser().parse_args(argv)
-    try:
-        run(args)
-    except FstError as error:
-        print(f"evaluate_controls: {images.printable(error)}", file=sys.stderr)
-        return 2
-    return 0
+    return run_script(__file__, make_parser(), run, argv)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Command line of this script."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     parser.add_argument("model", metavar="MODEL", help="a .safetensors style model or a .ckpt")
     parser.add_argument("--style", type=named_path, required=True, metavar="NAME=PATH")
     control = parser.add_mutually_exclusive_group(required=True)

@@ -23,13 +23,13 @@ from statistics import median
 
 import torch
 import torch.nn.functional as F
+from frame import parser_of, run_script
 from torch import Tensor
 from tqdm import tqdm
 
 from fst import Stylizer
 from fst.assets import GALLERY
 from fst.data.scenes import Scenes
-from fst.errors import FstError
 from fst.io import images
 from fst.stylize.video.steady import DEFAULT, PARTS, SteadyStylizer
 
@@ -51,7 +51,12 @@ class Clip:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    return run_script(__file__, make_parser(), run, argv)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Command line of this script."""
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--model", default=GALLERY, help="style model (the shipped gallery)")
     add("--styles", nargs="+", default=["wave", "starry_night", "udnie", "signac"], metavar="NAME")
@@ -64,22 +69,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--cuts", action="store_true", help="measure how scenes are told apart instead")
     add("--jump", action="store_true", help="measure what a sudden light does to the rest instead")
     add("--speed", action="store_true", help="measure the time a frame takes instead")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure what was asked for, and print the table."""
     torch.manual_seed(0)
-    try:
-        pictures = _pictures(args)
-        if args.jump:
-            print(_jump_table(pictures[0], args))
-        elif args.speed:
-            print(_speeds(pictures[0], args))
-        elif args.cuts:
-            print(_cut_table(pictures, args))
-        else:
-            print(_flicker_table(pictures, args))
-    except FstError as error:
-        print(f"measure_flicker: {images.printable(error)}", file=sys.stderr)
-        return 2
-    return 0
+    pictures = _pictures(args)
+    if args.jump:
+        print(_jump_table(pictures[0], args))
+    elif args.speed:
+        print(_speeds(pictures[0], args))
+    else:
+        print((_cut_table if args.cuts else _flicker_table)(pictures, args))
 
 
 def _pictures(args: argparse.Namespace) -> list[Tensor]:

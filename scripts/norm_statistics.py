@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from frame import parser_of, run_script
 from torch import Tensor
 from tqdm import tqdm
 
 from fst import Stylizer
-from fst.errors import FstError
 from fst.io import images
 from fst.metrics.brushwork import grey_of
 from fst.metrics.faults import Flat, Halo
@@ -77,18 +77,12 @@ class Norms:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    args = make_parser().parse_args(argv)
-    try:
-        run(args)
-    except FstError as error:
-        print(f"norm_statistics: {images.printable(error)}", file=sys.stderr)
-        return 2
-    return 0
+    return run_script(__file__, make_parser(), run, argv)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Command line of this script."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--model", default="gallery", metavar="MODEL", help="a style model (gallery)")
     add("--style", default="0", metavar="STYLE", help="id or name (0)")

@@ -20,7 +20,6 @@ the same folder it goes on where it was stopped (times are comparable within one
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -31,8 +30,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from compare_with_gatys import read_results
 from evaluate import open_loss_network, positive
+from frame import parser_of, read_results, run_script, write_results
 from torch import Tensor
 from tqdm import tqdm
 
@@ -47,8 +46,7 @@ from fst.losses.objective import weights
 from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style_loss import STYLE_LOSSES
 from fst.metrics import Ruler
-from fst.networks.combined import load_loss_networks
-from fst.runtime.allocator import keep_freed_memory
+from fst.networks.loss_network import load_loss_networks
 from fst.stylize.sheets import table_of
 
 SAMPLE_STYLE = Path(__file__).parents[1] / "datasets" / "samples" / "styles" / "woodblock_waves.jpg"
@@ -79,21 +77,12 @@ FIGURES = ("brushwork", "style", "content")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    args = make_parser().parse_args(argv)
-    keep_freed_memory()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    try:
-        run(args)
-    except FstError as error:
-        print(f"reproduce_thesis: {images.printable(error)}", file=sys.stderr)
-        return 2
-    return 0
+    return run_script(__file__, make_parser(), run, argv)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Command line of this script."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--content", default=SAMPLE_PHOTO, metavar="PHOTO", help="(the sample photo)")
     add("--style", default=SAMPLE_STYLE, metavar="PICTURE", help="(a sample style)")
@@ -116,7 +105,8 @@ def run(args: argparse.Namespace) -> None:
     network.to(memory_format=torch.channels_last)
     judge = open_loss_network(args.judge, "cpu")
     path = args.output / "results.json"
-    results = read_results(path, settings_of(args))
+    settings = settings_of(args)
+    results = read_results(path, settings)
     ruler = cache(lambda source: Ruler(judge, read_styles([source]), sizes_px=[args.size]))
     cases = [
         (part, text)
@@ -132,8 +122,7 @@ def run(args: argparse.Namespace) -> None:
         image, milliseconds = paint(args, network, photo, source, text)
         images.save(image, picture_path(args.output, key), overwrite=True)
         results[key] = measured(ruler(source), photo, image) | {"ms": milliseconds}
-        stored = json.dumps({"settings": settings_of(args), "results": results}, indent=1)
-        write_atomically(path, stored.encode())
+        write_results(path, settings, results)
     report(args, parts, photo, results)
 
 

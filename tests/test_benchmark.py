@@ -260,10 +260,12 @@ def test_wrong_shapes_are_a_usage_error(benchmark, shape, capsys):
 
 
 def test_another_packages_network_takes_its_turn(benchmark, tmp_path, capsys):
-    onnx_graph = pytest.importorskip("fst.export.onnx_graph")
-    pytest.importorskip("onnxruntime")
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+    from fst.export.files import onnx_bytes
+
     peer = tmp_path / "peer.onnx"
-    peer.write_bytes(onnx_graph.onnx_bytes(TransformerNet(3, 0.125, 1).eval(), {}))
+    peer.write_bytes(onnx_bytes(TransformerNet(3, 0.125, 1).eval(), {}))
     argv = ["onnx", "--sizes", "32", "--width", "0.125", "--repeats", "1", "--peer"]
     assert benchmark.main([*argv, str(peer)]) == 0
     assert "| onnxruntime, peer, 32 px |" in capsys.readouterr().out
@@ -272,11 +274,11 @@ def test_another_packages_network_takes_its_turn(benchmark, tmp_path, capsys):
 
 
 def test_exported_networks_paint_as_torch_does(benchmark, capsys):
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
     assert benchmark.main(["onnx", "--sizes", "32", "--width", "0.25", "--repeats", "1"]) == 0
     rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if "px |" in line]
-    names = ["as fst paints", "the plain graph", "onnxruntime", "onnxruntime fp16"]
+    names = ["as fst paints", "as exported", "onnxruntime", "onnxruntime fp16"]
     assert [row[1].split(", width")[0].split(", ")[-1].strip() for row in rows] == names
     apart = [float(row[-2]) for row in rows]
     assert apart[0] == 0 and max(apart[1:3]) < 1e-4 < apart[3] < 0.02

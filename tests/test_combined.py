@@ -5,8 +5,7 @@ import torch
 from test_vgg import photos, state_dict_of
 
 from fst.errors import FstError
-from fst.networks.combined import CombinedLossNetwork, load_loss_networks
-from fst.networks.loss_network import LossNetwork
+from fst.networks.loss_network import CombinedLossNetwork, LossNetwork, load_loss_networks
 
 
 @pytest.fixture(scope="module")

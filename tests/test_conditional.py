@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fst.networks.conditional import ConditionalInstanceNorm2d
-from fst.networks.moments import Moments
+from fst.networks.conditional import ConditionalInstanceNorm2d, Moments
 
 CHANNELS = 5
 FORMATS = [torch.contiguous_format, torch.channels_last]

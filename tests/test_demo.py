@@ -21,13 +21,11 @@ from PIL import Image
 
 from fst import FstError, Stylizer
 from fst.cli import demo, infer
-from fst.demo import folder as folders
 from fst.demo import painting, visit
-from fst.demo.brush import MAX_BYTES, mask_bytes
+from fst.demo import server as folders
 from fst.demo.controls import arguments, choose, command, file_name
-from fst.demo.folder import PREFIX, temporary_folder
-from fst.demo.painting import Limits, open_photo
-from fst.demo.server import Guard, launch
+from fst.demo.painting import MASK_BYTES, Limits, mask_bytes, open_photo
+from fst.demo.server import PREFIX, Guard, launch, temporary_folder
 from fst.demo.thumbnails import Thumbnails
 from fst.demo.visit import Studio, Values, reordered
 from fst.io import images
@@ -285,7 +283,7 @@ def test_masks_are_pictures_of_a_brush_or_refused(studio, tmp_path):
     for url, told in (
         (["list"], "no PNG"),
         ("http://elsewhere/mask.png", "no PNG"),
-        ("data:image/png;base64," + "A" * 2 * MAX_BYTES, "larger than"),
+        ("data:image/png;base64," + "A" * 2 * MASK_BYTES, "larger than"),
         ("data:image/png;base64,%%%", "damaged"),
     ):
         with pytest.raises(FstError, match=told):
@@ -357,7 +355,7 @@ def test_the_folder_is_private_and_gone_after_an_error(tmp_path, monkeypatch):
 
 def test_what_a_killed_page_has_left_is_removed_and_a_running_one_kept(tmp_path):
     code = (
-        "import sys, time; from fst.demo.folder import temporary_folder\n"
+        "import sys, time; from fst.demo.server import temporary_folder\n"
         "with temporary_folder() as f: print(f, flush=True); time.sleep(60)"
     )
     env = {**os.environ, "TMPDIR": str(tmp_path)}

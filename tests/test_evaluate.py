@@ -276,7 +276,7 @@ def test_a_style_picture_can_be_given_by_hand_and_one_style_alone_be_measured(fo
         (("--pictures", "painted"), "either a MODEL or --pictures"),
         (("--only", "wive"), "did you mean wave"),
         (("--style", "blue=blue.jpg"), "style 'blue': no such file or folder: blue.jpg"),
-        (("--same-hand", "wave=blue"), "--same-hand: no style is named blue"),
+        (("--same-hand", "wave=blue"), "same_hand: no style is named blue"),
         (("--grid", "grid.txt"), "its suffix must be"),
         (("--device", "cuda:99"), "cuda:99"),
     ],

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from fst.errors import FstError
 from fst.gatys import descent, optimize
 from fst.gatys.descent import bytes_per_pixel, history
-from fst.gatys.optimization import POOLING, default_loss
-from fst.gatys.scales import shape_of, styles_at
+from fst.gatys.optimization import POOLING, default_loss, shape_of, styles_at
 from fst.io import images
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.loss_network import LossNetwork, load_loss_network

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -216,6 +217,14 @@ def test_everything_wrong_is_told_at_once_and_nothing_written(argv, tmp_path, ca
     for part in ("vibes", "relu9_9", "missing.png"):
         assert part in error
     assert "Traceback" not in error and not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
+def test_a_missing_package_is_told_before_the_work(argv, tmp_path, capsys, monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert main(argv("-o", "r")) == 2
+    line = f"fst-gram: error: the report needs {missing}: pip install 'fst[gram]'\n"
+    assert capsys.readouterr().err == line and not (tmp_path / "r").exists()
 
 
 def test_patches_that_do_not_fit_are_refused(argv, tmp_path, capsys):

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fst.cli import infer
 from fst.errors import FstError
 from fst.io import images
-from fst.networks.transformer import TransformerNet
+from fst.networks.transformer import ConditionedConv, ResidualBlock, TransformerNet
 from fst.style_model.format import describe, save_style_model
 from fst.stylize.bands import large, memory_plan, row_store
 from fst.stylize.bands.large import FileOptions, stylize_file
@@ -118,6 +118,59 @@ def test_texture_size_works_in_bands(stylizer, tmp_path, texture_size):
 def test_large_pictures_have_the_strokes_of_768_px_in_bands_too(stylizer, tmp_path, size):
     photo = write_photo(tmp_path, *size)
     assert difference(stylizer, photo, band_px=200) < 2e-4
+
+
+class Pinched(ResidualBlock):
+    """A block of another kind: narrower within, of three convolutions, one of them 5x5."""
+
+    def __init__(self, num_styles, channels):
+        super().__init__(num_styles, channels)
+        half = channels // 2
+        self.conv1 = ConditionedConv(num_styles, channels, half, 1, relu=True)
+        self.conv2 = ConditionedConv(num_styles, half, half, 5, relu=True)
+        self.conv3 = ConditionedConv(num_styles, half, channels, 3)
+
+    @property
+    def layers(self):
+        return [self.conv1, self.conv2, self.conv3]
+
+    def forward(self, x, style_weights):
+        y = x
+        for layer in self.layers:
+            y = layer(y, style_weights)
+        return x + y
+
+
+class OtherShape(TransformerNet):
+    """A first layer at full size more, and blocks of another kind."""
+
+    def __init__(self, num_styles):
+        super().__init__(num_styles, width=0.25, num_blocks=0)
+        self.first = ConditionedConv(num_styles, 3, 12, 3, relu=True)
+        self.conv_in = ConditionedConv(num_styles, 12, 16, 3, stride=2, relu=True)
+        self.blocks.extend(Pinched(num_styles, 24) for _ in range(2))
+
+    @property
+    def layers(self):
+        return [self.first, *super().layers]
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_bands_follow_a_network_of_another_shape(stylizer, tmp_path, monkeypatch, fast):
+    torch.manual_seed(1)
+    network = OtherShape(3).eval().requires_grad_(False)
+    for name, parameter in network.named_parameters():
+        if "norm" in name:
+            parameter += 0.4 * torch.randn_like(parameter)
+    monkeypatch.setattr(stylizer, "network", network)
+    if fast:  # by moments of all of it
+        monkeypatch.setattr(memory_plan, "FAST_FROM", 0)
+        monkeypatch.setattr(large, "make_plan", fast_plan(128 * 256))
+    photo = write_photo(tmp_path, 128, 256)
+    assert difference(stylizer, photo, band_px=20, fast_statistics=fast) < 1e-3
+    with FlopCounterMode(display=False) as counter:
+        network(torch.rand(1, 3, 128, 256), torch.eye(3)[:1])
+    assert forward_work(network, 128, 256) == pytest.approx(counter.get_total_flops() / 2, rel=0.1)
 
 
 def fast_plan(pixels):

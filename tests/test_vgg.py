@@ -14,8 +14,13 @@ from safetensors.torch import save_file
 from torchvision.models import VGG16_Weights, VGG19_Weights, vgg
 
 from fst.errors import FstError
-from fst.networks.combined import load_loss_networks
-from fst.networks.loss_network import CONVS_PER_STAGE, LossNetwork, layer_names, load_loss_network
+from fst.networks.loss_network import (
+    CONVS_PER_STAGE,
+    LossNetwork,
+    layer_names,
+    load_loss_network,
+    load_loss_networks,
+)
 
 TORCHVISION_CONFIG = {"vgg16": vgg.cfgs["D"], "vgg19": vgg.cfgs["E"]}
 TOPOLOGIES = tuple(CONVS_PER_STAGE)
@@ -355,7 +360,7 @@ def test_pretrained_weights_are_downloaded_once_and_cached(server, monkeypatch, 
 def test_a_download_with_another_hash_is_refused_and_not_cached(server, monkeypatch, tmp_path):
     serve_weights(server, monkeypatch, "vgg16", state_dict_of("vgg16"), digest="0badc0de")
     for _ in range(2):
-        with pytest.raises(FstError, match=r"vgg16 weights.*hash.*--loss-weights"):
+        with pytest.raises(FstError, match=r"vgg16 weights.*hash.*give a file"):
             load_loss_network("vgg16")
     assert not list((tmp_path / "torch").rglob("*.pth"))
 
@@ -368,7 +373,7 @@ def test_no_network_gives_the_way_out(server, monkeypatch, failure):
         stop()
     else:
         next(folder.iterdir()).unlink()
-    with pytest.raises(FstError, match=r"vgg19 weights.*connect once.*--loss-weights") as caught:
+    with pytest.raises(FstError, match=r"vgg19 weights.*connect once.*give a file") as caught:
         load_loss_network("vgg19")
     assert "\n" not in str(caught.value)
 

@@ -92,8 +92,7 @@ def serve(args: argparse.Namespace, stop: threading.Event) -> int:
     """
     if importlib.util.find_spec("gradio") is None:
         raise FstError("the page needs gradio: pip install 'fst[demo]'")
-    from fst.demo.folder import temporary_folder
-    from fst.demo.server import launch, settle_environment
+    from fst.demo.server import launch, settle_environment, temporary_folder
 
     with temporary_folder() as folder:
         settle_environment(folder)

@@ -8,6 +8,7 @@ import argparse
 import os
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,10 +131,11 @@ def _require_onnx(kind: str) -> None:
     if kind != "onnx":
         return
     try:
-        import onnx  # noqa: F401
-    except ImportError:
+        for name in ("onnx", "onnxscript"):
+            import_module(name)
+    except ImportError as missing:
         raise FstError(
-            "ONNX needs the package onnx: pip install 'fst[export]', or --format torch"
+            f"ONNX needs the package {missing.name}: pip install 'fst[export]', or --format torch"
         ) from None
 
 
@@ -148,8 +150,7 @@ def _open(model: str | None) -> "Stylizer":
 
 def _onnx(stylizer: "Stylizer", args: argparse.Namespace) -> tuple[bytes, "Painter | None"]:
     from fst.export.check import onnx_painter
-    from fst.export.onnx_graph import onnx_bytes
-    from fst.export.properties import properties
+    from fst.export.files import onnx_bytes, properties
 
     content = onnx_bytes(stylizer.network, properties(stylizer, args.license, args.fp16), args.fp16)
     try:
@@ -160,8 +161,7 @@ def _onnx(stylizer: "Stylizer", args: argparse.Namespace) -> tuple[bytes, "Paint
 
 def _program(stylizer: "Stylizer", args: argparse.Namespace) -> tuple[bytes, "Painter | None"]:
     from fst.export.check import program_painter
-    from fst.export.program import program_bytes
-    from fst.export.properties import properties
+    from fst.export.files import program_bytes, properties
 
     content = program_bytes(stylizer.network, properties(stylizer, args.license, args.fp16))
     return content, program_painter(content)

@@ -84,8 +84,7 @@ def prepare(args: argparse.Namespace) -> tuple:
     Raises:
         FstError: Lists all that is wrong, a line each.
     """
-    from fst.gramlab.probe import probe
-    from fst.gramlab.synthesis import SYNTHESIZED
+    from fst.gramlab.synthesis import SYNTHESIZED, problems_of
     from fst.io import images
     from fst.losses.objective import STYLE_LAYERS
     from fst.losses.parse import read_statistic
@@ -115,7 +114,7 @@ def prepare(args: argparse.Namespace) -> tuple:
             pictures.append(_picture(name, file, args.size).to(device))
     if not problems:
         layers = args.layers or STYLE_LAYERS
-        problems += probe(network, layers, pictures, args.synthesize or (), args.patches)
+        problems += problems_of(network, layers, pictures, args.synthesize or (), args.patches)
     if problems:
         raise Problems(problems)
     return [name for name, _ in files], pictures, network.to(device)

@@ -32,7 +32,7 @@ def loss_network(args: argparse.Namespace, *options: str | None) -> Any:
     Raises:
         FstError: It cannot be read.
     """
-    from fst.networks.combined import load_loss_networks
+    from fst.networks.loss_network import load_loss_networks
 
     return load_loss_networks(args.loss_weights or args.loss_network, *options)
 

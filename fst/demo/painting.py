@@ -1,5 +1,7 @@
 """Photos of visitors to paintings: what may come in, the preview, the file at full size."""
 
+import base64
+import binascii
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +24,8 @@ from fst.stylize.folder.naming import BLEND_ID, blend_name, make_plan
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
 
-MASK_PIXELS = 1_000_000
+MASK_PIXELS, MASK_BYTES = 1_000_000, 300_000  # strokes of one colour take some KB
+_PNG_URL = "data:image/png;base64,"
 PREVIEW_STRETCH = 3  # a preview has at most so many times the pixels of a square one
 PROCESS_BYTES = 600 * 2**20  # what the page's process has before it paints, about
 _MEGA = 1_000_000
@@ -104,6 +107,24 @@ def called(path: Path, name: str):
     except FstError as problem:
         text = str(problem).replace(images.printable(path), images.printable(name))
         raise FstError(text) from None
+
+
+def mask_bytes(url: object) -> bytes | None:
+    """The PNG file in what the brush hands over; None where nothing is brushed.
+
+    Raises:
+        FstError: It comes from elsewhere: it is no such text, or a long one.
+    """
+    if url in ("", None):
+        return None
+    if not isinstance(url, str) or not url.startswith(_PNG_URL):
+        raise FstError("the mask is no PNG picture: draw it with the brush")
+    if len(url) > MASK_BYTES * 4 // 3:
+        raise FstError(f"the mask is larger than {MASK_BYTES // 1000} KB: draw it with the brush")
+    try:
+        return base64.b64decode(url[len(_PNG_URL) :], validate=True)
+    except binascii.Error:
+        raise FstError("the mask is damaged: draw it again") from None
 
 
 def read_mask(data: bytes, path: Path) -> Mask | None:

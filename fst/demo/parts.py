@@ -4,36 +4,13 @@ from typing import Any
 
 import gradio as gr
 
-from fst.demo import brush
 from fst.demo.controls import MAX_STYLES, file_name
+from fst.demo.look import web
 from fst.demo.painting import Limits, Photo
 from fst.demo.thumbnails import jpeg_url
 from fst.demo.visit import KEEP_COLORS, STROKES, Studio
 from fst.io import images
 from fst.stylize.options import MAX_STRENGTH, TEXTURE_SIZES
-
-# Said before anything is sent; the server has the same limit. gradio's own word for it is "Error".
-TOO_LARGE = """
-function refuse(event, files) {
-  const file = [...(files || [])].find((file) => file.size > LIMIT);
-  if (!file) return;
-  event.stopImmediatePropagation();
-  event.preventDefault();
-  const line = document.createElement('p');
-  line.className = 'problem';
-  line.setAttribute('role', 'alert');
-  line.textContent = `${file.name}: ${(file.size / 2**20).toPrecision(3)} MiB are more than this `
-    + 'page takes (TAKEN): send a smaller file. The photo before it stays.';
-  props.value = line.outerHTML;
-}
-const within = (event) => event.target instanceof Element && event.target.closest('#upload');
-document.addEventListener('change', (event) => {
-  if (within(event) && event.target.files) refuse(event, event.target.files);
-}, true);
-document.addEventListener('drop', (event) => {
-  if (within(event)) refuse(event, event.dataTransfer.files);
-}, true);
-"""
 
 
 def photo_part(limits: Limits, suffixes: list[str]) -> dict[str, Any]:
@@ -53,11 +30,10 @@ def photo_part(limits: Limits, suffixes: list[str]) -> dict[str, Any]:
 
     # On the instance: for a class that inherits from a component gradio writes a .pyi beside it.
     upload.preprocess = with_name
+    refuse = web("too_large.js").replace("LIMIT", str(limits.upload_bytes))
     problem = gr.HTML(
         "",
-        js_on_load=TOO_LARGE.replace("LIMIT", str(limits.upload_bytes)).replace(
-            "TAKEN", str(limits)
-        ),
+        js_on_load=refuse.replace("TAKEN", str(limits)),
         elem_id="photo-problem",
         elem_classes="say",
     )
@@ -112,9 +88,9 @@ def brush_part(studio: Studio) -> dict[str, Any]:
         )
         sheet = gr.HTML(
             jpeg_url(images.to_picture(images.on_white(studio.sample.small))),
-            html_template=brush.TEMPLATE,
-            css_template=brush.STYLE,
-            js_on_load=brush.SCRIPT,
+            html_template=web("brush.html"),
+            css_template=web("brush.css"),
+            js_on_load=web("brush.js"),
             elem_id="brush",
         )
         problem = gr.HTML("", elem_id="mask-problem", elem_classes="say")

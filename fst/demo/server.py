@@ -1,7 +1,15 @@
-"""Serve the page: on this machine alone unless asked, without a word to other hosts."""
+"""Serve the page: on this machine alone unless asked, without a word to other hosts.
 
+Its files lie in a temporary folder that is gone when it ends, whatever ends it.
+"""
+
+import contextlib
 import os
+import shutil
 import socket
+import tempfile
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +25,8 @@ POLICY = (
     "worker-src 'self' blob:; connect-src 'self'; object-src 'none'; frame-ancestors 'self'"
 )
 _CLOSED = ("/gradio_api/process_recording", "/gradio_api/deep_link", "/monitoring")
+PREFIX = "fst-demo-"
+_LOCK, _STARTING = ".running", ".starting"
 
 
 def settle_environment(folder: Path) -> None:
@@ -92,7 +102,7 @@ def launch(page: Any, host: str, port: int | None, upload_bytes: int) -> str:
     """
     from starlette.middleware import Middleware
 
-    from fst.demo.look import CSS, THEME
+    from fst.demo.look import THEME, web
 
     refuse_urls()
     host = host.strip("[]")
@@ -115,13 +125,13 @@ def launch(page: Any, host: str, port: int | None, upload_bytes: int) -> str:
             state_session_capacity=200,
             app_kwargs={"middleware": [Middleware(Guard, upload_bytes=upload_bytes)]},
             theme=THEME,
-            css=CSS,
+            css=web("page.css"),
         )
     except (OSError, UnicodeError):  # gradio's message tells of its own environment variables
         where = f"{host}:{port}" if port else host
         raise FstError(
             f"cannot listen on {where}: the port is taken, or the address is not this machine's; "
-            "name another --port or --host"
+            "choose another port or host"
         ) from None
     return url
 
@@ -134,3 +144,56 @@ def _check_address(host: str, port: int | None) -> None:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     socket.create_server((host, port or 0), family=family).close()
+
+
+# ---- the folder of its files -------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A new folder that only this user reads; removes those that killed pages have left, too.
+
+    A page that is killed (SIGKILL, power) cannot tidy up: its folder is told by its lock, which the
+    system lets go of with the process.
+    """
+    for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        _remove_abandoned(old)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    try:
+        with open(folder / _STARTING, "w") as lock:
+            _try_lock(lock)
+            # Only now under its name: another page that starts would take it for abandoned.
+            with contextlib.suppress(PermissionError):  # Windows, where nobody looks for it
+                os.replace(folder / _STARTING, folder / _LOCK)
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def new_folder(within: Path) -> Path:
+    """An empty folder with a name that nobody guesses."""
+    folder = within / uuid.uuid4().hex
+    folder.mkdir()
+    return folder
+
+
+def _remove_abandoned(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # another user's, or no longer there
+        if os.path.islink(folder) or folder.stat().st_uid != getattr(os, "getuid", int)():
+            return
+        with open(folder / _LOCK, "r+") as lock:
+            if _try_lock(lock):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _try_lock(file) -> bool:
+    """Whether no other process has it; without fcntl (Windows) nobody is asked."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

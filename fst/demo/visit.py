@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
-from fst.demo.brush import mask_bytes
 from fst.demo.controls import MAX_STYLES, Controls, Mask, arguments, choose, command, rounded
-from fst.demo.folder import new_folder
 from fst.demo.painting import (
     Limits,
     Photo,
+    mask_bytes,
     memory_flags,
     open_photo,
     output_name,
@@ -25,6 +24,7 @@ from fst.demo.painting import (
     read_mask,
     sample_photo,
 )
+from fst.demo.server import new_folder
 from fst.errors import FstError
 from fst.io import images
 from fst.io.paths import clip

@@ -14,7 +14,7 @@ from fst.io import images
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.networks.transformer import TransformerNet
 
-# Takes an image (B, 3, H, W) and style weights (B, S), gives the painting, all NumPy fp32.
+# Takes an image (B, 3, H, W) and style weights (B, S), gives the stylized image, all NumPy fp32.
 Painter = Callable[[np.ndarray, np.ndarray], np.ndarray]
 TOLERANCE = 1e-4  # of fp32; a level of 8 bits is 4e-3
 MAX_FP16 = 0.1  # of fp16, where rounding grows with each layer; beyond, something has overflowed
@@ -25,12 +25,12 @@ MAX_BATCH = 16  # of the second size, where as many styles as there are in it ar
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two paintings of one size are apart, in [0, 1]."""
+    """How far the exported model's image and the network's are apart, in [0, 1]."""
 
     batch: int
     height_px: int
     width_px: int
-    largest: float  # NaN where either painting holds one
+    largest: float  # NaN where either image holds one
     mean: float
 
 
@@ -94,6 +94,6 @@ def summary(found: list[Difference], worst: Difference) -> str:
     sizes = ", ".join(f"{d.batch} of {d.width_px}x{d.height_px}" for d in found)
     mean = sum(d.mean for d in found) / len(found)
     return (
-        f"differs from fst by at most {worst.largest:.1e}, in the mean {mean:.1e}; a level of "
-        f"8 bits is 3.9e-03 ({sizes} px)"
+        f"differs from fst by up to {worst.largest:.1e} (range 0 to 1), {mean:.1e} on average; an "
+        f"8-bit step is 3.9e-03 ({sizes} px)"
     )

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from fst.errors import FstError
-from fst.gatys.scales import Shape, finished
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks import winograd
 from fst.runtime.memory import readable_bytes
 
+Shape = tuple[int, int]  # height and width
 OPTIMIZERS = {"lbfgs": 1.0, "adam": 0.02}  # with their default learning rates
 # Pixels beyond black and white are free for the optimiser and clipped in the file. Each unit of
 # weight that content and style have adds this much of their mean square.
@@ -202,6 +202,11 @@ class Method:
             optimizer.step(closure)
             optimizer.param_groups[0].update(lr=self.rate, max_iter=ENDLESS)
             optimizer.step(closure)  # comes back where it finds no way down: forget and go on
+
+
+def finished(image: Tensor) -> Tensor:
+    """(1, 3, H, W) as an image to keep: (3, H, W) in [0, 1] on the CPU."""
+    return image[0].detach().float().clamp(0, 1).cpu().contiguous()
 
 
 def _numbers(terms: dict[str, Tensor]) -> dict[str, float]:

@@ -97,4 +97,4 @@ def _writer(folder: Path):
         return SummaryWriter(folder)
     except (OSError, ValueError) as error:  # the latter of a NUL
         reason = getattr(error, "strerror", None) or error
-        raise FstError(f"--log {folder}: {reason}") from None
+        raise FstError(f"the log folder {folder}: {reason}") from None

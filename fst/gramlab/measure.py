@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fst.losses.centering import split
 from fst.losses.eigen import count_of, eigenpairs, energy_rank
 from fst.losses.gram import gram_matrix
 from fst.losses.parse import read_statistic
 from fst.losses.patches import cut
+from fst.losses.style import split
 from fst.losses.style_loss import aggregated
 
 ENERGIES = (0.90, 0.95, 0.99)

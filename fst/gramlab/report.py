@@ -60,7 +60,8 @@ def sections(laboratory: Laboratory, grid: tuple[int, int]) -> list[Section]:
                 {"pictures": drawn(figures.strip(pictures))}),
         Section("What the mean holds", "Shares of the channel means in the Gram matrices that are "
                 "not centred, and how nearly the first eigenvector is the mean. What is left, the "
-                "covariance, is what --centered shows.", table=laboratory.mean_shares()),
+                "covariance, is what a report of centred features shows.",
+                table=laboratory.mean_shares()),
         Section("Spectra", f"Eigenvalues of the {matrices}, largest first; marks show where 90, "
                 "95 and 99 % of ||A||_F^2 are reached. The steeper, the fewer pairs carry the "
                 "style.", {"spectra_linear": drawn(figures.spectra(spectra, log=False)),

@@ -1,16 +1,45 @@
-"""Textures made by Gatys' method from parts of a style's statistics."""
+"""Textures made by Gatys' method from parts of a style's statistics, and checks before the work."""
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 
 from torch import Tensor
 
+from fst.errors import FstError
 from fst.gatys import GatysStep, optimize
 from fst.losses.objective import STYLE_LAYERS
+from fst.losses.parse import read_statistic
+from fst.losses.patches import cut
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.loss_network import LossNetwork
 
+REPORT_NEEDS = ("matplotlib", "jinja2")  # the extra `gram`
 SYNTHESIZED = ("gram", "eigen top=25%", "eigen top=10%", "eigen top=5%", "eigen slice=10%-20%",
     "eigen bottom=50%", "projected rank=10%", "meanstd")  # fmt: skip
+
+
+def problems_of(
+    network: LossNetwork,
+    layers: Sequence[str],
+    pictures: Sequence[Tensor],
+    statistics: Sequence[str],
+    patches: tuple[int, int],
+) -> list[str]:
+    """What would fail after minutes of work, a line each: packages of the report that are missing,
+    statistics to synthesise and a grid of patches that do not fit."""
+    missing = [name for name in REPORT_NEEDS if find_spec(name) is None]
+    problems = (
+        [f"the report needs {' and '.join(missing)}: pip install 'fst[gram]'"] if missing else []
+    )
+    channels = network.channels(layers)
+    tries = [lambda s=s: read_statistic(s).check(channels) for s in statistics]
+    tries += [lambda p=p: cut(p, patches) for p in pictures]
+    for attempt in tries:
+        try:
+            attempt()
+        except FstError as problem:
+            problems.append(str(problem))
+    return list(dict.fromkeys(problems))
 
 
 def synthesize(

@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from inspect import Parameter, signature
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fst.errors import FstError
@@ -56,6 +57,15 @@ class Statistic:
             return self.loss.target(features)
         except FstError as error:
             raise FstError(f"style loss {self.text}, {layer}: {error}") from None
+
+    def check(self, channels: Mapping[str, int]) -> None:
+        """Compute targets of noise with so many channels at each layer.
+
+        Raises:
+            FstError: It asks for more than a layer has.
+        """
+        for layer, count in channels.items():
+            self.target(layer, [torch.rand(1, count, 4, 4)])
 
     def classic(self) -> "Statistic":
         """The same as absolute sums.

@@ -15,7 +15,7 @@ from fst.networks.loss_network import LossNetwork
 
 
 class PerceptualLoss(nn.Module):
-    """How far stylised images are from their content in shape and from their style in texture.
+    """How far stylized images are from their content in shape and from their style in texture.
 
     `to` moves the frozen loss network and the style targets, which are out of reach of all else: no
     checkpoint holds them, no optimiser finds them, no distributed wrapper sends them, no `half`

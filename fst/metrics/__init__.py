@@ -1,4 +1,4 @@
-"""How near paintings are to their style and their photo, measured on held-out photos.
+"""How near stylized images are to their style and their photo, measured on held-out photos.
 
 *Brushwork* and *found* judge the strokes, style and content distance and SSIM what is kept of
 style and photo, *flat* and *halo* two faults that all of those overlook. `Ruler` measures all of
@@ -25,8 +25,7 @@ from fst.metrics.distances import (
 )
 from fst.metrics.faults import Flat, Halo, calm_ground
 from fst.metrics.per_style import PhotoSimilarity
-from fst.metrics.ruler import COLUMNS, Ruler
-from fst.metrics.views import VIEW_SIZES_PX, load_views
+from fst.metrics.ruler import COLUMNS, VIEW_SIZES_PX, Ruler, load_views
 
 __all__ = [
     "BRUSHWORK_LAYERS",

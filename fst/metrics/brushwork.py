@@ -1,4 +1,4 @@
-"""Brushwork: whether a painting has the strokes of its style, whatever its colours."""
+"""Brushwork: whether a stylized image has the strokes of its style, whatever its colours."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fst.losses.gram import gram_matrix
-from fst.metrics.per_style import PerStyleMean
-from fst.metrics.views import layers_of
+from fst.metrics.per_style import PerStyleMean, layers_of
 from fst.networks.loss_network import LossNetwork
 
 BRUSHWORK_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
@@ -91,7 +90,7 @@ def brushwork_distances(pictures: Covariances, views: Covariances) -> Tensor:
 
     Args:
         pictures: `brushwork_covariances` of B pictures.
-        views: Of V views of paintings, at least the layers and scales that the pictures have.
+        views: Of V views of style pictures, at least the layers and scales that the pictures have.
     """
     of_each = []
     for name, covariances in pictures.items():
@@ -104,7 +103,7 @@ def brushwork_distances(pictures: Covariances, views: Covariances) -> Tensor:
 
 
 class Brushwork(PerStyleMean):
-    """Mean distance of paintings from the strokes of their style, per style id, blind to colour.
+    """Mean distance of images from the strokes of their style, per style id, blind to colour.
 
     d(y, p) = mean over layers and scales of ||C(y) - C(p)||_F / ||C(p)||_F, with C the centred
     covariances of `brushwork_covariances`; of a style the least d over its pictures and the sizes
@@ -114,7 +113,7 @@ class Brushwork(PerStyleMean):
     than the network's field of view count; relative, so that layers count alike.
 
     Args:
-        views: For each style id its paintings' covariances, V views (pictures times sizes) each.
+        views: For each style id its pictures' covariances, V views (pictures times sizes) each.
     """
 
     def __init__(self, views: Sequence[Covariances]) -> None:
@@ -122,10 +121,10 @@ class Brushwork(PerStyleMean):
         self.views = [dict(of_style) for of_style in views]
 
     def update(self, covariances: Covariances, style_index: Tensor) -> None:
-        """Add paintings.
+        """Add stylized images.
 
         Args:
-            covariances: `brushwork_covariances` of B paintings.
+            covariances: `brushwork_covariances` of B images.
             style_index: (B,) the style each was painted in.
         """
         nearest = [
@@ -136,9 +135,9 @@ class Brushwork(PerStyleMean):
 
 
 class Found(PerStyleMean):
-    """Share of paintings whose nearest style by brushwork is their own, per style id.
+    """Share of stylized images whose nearest style by brushwork is their own, per style id.
 
-    found(s) = share of the paintings y in style s with argmin_r min_p d(y, p) in own(s), r over all
+    found(s) = share of the images y in style s with argmin_r min_p d(y, p) in own(s), r over all
     reference styles, p over the views of r and d the distance of `Brushwork`. Nearest-neighbour
     retrieval (recall at 1); a painter of N styles at random has 1 / N.
 
@@ -159,7 +158,7 @@ class Found(PerStyleMean):
         self.own = [frozenset(places) for places in own]
 
     def update(self, covariances: Covariances, style_index: Tensor) -> None:
-        """Add paintings; arguments as of `Brushwork.update`."""
+        """Add stylized images; arguments as of `Brushwork.update`."""
         by_style = [brushwork_distances(covariances, v).amin(1) for v in self.references]
         nearest = torch.stack(by_style).argmin(0)  # (R, B) to (B,)
         pairs = zip(nearest.tolist(), style_index.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Style and content distance of paintings by features of a loss network."""
+"""Style and content distance of stylized images by features of a loss network."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +7,7 @@ from torch import Tensor
 
 from fst.losses.gram import gram_matrix
 from fst.losses.terms import content_distance
-from fst.metrics.per_style import PerStyleMean
-from fst.metrics.views import layers_of
+from fst.metrics.per_style import PerStyleMean, layers_of
 from fst.networks.loss_network import LossNetwork
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1")
@@ -71,10 +70,10 @@ class StyleDistance(PerStyleMean):
         self.targets = [dict(target) for target in targets]
 
     def update(self, features: Mapping[str, Tensor], style_index: Tensor) -> None:
-        """Add stylised images.
+        """Add stylized images.
 
         Args:
-            features: Of the stylised images, layer to (B, C, H, W), with those of the targets.
+            features: Of the stylized images, layer to (B, C, H, W), with those of the targets.
             style_index: (B,) the style each was painted in.
         """
         layers = tuple(self.targets[0])
@@ -109,10 +108,10 @@ class ContentDistance(PerStyleMean):
     def update(
         self, features: Mapping[str, Tensor], content: Mapping[str, Tensor], style_index: Tensor
     ) -> None:
-        """Add stylised images.
+        """Add stylized images.
 
         Args:
-            features: Of the stylised images, with the layer (B, C, H, W).
+            features: Of the stylized images, with the layer (B, C, H, W).
             content: Of their photos, with that layer.
             style_index: (B,) the style each was painted in.
         """

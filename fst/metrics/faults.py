@@ -15,7 +15,7 @@ from fst.metrics.per_style import PerStyleMean
 FLAT_WINDOW_PX = 15  # sees weaves of 2 px and blotches of 15, hardly the slope of a sky
 FLAT_CONTRAST = 0.02  # 5 of 255 levels: what film grain and JPEG leave on a clear sky
 MIN_FLAT_SHARE = 0.02  # less is no ground but a chance gap
-CALM_SHARE = 0.2  # paintings that have a sky or a plain ground have a fifth of it
+CALM_SHARE = 0.2  # style pictures that have a sky or a plain ground have a fifth of it
 
 EDGE_BLUR_PX = 1.5  # standard deviation; averages away a photo's grain
 EDGE_CONTRAST = 0.2  # grey step across a strong edge
@@ -70,17 +70,17 @@ class Flat(PerStyleMean):
         super().__init__(len(calm))
         self.calm = calm
 
-    def update(self, paintings: Tensor, photos: Tensor, style_index: Tensor) -> None:
-        """Add paintings.
+    def update(self, stylized: Tensor, photos: Tensor, style_index: Tensor) -> None:
+        """Add stylized images.
 
         Args:
-            paintings: (B, 3, H, W) in [0, 1]; those with a side below 15 px are not counted.
+            stylized: (B, 3, H, W) in [0, 1]; those with a side below 15 px are not counted.
             photos: (B, 3, H, W), theirs.
             style_index: (B,) the style each was painted in.
         """
         if min(photos.shape[2:]) < FLAT_WINDOW_PX:
             return
-        painted, seen = local_contrast(paintings).flatten(1), local_contrast(photos).flatten(1)
+        painted, seen = local_contrast(stylized).flatten(1), local_contrast(photos).flatten(1)
         flat = seen < FLAT_CONTRAST  # (B, N)
         share = flat.float().mean(1)
         count = flat.sum(1).clamp_min(1)
@@ -170,7 +170,7 @@ def _sampled(values: Tensor, places: Tensor) -> Tensor:
 class Halo(PerStyleMean):
     """Mean brightness of rims along the photo's strong edges, per style id; 0 is none.
 
-    halo(y) = rim(y) - rim(x), with `rim_brightness` of the painting y and the photo x at the strong
+    halo(y) = rim(y) - rim(x), with `rim_brightness` of the image y and the photo x at the strong
     edges of x. A rim of height h on both sides of every edge has h, on one side h / 2; dark
     outlines are below 0. Brushstrokes beside edges are as often darker as brighter, and average
     out. Photos without strong edges beside clear ground are not counted; NaN where all are. Ours,
@@ -180,11 +180,11 @@ class Halo(PerStyleMean):
         num_styles: Style ids are below it.
     """
 
-    def update(self, paintings: Tensor, photos: Tensor, style_index: Tensor) -> None:
-        """Add paintings; arguments as of `Flat.update`."""
-        for painting, photo, style in zip(paintings, photos, style_index, strict=True):
+    def update(self, stylized: Tensor, photos: Tensor, style_index: Tensor) -> None:
+        """Add stylized images; arguments as of `Flat.update`."""
+        for image, photo, style in zip(stylized, photos, style_index, strict=True):
             if min(photo.shape[1:]) <= FAR_PX[-1]:
                 continue
             of_photo = rim_brightness(photo, photo)
             if of_photo is not None:
-                self._add((rim_brightness(painting, photo) - of_photo)[None], style[None])
+                self._add((rim_brightness(image, photo) - of_photo)[None], style[None])

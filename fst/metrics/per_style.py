@@ -1,9 +1,18 @@
-"""A mean for each style id, and the similarity of painting and photo."""
+"""A mean for each style id, what metrics share, and the similarity of stylized image and photo."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.image import structural_similarity_index_measure
+
+from fst.networks.loss_network import LossNetwork
+
+
+def layers_of(network: LossNetwork, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Those of the wanted layers that the network has; its deepest where it has none of them."""
+    return tuple(layer for layer in wanted if layer in network.layers) or network.layers[-1:]
 
 
 class PerStyleMean(Metric):
@@ -28,7 +37,7 @@ class PerStyleMean(Metric):
 
 
 class PhotoSimilarity(PerStyleMean):
-    """Mean structural similarity of paintings with their photos, per style id; 1 is the photo.
+    """Mean structural similarity of images with their photos, per style id; 1 is the photo.
 
     SSIM of Wang et al. 2004, "Image quality assessment: from error visibility to structural
     similarity", eq. 13, as `torchmetrics.image.StructuralSimilarityIndexMeasure` computes it with
@@ -40,15 +49,15 @@ class PhotoSimilarity(PerStyleMean):
 
     higher_is_better = True
 
-    def update(self, paintings: Tensor, photos: Tensor, style_index: Tensor) -> None:
-        """Add paintings.
+    def update(self, stylized: Tensor, photos: Tensor, style_index: Tensor) -> None:
+        """Add stylized images.
 
         Args:
-            paintings: (B, 3, H, W) in [0, 1], both sides at least 11 px.
+            stylized: (B, 3, H, W) in [0, 1], both sides at least 11 px.
             photos: (B, 3, H, W), theirs.
             style_index: (B,) the style each was painted in.
         """
         similarity = structural_similarity_index_measure(
-            paintings.float(), photos.float(), data_range=1.0, reduction="none"
+            stylized.float(), photos.float(), data_range=1.0, reduction="none"
         )
         self._add(similarity.reshape(-1), style_index)

@@ -1,15 +1,21 @@
-"""All metrics of the paintings of held-out photos in one go."""
+"""All metrics of stylized photos that were held out in one go.
+
+Style pictures are looked at in several sizes, because strokes have no natural one.
+"""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchmetrics import Metric
 from tqdm import tqdm
 
 from fst.data.styles import Style
 from fst.errors import FstError
+from fst.io import images
 from fst.metrics.brushwork import Brushwork, Covariances, Found, brushwork_covariances
 from fst.metrics.distances import (
     ContentDistance,
@@ -20,9 +26,9 @@ from fst.metrics.distances import (
 )
 from fst.metrics.faults import Flat, Halo, calm_ground
 from fst.metrics.per_style import PhotoSimilarity
-from fst.metrics.views import VIEW_SIZES_PX, load_views
 from fst.networks.loss_network import LossNetwork
 
+VIEW_SIZES_PX = (320, 480, 640)
 COLUMNS = {  # key of a figure: heading of a table
     "brushwork": "brushwork",
     "found": "found",
@@ -40,7 +46,7 @@ FOUND = ("found", "unstylised_found")
 
 
 class Ruler:
-    """Measures paintings of photos in several styles, and the photos themselves for scale.
+    """Measures photos stylized in several styles, and the photos themselves for scale.
 
     Examples:
         >>> from fst.metrics import Ruler
@@ -67,18 +73,18 @@ class Ruler:
         sizes_px: Sequence[int] = VIEW_SIZES_PX,
         progress: bool = False,
     ) -> None:
-        """Measure the paintings of the styles, once: the most of the time for few photos.
+        """Measure the pictures of the styles, once: the most of the time for few photos.
 
         Args:
             network: Features of every kind come from it.
             styles: What photos are painted in; the style id is the place here.
             others: More styles that a picture can be taken for, see `Found`.
             same_hand: For the name of a style the names of those that count as it, see `Found`.
-            sizes_px: Shorter sides that the paintings are shown at.
+            sizes_px: Shorter sides that the style pictures are shown at.
             progress: Show a bar on a terminal.
 
         Raises:
-            FstError: A painting cannot be read, or `same_hand` names no style.
+            FstError: A picture cannot be read, or `same_hand` names no style.
         """
         self.network, self.styles = network, list(styles)
         self._device = network.mean.device
@@ -86,21 +92,26 @@ class Ruler:
         references = [*styles, *others]
         self._choice = len({style.images for style in references}) > 1
         own = _own_places(self.styles, references, same_hand or {})
-        bar = tqdm(references, unit="style", desc="paintings", disable=None if progress else True)
-        views = _views_of(network, bar, sizes_px)
-        calm, grams = _style_side(network, self.styles, sizes_px)
-        self._metrics = self._empty_metrics(views, own, calm, grams)
+        bar = tqdm(
+            references, unit="style", desc="style pictures", disable=None if progress else True
+        )
+        seen: dict[tuple[str, ...], _Seen] = {}  # styles of the same pictures are measured once
+        for place, style in enumerate(bar):
+            if style.images not in seen:
+                seen[style.images] = _seen(network, style, sizes_px, place < len(self.styles))
+        self._metrics = self._empty_metrics([seen[style.images] for style in references], own)
         self._photo = self._content = self._strokes = None
 
     def reset(self) -> None:
-        """Forget the photos and paintings, not the styles."""
+        """Forget the photos and what was made of them, not the styles."""
         for metric in self._metrics.values():
             metric.reset()
 
-    def _empty_metrics(
-        self, views: list[Covariances], own: list[list[int]], calm: Tensor, grams: list
-    ) -> dict[str, Metric]:
-        count = len(self.styles)
+    def _empty_metrics(self, seen: "list[_Seen]", own: list[list[int]]) -> dict[str, Metric]:
+        count, views = len(self.styles), [style.strokes for style in seen]
+        calm = torch.stack([style.calm for style in seen[:count]])
+        by_size = zip(*(style.grams for style in seen[:count]), strict=True)
+        grams = [{n: torch.cat([g[n] for g in size]) for n in size[0]} for size in by_size]
         metrics: dict[str, Metric] = {
             "content": ContentDistance(count, content_layer(self.network)),
             "ssim": PhotoSimilarity(count),
@@ -115,7 +126,7 @@ class Ruler:
 
     @torch.no_grad()
     def see(self, photo: Tensor) -> None:
-        """Look at the photo (3, H, W) whose paintings are added next."""
+        """Look at the photo (3, H, W) whose stylized images are added next."""
         self._photo = photo[None].to(self._device)
         self._content = self.network(self._photo, self._layers)
         self._strokes = brushwork_covariances(self.network, self._photo)
@@ -123,9 +134,9 @@ class Ruler:
             self._update("unstylised_", self._content, self._strokes, style_id)
 
     @torch.no_grad()
-    def add(self, painting: Tensor, style_id: int) -> None:
-        """Measure a painting (3, H, W) of the photo seen last."""
-        shown = painting[None].to(self._device)
+    def add(self, stylized: Tensor, style_id: int) -> None:
+        """Measure a stylized image (3, H, W) of the photo seen last."""
+        shown = stylized[None].to(self._device)
         features = self.network(shown, self._layers)
         index = self._update("", features, brushwork_covariances(self.network, shown), style_id)
         self._metrics["content"].update(features, self._content, index)
@@ -161,44 +172,52 @@ def _own_places(
     places = {style.name: place for place, style in enumerate(references)}
     named = {*same_hand, *(name for names in same_hand.values() for name in names)}
     if unknown := sorted(named - set(places)):
-        raise FstError(f"--same-hand: no style is named {', '.join(unknown)}")
+        raise FstError(f"same_hand: no style is named {', '.join(unknown)}")
     return [
         [place, *(places[name] for name in same_hand.get(style.name, ()))]
         for place, style in enumerate(styles)
     ]
 
 
-def _views_of(network: LossNetwork, styles, sizes_px: Sequence[int]) -> list[Covariances]:
-    """Covariances of the views of each style; styles of the same pictures are measured once."""
-    device, known = network.mean.device, {}
-    views = []
-    for style in styles:
-        if style.images not in known:
-            each = [
-                brushwork_covariances(network, picture[None].to(device))
-                for size_px in sizes_px
-                for picture in load_views(style, size_px)
-            ]
-            known[style.images] = {name: torch.cat([v[name] for v in each]) for name in each[0]}
-        views.append(known[style.images])
-    return views
+@dataclass
+class _Seen:
+    """What the pictures of a style measure: covariances of all views; of styles that are painted
+    in, calm ground, and Gram matrices at each size."""
+
+    strokes: Covariances
+    calm: Tensor | None = None
+    grams: Sequence[dict[str, Tensor]] = ()
 
 
-def _style_side(
-    network: LossNetwork, styles: Sequence[Style], sizes_px: Sequence[int]
-) -> tuple[Tensor, list[dict[str, Tensor]]]:
-    """Calm ground (S,) of the styles, and their Gram matrices at each size."""
-    device, calm, grams = network.mean.device, {}, {}
-    for style in styles:
-        if style.images not in calm:
-            pictures = [[p.to(device) for p in load_views(style, size)] for size in sizes_px]
-            calm[style.images] = calm_ground([view for size in pictures for view in size])
-            grams[style.images] = [style_grams(network, [views]) for views in pictures]
-    stacked = [
-        {
-            layer: torch.cat([grams[style.images][place][layer] for style in styles])
-            for layer in grams[styles[0].images][place]
-        }
-        for place in range(len(sizes_px))
+def _seen(network: LossNetwork, style: Style, sizes_px: Sequence[int], is_painted: bool) -> _Seen:
+    sizes = [[p.to(network.mean.device) for p in load_views(style, size)] for size in sizes_px]
+    views = [view for pictures in sizes for view in pictures]
+    each = [brushwork_covariances(network, view[None]) for view in views]
+    strokes = {name: torch.cat([view[name] for view in each]) for name in each[0]}
+    if not is_painted:
+        return _Seen(strokes)
+    grams = [style_grams(network, [pictures]) for pictures in sizes]
+    return _Seen(strokes, calm_ground(views), grams)
+
+
+def load_views(style: Style, size_px: int) -> list[Tensor]:
+    """The pictures of a style (3, H, W) in [0, 1], enlarged where smaller than wanted.
+
+    Args:
+        style: A style.
+        size_px: Shorter side of the pictures. In training small pictures stay small; a ruler must
+            show all pictures alike, or small ones would be compared with at too few sizes. Lanczos
+            both ways: `images.resize` enlarges by the softer bicubic, which has other features.
+
+    Raises:
+        FstError: A picture cannot be read.
+    """
+    pictures = (images.decode(path) for path in style.images)
+    return [
+        images.to_tensor(
+            picture.resize(
+                images.size_with_shorter_side(picture.size, size_px), Image.Resampling.LANCZOS
+            )
+        )
+        for picture in pictures
     ]
-    return torch.stack([calm[style.images] for style in styles]), stacked

@@ -1,4 +1,4 @@
-"""The loss network: a frozen VGG whose features measure content and style."""
+"""The loss network: a frozen VGG whose features measure content and style, or several as one."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fst.assets import VGG16_LITE
 from fst.errors import FstError
 from fst.io.torch_files import check_tensor, read_torch_file
-from fst.networks.winograd import Conv3x3
+from fst.networks.frozen import FrozenConv
 
 # Convolutions per stage of the two topologies (Simonyan & Zisserman 2015, table 1, D and E).
 CONVS_PER_STAGE = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -21,6 +21,7 @@ MAX_CHANNELS = 2048  # of a file, in one layer
 LITE = "vgg16-lite"  # ours, distilled from VGG-16
 FORMER_LITE = "vgg19-lite"
 LOSS_NETWORKS = (LITE, *CONVS_PER_STAGE)
+OPTIONS = tuple(CONVS_PER_STAGE), ("zeros", "reflect"), ("max", "avg")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -41,18 +42,8 @@ def layer_names(topology: str) -> dict[str, int]:
     return names
 
 
-def require_layers(wanted: Iterable[str], available: Sequence[str]) -> None:
-    """Check that layers are there.
-
-    Raises:
-        FstError: Names the missing layers and those that can be had.
-    """
-    missing = [layer for layer in wanted if layer not in available]
-    if missing:
-        raise FstError(
-            f"the loss network has no layer {', '.join(missing)}: "
-            f"choose among {', '.join(available)}, or give other --loss-weights"
-        )
+class LossWeightsError(FstError):
+    """Weights that cannot be had, or not to the depth that is asked for."""
 
 
 class LossNetwork(nn.Module):
@@ -86,7 +77,11 @@ class LossNetwork(nn.Module):
             FstError: The weights do not chain up, or an option is unknown.
         """
         super().__init__()
-        _check_options(topology, padding, pooling)
+        for given, known in zip((topology, padding, pooling), OPTIONS, strict=True):
+            if given not in known:
+                raise FstError(
+                    f"loss network option {given!r} is unknown: use {' or '.join(known)}"
+                )
         self.topology, self.padding, self.pooling = topology, padding, pooling
         self.convs = nn.ModuleDict()
         channels = 3
@@ -117,7 +112,17 @@ class LossNetwork(nn.Module):
         Raises:
             FstError: Names the missing layers and those that can be had.
         """
-        require_layers(layers, self.layers)
+        missing = [layer for layer in layers if layer not in self.layers]
+        if missing:
+            raise LossWeightsError(
+                f"the loss network has no layer {', '.join(missing)}: choose among "
+                f"{', '.join(self.layers)}, or give other weights"
+            )
+
+    def channels(self, layers: Iterable[str]) -> dict[str, int]:
+        """How many channels some layers have; raises as `require` does."""
+        self.require(layers)
+        return {layer: self.convs[layer].out_channels for layer in layers}
 
     def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
         """Features of the images at the named layers.
@@ -153,30 +158,51 @@ class LossNetwork(nn.Module):
         return F.max_pool2d(x, 2) if self.pooling == "max" else F.avg_pool2d(x, 2)
 
 
-class FrozenConv(Conv3x3):
-    """A convolution that is not trained: on a GPU, under autocast, its weights are rounded once.
+class CombinedLossNetwork(nn.Module):
+    """Takes each layer from the first network that has it.
 
-    Autocast keeps rounded weights of parameters that are trained alone, and would round these
-    twice a step.
+    A real VGG cut at relu3_1 before a distilled one, say, judges fine texture with real features
+    and large forms with small ones. Reads like a `LossNetwork` whose layers are those of both.
     """
 
-    _rounded: tuple[Tensor, Tensor, int] | None = None  # and the version that they are of
+    def __init__(self, networks: Sequence[LossNetwork]) -> None:
+        """Combine networks of one topology.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """As `Conv3x3`."""
-        kind = x.device.type
-        if kind == "cpu" or torch.compiler.is_compiling() or not torch.is_autocast_enabled(kind):
-            return super().forward(x)
-        return self.convolved(x, *self._weights_in(torch.get_autocast_dtype(kind)))
+        Raises:
+            FstError: They are VGGs of different topologies.
+        """
+        super().__init__()
+        topologies = sorted({network.topology for network in networks})
+        if len(topologies) != 1:
+            raise FstError(
+                f"loss networks of different topologies ({', '.join(topologies)}) do not combine; "
+                "a file that was taken for the wrong one can name its own in its metadata"
+            )
+        self.networks, self.topology = nn.ModuleList(networks), topologies[0]
+        self._sources = {layer: n for n in reversed(networks) for layer in n.layers}
+        self.convs = {layer: network.convs[layer] for layer, network in self._sources.items()}
 
-    def _weights_in(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        weight, bias, version = self._rounded or (None, None, None)
-        fresh = version == self.weight._version and weight.device == self.weight.device
-        if not (fresh and weight.dtype == dtype):
-            with torch.inference_mode(False):  # they serve where there are gradients, too
-                weight, bias = self.weight.to(dtype), self.bias.to(dtype)
-            self._rounded = weight, bias, self.weight._version
-        return weight, bias
+    require, channels = LossNetwork.require, LossNetwork.channels
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of all layers that some network reaches, shallow to deep."""
+        return tuple(sorted(self._sources))  # relu1_1 ... relu5_4: at most one digit each
+
+    @property
+    def mean(self) -> Tensor:
+        """ImageNet mean, as in `LossNetwork`; tells the device."""
+        return self.networks[0].mean
+
+    def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        """Features of the images (B, 3, H, W) at the named layers; see `LossNetwork.forward`."""
+        wanted = sorted(set(layers))
+        self.require(wanted)
+        features = {}
+        for network in self.networks:
+            if own := [layer for layer in wanted if self._sources[layer] is network]:
+                features |= network(images, own)
+        return features
 
 
 def load_loss_network(
@@ -187,21 +213,18 @@ def load_loss_network(
     Args:
         name_or_file: "vgg16-lite" (shipped with the package, nothing to download); "vgg16" or
             "vgg19" (torchvision's ImageNet weights out of the hub cache, or downloaded there with
-            the hash checked); or a file: a safetensors or a torch state_dict
-            with torchvision's names. A safetensors file may say `topology`, `padding` and
-            `pooling` in its metadata.
+            the hash checked); or a safetensors file or torch state_dict with torchvision's names.
+            A safetensors file may say `topology`, `padding` and `pooling` in its metadata.
         pooling: "max" or "avg", whatever the file says.
         padding: "zeros" or "reflect", likewise.
 
     Raises:
         FstError: The file is missing, broken or no VGG; or the download failed.
     """
-    if str(name_or_file) in CONVS_PER_STAGE:
-        name = str(name_or_file)
+    name = str(name_or_file)
+    if name in CONVS_PER_STAGE:
         return LossNetwork(_pretrained(name), name, padding or "zeros", pooling or "max")
-    state_dict, metadata = _read_weights(
-        VGG16_LITE if str(name_or_file) == LITE else Path(name_or_file)
-    )
+    state_dict, metadata = _read_weights(VGG16_LITE if name == LITE else Path(name))
     try:
         return LossNetwork(
             state_dict,
@@ -213,14 +236,14 @@ def load_loss_network(
         raise FstError(f"{name_or_file}: {error}") from None
 
 
-def _check_options(topology: str, padding: str, pooling: str) -> None:
-    for given, known in (
-        (topology, tuple(CONVS_PER_STAGE)),
-        (padding, ("zeros", "reflect")),
-        (pooling, ("max", "avg")),
-    ):
-        if given not in known:
-            raise FstError(f"loss network option {given!r} is unknown: use {' or '.join(known)}")
+def load_loss_networks(
+    names_or_files: str | Path | Sequence[str | Path], *options: str | None
+) -> LossNetwork | CombinedLossNetwork:
+    """One loss network, or several combined; arguments and errors as of `load_loss_network`."""
+    if isinstance(names_or_files, str | Path):
+        return load_loss_network(names_or_files, *options)
+    networks = [load_loss_network(name, *options) for name in names_or_files]
+    return networks[0] if len(networks) == 1 else CombinedLossNetwork(networks)
 
 
 def _frozen_conv(
@@ -255,9 +278,8 @@ def _pretrained(name: str) -> dict[str, Tensor]:
         return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except Exception as error:  # URLError, timeouts, a wrong hash (RuntimeError), a full disk
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise FstError(
-            f"could not download the {name} weights ({reason}): connect once, or give a file "
-            "with --loss-weights"
+        raise LossWeightsError(
+            f"could not download the {name} weights ({reason}): connect once, or give a file"
         ) from None
 
 
@@ -280,8 +302,6 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 keys = file.keys()  # the file itself cannot be iterated over
                 return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
         state_dict = read_torch_file(path)
-    except FstError as error:
-        raise FstError(f"{path}: not a readable weights file ({error})") from None
     except Exception as error:  # each format raises its own kinds for broken bytes
         reason = " ".join(str(error).split())[:120]
         raise FstError(f"{path}: not a readable weights file ({reason})") from None
@@ -293,10 +313,6 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _guess_topology(state_dict: dict[str, Tensor]) -> str:
     """Tell VGG-16 and VGG-19 apart by the indices; files cut before relu3_4 fit both."""
-    indices = {
-        int(match[1])
-        for k in state_dict
-        if (match := re.fullmatch(r"features\.([0-9]{1,3})\.weight", k))
-    }
-    fits_vgg16 = indices <= set(layer_names("vgg16").values())
-    return "vgg16" if fits_vgg16 and 17 in indices else "vgg19"
+    names = {key for key in state_dict if re.fullmatch(r"features\.[0-9]{1,3}\.weight", key)}
+    of_vgg16 = {f"features.{index}.weight" for index in layer_names("vgg16").values()}
+    return "vgg16" if names <= of_vgg16 and "features.17.weight" in names else "vgg19"

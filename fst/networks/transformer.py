@@ -1,4 +1,10 @@
-"""The transformer network: paints a content image in any of its styles in one pass."""
+"""The transformer network: paints a content image in any of its styles in one pass.
+
+This is the one forward of the package: an export traces it (`fst.export`), and painting in bands
+walks its `layers` (`fst.stylize.bands.streaming`).
+"""
+
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -6,16 +12,16 @@ from torch import Tensor, nn
 
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.padding import pad
+from fst.networks.phases import phase_conv
 from fst.networks.sizes import MIN_SIZE_PX
-from fst.networks.winograd import Conv3x3, conv2d
+from fst.networks.winograd import Conv3x3, is_exporting
 
-PHASES = (0, 0), (0, 1), (1, 0), (1, 1)  # of an upsampled row and column: even and odd
 CHANNELS = 64, 96  # at half and quarter resolution, at width 1
 STRIDE = 4  # two halvings: sizes are padded up to a multiple of this and cropped back
 
 
 class TransformerNet(nn.Module):
-    """Feed-forward stylisation network with conditional instance norm after every convolution.
+    """Feed-forward style transfer network with conditional instance norm after every convolution.
 
         conv 9x9/2 -> 64, 3x3/2 -> 96, residual blocks, x2 -> 64, 5x5 -> 12 = 2x2 pixels of 3
 
@@ -23,8 +29,7 @@ class TransformerNet(nn.Module):
     ("Perceptual Losses for Real-Time Style Transfer and Super-Resolution"), with the conditioning
     of Dumoulin et al. 2017. Differs from both: no features at full resolution, where most of the
     time went (the first convolution halves the picture, the last one gives four pixels at once),
-    and more, narrower blocks, which see further; upsampling is computed at low resolution (see
-    `UpsampleConv`). Chosen by `scripts/search_network.py`.
+    and more, narrower blocks, which see further. Chosen by `scripts/search_network.py`.
 
     Examples:
         >>> network = TransformerNet(num_styles=3, width=0.25, num_blocks=1)
@@ -44,11 +49,27 @@ class TransformerNet(nn.Module):
         super().__init__()
         self.num_styles, self.width, self.num_blocks = num_styles, width, num_blocks
         c1, c2 = (max(1, round(width * channels)) for channels in CHANNELS)
-        self.conv_in = ConditionedConv(num_styles, 3, c1, 9, stride=2)
-        self.down = ConditionedConv(num_styles, c1, c2, 3, stride=2)
+        self.conv_in = ConditionedConv(num_styles, 3, c1, 9, stride=2, relu=True)
+        self.down = ConditionedConv(num_styles, c1, c2, 3, stride=2, relu=True)
         self.blocks = nn.ModuleList(ResidualBlock(num_styles, c2) for _ in range(num_blocks))
-        self.up = UpsampleConv(num_styles, c2, c1)
+        self.up = UpsampleConv(num_styles, c2, c1, relu=True)
         self.conv_out = ShuffledConv(num_styles, c1, 3, 5)
+
+    @property
+    def layers(self) -> "list[Layer | ResidualBlock]":
+        """All that the forward pass goes through, in order."""
+        return [self.conv_in, self.down, *self.blocks, self.up, self.conv_out]
+
+    def convolutions(self) -> "Iterator[tuple[Layer, int]]":
+        """The layers and those of the blocks, in order, each with its step: how many pixels of the
+        image one pixel that its convolution gives is wide."""
+        step = 1
+        for layer in self.layers:
+            for part in layer.layers if isinstance(layer, ResidualBlock) else [layer]:
+                is_up = isinstance(part, UpsampleConv)
+                step = step // 2 if is_up else step * part.conv.stride[0]
+                yield part, step
+                step = step // 2 if isinstance(part, ShuffledConv) else step
 
     def forward(self, content: Tensor, style_weights: Tensor) -> Tensor:
         """Paint the content images.
@@ -65,18 +86,13 @@ class TransformerNet(nn.Module):
         """
         self._check(content, style_weights)
         height, width = content.shape[-2:]
-        pad_bottom, pad_right = -height % STRIDE, -width % STRIDE
-        x = pad(content, (0, pad_right, 0, pad_bottom), "reflect")
+        x = padded_to_stride(content)
         if style_weights.dim() == 4:  # the maps follow the picture: its size, then its padding
             style_weights = F.interpolate(style_weights, (height, width), mode="bilinear")
-            style_weights = pad(style_weights, (0, pad_right, 0, pad_bottom), "replicate")
-        x = F.relu_(self.conv_in(x, style_weights))  # (B, c1, H/2, W/2)
-        x = F.relu_(self.down(x, style_weights))  # (B, c2, H/4, W/4)
-        for block in self.blocks:
-            x = block(x, style_weights)
-        x = F.relu_(self.up(x, style_weights))  # (B, c1, H/2, W/2)
-        x = self.conv_out(x, style_weights).float().sigmoid()  # (B, 3, H, W)
-        return x[:, :, :height, :width]
+            style_weights = padded_to_stride(style_weights, mode="replicate")
+        for layer in self.layers:
+            x = layer(x, style_weights)
+        return cropped(x.float().sigmoid(), height, width)
 
     def one_hot(self, style_index: Tensor) -> Tensor:
         """Style weights (B, S) that pick the style ids `style_index` (B,)."""
@@ -85,7 +101,7 @@ class TransformerNet(nn.Module):
     def _check(self, content: Tensor, style_weights: Tensor) -> None:
         if content.dim() != 4 or content.shape[1] != 3:
             raise ValueError(f"content must be (B, 3, H, W), got {tuple(content.shape)}")
-        if min(content.shape[-2:]) < MIN_SIZE_PX:
+        if any(side < MIN_SIZE_PX for side in content.shape[-2:]):
             raise ValueError(
                 f"an image of {content.shape[-1]}x{content.shape[-2]} px is too small: "
                 f"both sides must be at least {MIN_SIZE_PX} px"
@@ -99,9 +115,17 @@ class TransformerNet(nn.Module):
 
 
 class ConditionedConv(nn.Module):
-    """Reflect-padded convolution, then conditional instance norm."""
+    """Reflect-padded convolution, conditional instance norm, ReLU where asked for."""
 
-    def __init__(self, num_styles: int, c_in: int, c_out: int, kernel_size: int, stride: int = 1):
+    def __init__(
+        self,
+        num_styles: int,
+        c_in: int,
+        c_out: int,
+        kernel_size: int,
+        stride: int = 1,
+        relu: bool = False,
+    ):
         super().__init__()
         # No bias: the norm that follows removes any constant.
         if (kernel_size, stride) == (3, 1):
@@ -109,10 +133,11 @@ class ConditionedConv(nn.Module):
         else:
             self.conv = nn.Conv2d(c_in, c_out, kernel_size, stride, bias=False)
         self.norm = ConditionalInstanceNorm2d(num_styles, c_out)
-        self.padding = (kernel_size // 2,) * 4
+        self.padding, self.relu = (kernel_size // 2,) * 4, relu
 
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        return self.norm(self.conv(pad(x, self.padding, "reflect")), style_weights)
+        x = self.norm(self.conv(pad(x, self.padding, "reflect")), style_weights)
+        return F.relu_(x) if self.relu else x
 
 
 class ResidualBlock(nn.Module):
@@ -120,11 +145,15 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, num_styles: int, channels: int):
         super().__init__()
-        self.conv1 = ConditionedConv(num_styles, channels, channels, 3)
+        self.conv1 = ConditionedConv(num_styles, channels, channels, 3, relu=True)
         self.conv2 = ConditionedConv(num_styles, channels, channels, 3)
 
+    @property
+    def layers(self) -> list[ConditionedConv]:
+        return [self.conv1, self.conv2]
+
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        return x + self.conv2(F.relu_(self.conv1(x, style_weights)), style_weights)
+        return x + self.conv2(self.conv1(x, style_weights), style_weights)
 
 
 class ShuffledConv(ConditionedConv):
@@ -143,7 +172,8 @@ class ShuffledConv(ConditionedConv):
         self.conv.weight.data.copy_(weight)
 
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        return self.norm(self.shuffled(self.conv(pad(x, self.padding, "reflect"))), style_weights)
+        y = self.conv(pad(x, self.padding, "reflect"))
+        return self.norm(self.shuffled(y), style_weights)
 
     @staticmethod
     def shuffled(y: Tensor) -> Tensor:
@@ -153,67 +183,46 @@ class ShuffledConv(ConditionedConv):
 
 
 class UpsampleConv(nn.Module):
-    """Nearest x2 upsampling and a 3x3 convolution, computed as four 2x2 phases at low resolution.
+    """Nearest x2 upsampling, then as `ConditionedConv` with a kernel of 3x3."""
 
-    An output pixel of even row sees the low-resolution rows (i-1, i, i) and one of odd row
-    (i, i, i+1); likewise in columns. Adding up the kernel entries that meet the same pixel gives
-    a 2x2 kernel for each of the four phases: exactly the same function in 4/9 of the arithmetic.
-    Reflect padding of the upsampled map equals replicate padding of the map itself.
-    """
-
-    def __init__(self, num_styles: int, c_in: int, c_out: int):
+    def __init__(self, num_styles: int, c_in: int, c_out: int, relu: bool = False):
         super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, 3, bias=False)  # holds the 3x3 kernel; see forward
+        self.conv = nn.Conv2d(c_in, c_out, 3, bias=False)  # its kernel; see `phase_conv`
         self.norm = ConditionalInstanceNorm2d(num_styles, c_out)
+        self.relu = relu
 
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        return self.norm(self.upsampled(pad(x, (1, 1, 1, 1), "replicate")), style_weights)
+        if is_exporting():
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = self.conv(pad(x, (1, 1, 1, 1), "reflect"))
+        else:  # the same function, at low resolution
+            x = self.upsampled(pad(x, (1, 1, 1, 1), "replicate"))
+        x = self.norm(x, style_weights)
+        return F.relu_(x) if self.relu else x
 
     def upsampled(self, padded: Tensor) -> Tensor:
-        """The convolution alone: (B, C_in, H+2, W+2) -> (B, C_out, 2H, 2W)."""
-        y = conv2d(padded, self._phase_kernels())  # (B, 4 C, H+1, W+1)
-        return _Interleaved.apply(y)
-
-    def _phase_kernels(self) -> Tensor:
-        """The four 2x2 kernels as one weight (4 C_out, C_in, 2, 2), row phase outermost."""
-        w = self.conv.weight  # (C_out, C_in, 3, 3)
-        even = torch.stack([w[:, :, 0], w[:, :, 1] + w[:, :, 2]], dim=2)  # (C_out, C_in, 2, 3)
-        odd = torch.stack([w[:, :, 0] + w[:, :, 1], w[:, :, 2]], dim=2)
-        kernels = [
-            torch.stack(columns, dim=3)  # (C_out, C_in, 2, 2)
-            for r in (even, odd)
-            for columns in (
-                (r[..., 0], r[..., 1] + r[..., 2]),
-                (r[..., 0] + r[..., 1], r[..., 2]),
-            )
-        ]
-        return torch.cat(kernels)
+        """Upsampling and convolution alone: (B, C_in, H+2, W+2) -> (B, C_out, 2H, 2W)."""
+        return phase_conv(padded, self.conv.weight)
 
 
-class _Interleaved(torch.autograd.Function):
-    """The four phases (B, 4 C, H+1, W+1) put in their places: (B, C, 2H, 2W).
+Layer = ConditionedConv | UpsampleConv  # or a ShuffledConv, which is of the former
 
-    The odd ones begin a pixel later. With the channels last, as the convolutions before and after
-    have them, each number is moved once.
-    """
 
-    @staticmethod
-    def forward(ctx, y: Tensor) -> Tensor:
-        y = y.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))
-        batch, height, width = y.shape[0], y.shape[1] - 1, y.shape[2] - 1
-        # No view comes out: autograd would not let that be changed in place.
-        shape, last = (batch, y.shape[-1], 2 * height, 2 * width), torch.channels_last
-        out = torch.empty(shape, dtype=y.dtype, device=y.device, memory_format=last)
-        phases = out.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
-        for p, q in PHASES:
-            phases[:, :, p, :, q] = y[:, p : p + height, q : q + width, p, q]
-        return out
+def padded_to_stride(images: Tensor, mode: str = "reflect") -> Tensor:
+    """Images (B, C, H, W) with both sides padded, below and on the right, to multiples of 4."""
+    if is_exporting():  # where a pad or slice of unknown size would make conditions of the sizes
+        for dim in (2, 3):
+            side = images.shape[dim]
+            place = torch.arange((side + STRIDE - 1) // STRIDE * STRIDE, device=images.device)
+            images = images.index_select(dim, torch.minimum(place, 2 * (side - 1) - place))
+        return images
+    height, width = images.shape[2:]
+    return pad(images, (0, -width % STRIDE, 0, -height % STRIDE), mode)
 
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        phases = gradient.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
-        batch, height, _, width, _, channels = phases.shape
-        out = gradient.new_zeros(batch, height + 1, width + 1, 2, 2, channels)
-        for p, q in PHASES:
-            out[:, p : p + height, q : q + width, p, q] = phases[:, :, p, :, q]
-        return out.flatten(3).permute(0, 3, 1, 2)
+
+def cropped(images: Tensor, height: int, width: int) -> Tensor:
+    """The first rows and columns of (B, C, H, W)."""
+    if is_exporting():
+        rows, columns = (torch.arange(side, device=images.device) for side in (height, width))
+        return images.index_select(2, rows).index_select(3, columns)
+    return images[:, :, :height, :width]

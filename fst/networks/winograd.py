@@ -33,6 +33,10 @@ WORKING_BYTES = 2**27  # of a backward pass with 512 channels; narrower ones nee
 # and threads are woken up, more often than that saves.
 CHUNK_NUMBERS = 2**15
 
+# Whether torch.export reads the network: for other programs it is written with the commonest
+# operations, which they know how to be fast in. (torch 2.6 cannot tell it from torch.compile.)
+is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+
 
 class _Transforms:
     """B^T, G and A^T for kernels of `taps` x `taps`, for 3 the matrices of ibid., equation 10.
@@ -126,7 +130,8 @@ class Conv3x3(nn.Conv2d):
 def pays_off(x: Tensor, weight: Tensor) -> bool:
     """Whether Winograd's way is faster for `x` (B, C, H, W) or for a gradient that is wanted."""
     return (
-        x.device.type == "cpu"
+        not torch.compiler.is_compiling()  # first: the others would make conditions of its sizes
+        and x.device.type == "cpu"
         and x.dim() == 4
         and x.shape[1] == weight.shape[1]
         and min(x.shape[2:]) >= weight.shape[3]
@@ -134,7 +139,6 @@ def pays_off(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and (_is_wide(weight) or _gradient_pays_off(weight))
-        and not torch.compiler.is_compiling()
     )
 
 

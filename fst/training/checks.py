@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from fst.errors import FstError
-from fst.losses.check import check_statistic, network_channels
 from fst.losses.objective import STYLE_LAYERS
 
 FLOATS = ("--lr", "--content-weight", "--style-weight", "--tv-weight", "--grid-weight")
@@ -18,8 +17,7 @@ def check_loss_network(settings: Any) -> Any:
     Raises:
         FstError: A weights file cannot be read, or lacks a layer.
     """
-    from fst.networks.combined import load_loss_networks
-    from fst.networks.loss_network import CONVS_PER_STAGE
+    from fst.networks.loss_network import CONVS_PER_STAGE, load_loss_networks
 
     names = settings.loss_weights or [settings.loss_network]
     files = [name for name in names if name not in CONVS_PER_STAGE]
@@ -116,6 +114,8 @@ def check_statistics(settings: Any, styles: Sequence, run_wide: str, network: An
     Raises:
         FstError: Lists what does not fit.
     """
+    from fst.losses.parse import read_statistic
+
     problems: list[str] = []
     texts = {run_wide: "--style-loss"}
     for style in styles:
@@ -123,7 +123,8 @@ def check_statistics(settings: Any, styles: Sequence, run_wide: str, network: An
     channels = _channels(settings.style_layers or STYLE_LAYERS, network)
     for text, where in texts.items():
         try:
-            check_statistic(text, channels, settings.classic_weights)
+            statistic = read_statistic(text)
+            (statistic.classic() if settings.classic_weights else statistic).check(channels)
         except FstError as error:
             problems.append(f"{where}: {error}")
     if not problems:
@@ -137,7 +138,7 @@ def _channels(layers: Sequence[str], network: Any) -> dict[str, int]:
     from fst.networks.loss_network import VGG_CHANNELS
 
     if not isinstance(network, list):
-        return network_channels(network, layers)
+        return network.channels(layers)
     stages = {layer: layer[4:5] for layer in layers}
     return {n: VGG_CHANNELS[int(s) - 1] for n, s in stages.items() if s in "12345"}
 

@@ -13,8 +13,7 @@ from fst.losses import objective
 from fst.losses.parse import statistic_of
 from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style_loss import StyleStatistic
-from fst.networks.combined import load_loss_networks
-from fst.networks.loss_network import LITE, LossNetwork
+from fst.networks.loss_network import LITE, LossNetwork, load_loss_networks
 
 Own = TypeVar("Own", bound="Settings")
 

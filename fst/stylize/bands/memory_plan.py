@@ -54,7 +54,7 @@ def _bytes_of_pixel(network: TransformerNet) -> int:
 
 def _numbers_of_pixel(network: TransformerNet) -> float:
     """Features for each pixel of the image in the layer that has most of them."""
-    return max(network.conv_out.conv.out_channels, network.conv_in.conv.out_channels) / 4
+    return max(layer.conv.out_channels / step**2 for layer, step in network.convolutions())
 
 
 def fast_pays_off(height: int, width: int) -> bool:
@@ -84,9 +84,10 @@ def make_plan(
         FstError: Not even a narrow band fits, or the temporary files do not.
     """
     height, width, channels = shape
-    last = network.down.conv.out_channels
+    last = max(layer.conv.out_channels for layer, step in network.convolutions() if step == STRIDE)
     high, wide = work or (height, width)
-    stored = high * wide * (3 * 4 * last // STRIDE**2 + 3 * 4) + height * width * (
+    maps = 1 + max((len(block.layers) for block in network.blocks), default=0)  # of the trunk
+    stored = high * wide * (maps * 4 * last // STRIDE**2 + 3 * 4) + height * width * (
         2 * channels * itemsize
     )
     row = wide * _numbers_of_pixel(network) * 4 * BAND_COPIES

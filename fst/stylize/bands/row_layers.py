@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.networks.transformer import STRIDE, ConditionedConv, ShuffledConv, UpsampleConv
+from fst.networks.transformer import STRIDE, ConditionedConv, Layer, ShuffledConv, UpsampleConv
 from fst.stylize.bands.row_store import RowStore
 from fst.stylize.controls.enlarged import Enlarged
 
@@ -99,6 +99,21 @@ class WindowRows:
         return self.values[:, :, low - self.first : high - self.first].clone()
 
 
+def convolved(source: Rows, layer: Layer, work: Work) -> Rows:
+    """What a layer's norm gets: the convolution of a source."""
+    if isinstance(layer, UpsampleConv):
+        return UpsampleRows(source, layer, work)
+    x = ConvRows(source, layer, work)
+    return ShuffleRows(x) if isinstance(layer, ShuffledConv) else x
+
+
+def work_of_pixel(layer: Layer) -> int:
+    """Multiplications for a pixel that the convolution gives, all channels together."""
+    numbers = layer.conv.weight.numel()
+    # Four kernels of 2x2 for each of 3x3, at a quarter of the pixels.
+    return 4 * numbers // 9 if isinstance(layer, UpsampleConv) else numbers
+
+
 class ConvRows:
     """A convolution over reflected borders."""
 
@@ -113,7 +128,7 @@ class ConvRows:
         first, last = low * self.stride - reach, (high - 1) * self.stride + reach + 1
         x = padded_rows(self.source, first, last, "reflect")
         x = F.pad(x, (reach, reach, 0, 0), mode="reflect")
-        self.work((high - low) * self.width * self.layer.conv.weight.numel())
+        self.work((high - low) * self.width * work_of_pixel(self.layer))
         return self.layer.conv(x).float()
 
 
@@ -129,9 +144,7 @@ class UpsampleRows:
         first, last = low // 2, (high + 1) // 2
         x = padded_rows(self.source, first - 1, last + 1, "replicate")
         x = F.pad(x, (1, 1, 0, 0), mode="replicate")
-        # Four kernels of 2x2 for each of 3x3, at a quarter of the pixels.
-        taps = 4 * self.layer.conv.weight.numel() // 9
-        self.work(2 * (last - first) * self.width * taps)
+        self.work(2 * (last - first) * self.width * work_of_pixel(self.layer))
         return self.layer.upsampled(x).float()[:, :, low - 2 * first : high - 2 * first]
 
 

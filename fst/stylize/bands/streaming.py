@@ -15,27 +15,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.networks.conditional import ConditionalInstanceNorm2d
-from fst.networks.moments import Moments
-from fst.networks.transformer import STRIDE, ResidualBlock, TransformerNet
+from fst.networks.conditional import ConditionalInstanceNorm2d, Moments
+from fst.networks.transformer import STRIDE, Layer, ResidualBlock, TransformerNet
 from fst.stylize.bands.row_layers import (
-    ConvRows,
     NormRows,
     ReluRows,
     Rows,
-    ShuffleRows,
     StoredRows,
     SumRows,
-    UpsampleRows,
     WindowRows,
     Work,
+    convolved,
+    work_of_pixel,
 )
 from fst.stylize.bands.row_store import RowStore
 from fst.stylize.controls.enlarged import Enlarged
-
-# How often each part is computed: once for its own moments, and again for each pass after it that
-# begins before a store.
-_TIMES = {"conv_in": 2, "down": 1, "blocks": 1, "up": 2, "conv_out": 1}
 
 
 class Look:
@@ -98,22 +92,33 @@ def bands(height: int, band_px: int) -> Iterator[tuple[int, int]]:
 
 def planned_work(network: TransformerNet, height: int, width: int) -> int:
     """Multiplications of a streamed painting, without the few rows that bands share."""
-    return sum(_TIMES[part] * count for part, count in _work_of_parts(network, height, width))
+    total, times = 0, 0
+    for layer, step, count in reversed(_work_of_layers(network, height, width)):
+        # Once for its own moments, and again for each pass after it that begins before a store.
+        times = 1 if _is_stored(network, layer, step) else times + 1
+        total += times * count
+    return total
 
 
 def forward_work(network: TransformerNet, height: int, width: int) -> int:
     """Multiplications of one forward pass."""
-    return sum(count for _, count in _work_of_parts(network, height, width))
+    return sum(count for *_, count in _work_of_layers(network, height, width))
 
 
-def _work_of_parts(network: TransformerNet, height: int, width: int) -> Iterator[tuple[str, int]]:
+def _work_of_layers(
+    network: TransformerNet, height: int, width: int
+) -> list[tuple[Layer, int, int]]:
+    """Each convolution, its step and its multiplications."""
     pixels = (height + -height % STRIDE) * (width + -width % STRIDE)
-    for part, step in (("conv_in", 2), ("down", 4), ("conv_out", 2)):
-        yield part, pixels // step**2 * getattr(network, part).conv.weight.numel()
-    yield "up", pixels // 16 * 16 * (network.up.conv.weight.numel() // 9)  # 4 of 2x2 for each 3x3
-    for block in network.blocks:
-        for layer in (block.conv1, block.conv2):
-            yield "blocks", pixels // 16 * layer.conv.weight.numel()
+    return [
+        (layer, step, pixels // step**2 * work_of_pixel(layer))
+        for layer, step in network.convolutions()
+    ]
+
+
+def _is_stored(network: TransformerNet, layer: Layer, step: int) -> bool:
+    """Whether what a layer computes is kept between passes: in the trunk, and the painting."""
+    return step == STRIDE or layer is network.layers[-1]
 
 
 class Streamer:
@@ -145,45 +150,49 @@ class Streamer:
         self.in_memory, self.work, self.stores, self.bf16 = in_memory, work, stores, bf16
         self.device = network.conv_in.conv.weight.device
         self.height = 0  # of the photo, padded
+        self._spare: list[StoredRows] = []  # for the convolutions of blocks, one after the other
 
     def paint(self, photo: Rows) -> Rows:
         """The painting's logits, (3, H, W) of the photo, normalised; `sigmoid` gives it."""
-        net, self.height = self.network, photo.height
-        x = ReluRows(self._normed(ConvRows(photo, net.conv_in, self.work), net.conv_in.norm, 2))
-        x = self._trunk(ConvRows(x, net.down, self.work))
-        x = ReluRows(self._normed(UpsampleRows(x, net.up, self.work), net.up.norm, 2))
-        return self._last(ShuffleRows(ConvRows(x, net.conv_out, self.work)))
-
-    def _trunk(self, source: Rows) -> Rows:
-        """The last downsampling layer and the residual blocks, at a quarter of the size."""
-        norm, channels = self.network.down.norm, self.network.down.conv.out_channels
-        x, first, second = (self._store(source, channels) for _ in range(3))
-        down = self._normed(source, norm, 4, into=x)
-        self._pass(ReluRows(down), into=x)
-        for block in self.network.blocks:
-            inner = ConvRows(x, block.conv1, self.work)
-            inner = ReluRows(self._normed(inner, block.conv1.norm, 4, into=first))
-            outer = ConvRows(inner, block.conv2, self.work)
-            outer = self._normed(outer, block.conv2.norm, 4, into=second)
-            self._pass(SumRows(x, outer), into=x)
-        first.store.close()
-        second.store.close()
+        x, self.height = photo, photo.height
+        for layer in self.network.layers:
+            x = (self._block if isinstance(layer, ResidualBlock) else self._layer)(x, layer)
         return x
 
-    def _last(self, source: Rows) -> Rows:
-        return self._normed(source, self.network.conv_out.norm, 1, into=self._store(source, 3))
+    def _layer(self, source: Rows, layer: Layer) -> Rows:
+        """A layer's features: stored, or computed anew in each pass that asks for them."""
+        while self._spare:
+            self._spare.pop().store.close()
+        x = convolved(source, layer, self.work)
+        if not _is_stored(self.network, layer, self.height // x.height):
+            return self._normed(x, layer)
+        into = self._store(x, layer)
+        normed = self._normed(x, layer, into)
+        if layer is self.network.layers[-1]:
+            return normed
+        self._pass(normed, into=into)
+        return into
 
-    def _normed(
-        self,
-        source: Rows,
-        norm: ConditionalInstanceNorm2d,
-        step: int,
-        into: StoredRows | None = None,
-    ) -> Rows:
+    def _block(self, x: StoredRows, block: ResidualBlock) -> Rows:
+        """A residual block; its features take the place of those before it."""
+        branch = x
+        self._spare = self._spare or [self._store(x, layer) for layer in block.layers]
+        for layer, into in zip(block.layers, self._spare, strict=True):
+            branch = self._normed(convolved(branch, layer, self.work), layer, into)
+        self._pass(SumRows(x, branch), into=x)
+        return x
+
+    def _normed(self, source: Rows, layer: Layer, into: StoredRows | None = None) -> Rows:
         """One pass: the source's moments, its rows stored if asked; then it normalised."""
         moments = Moments()
         self._pass(source, moments, into)
-        return NormRows(into or source, self.look.affine(norm, moments, step))
+        return self._shown(into or source, layer, moments)
+
+    def _shown(self, source: Rows, layer: Layer, moments: Moments) -> Rows:
+        """A convolution's rows normalised, in the look's styles, and rectified."""
+        step = self.height // source.height
+        x = NormRows(source, self.look.affine(layer.norm, moments, step))
+        return ReluRows(x) if layer.relu else x
 
     def _pass(
         self, source: Rows, moments: Moments | None = None, into: StoredRows | None = None
@@ -196,8 +205,8 @@ class Streamer:
             if into is not None:
                 into.put(low, rows)
 
-    def _store(self, like: Rows, channels: int) -> StoredRows:
-        shape = (like.height, like.width, channels)
+    def _store(self, like: Rows, layer: Layer) -> StoredRows:
+        shape = (like.height, like.width, layer.norm.gamma.shape[1])
         self.stores.append(RowStore(shape, np.float32, in_memory=self.in_memory))
         return StoredRows(self.stores[-1], self.device)
 
@@ -210,25 +219,16 @@ class SampleStreamer(Streamer):
         super().__init__(*args, **options)
         self.moments = sample_moments(self.network, sample, sample_weights)
 
-    def _trunk(self, source: Rows) -> Rows:
-        x = ReluRows(self._normed(source, self.network.down.norm, 4))
-        for block in self.network.blocks:
-            x = _BlockRows(x, block, self)
-        return x
+    def _layer(self, source: Rows, layer: Layer) -> Rows:
+        x = convolved(source, layer, self.work)
+        if layer is self.network.layers[-1]:
+            into = self._store(x, layer)
+            self._pass(x, into=into)
+            x = into
+        return self._shown(x, layer, self.moments[layer.norm])
 
-    def _last(self, source: Rows) -> Rows:
-        into = self._store(source, 3)
-        self._pass(source, into=into)
-        return self._normed(into, self.network.conv_out.norm, 1)
-
-    def _normed(
-        self,
-        source: Rows,
-        norm: ConditionalInstanceNorm2d,
-        step: int,
-        into: StoredRows | None = None,
-    ) -> Rows:
-        return NormRows(source, self.look.affine(norm, self.moments[norm], step))
+    def _block(self, x: Rows, block: ResidualBlock) -> Rows:
+        return _BlockRows(x, block, self)
 
 
 class _BlockRows:
@@ -239,12 +239,11 @@ class _BlockRows:
         self.height, self.width = source.height, source.width
 
     def rows(self, low: int, high: int) -> Tensor:
-        x = WindowRows(self.source, low - 2, high + 2)
+        reach = sum(layer.padding[0] for layer in self.block.layers)
+        x = WindowRows(self.source, low - reach, high + reach)
         branch: Rows = x
-        for layer, last in ((self.block.conv1, False), (self.block.conv2, True)):
-            branch = ConvRows(branch, layer, self.streamer.work)
-            branch = self.streamer._normed(branch, layer.norm, 4)
-            branch = branch if last else ReluRows(branch)
+        for layer in self.block.layers:
+            branch = self.streamer._layer(branch, layer)
         return SumRows(x, branch).rows(low, high)
 
 

@@ -19,8 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fst.errors import FstError
-from fst.networks.conditional import ConditionalInstanceNorm2d
-from fst.networks.moments import Moments
+from fst.networks.conditional import ConditionalInstanceNorm2d, Moments
 from fst.networks.transformer import STRIDE, TransformerNet
 from fst.stylize.stylizer import Stylizer
 from fst.stylize.video import motion

@@ -1,0 +1,63 @@
+"""Nearest x2 upsampling and a 3x3 convolution, computed as four 2x2 phases at low resolution.
+
+An output pixel of even row sees the low-resolution rows (i-1, i, i) and one of odd row
+(i, i, i+1); likewise in columns. Adding up the kernel entries that meet the same pixel gives
+a 2x2 kernel for each of the four phases: exactly the same function in 4/9 of the arithmetic.
+Reflect padding of the upsampled map equals replicate padding of the map itself.
+"""
+
+import torch
+from torch import Tensor
+
+from fst.networks.winograd import conv2d
+
+PHASES = (0, 0), (0, 1), (1, 0), (1, 1)  # of an upsampled row and column: even and odd
+
+
+def phase_conv(padded: Tensor, weight: Tensor) -> Tensor:
+    """A map of one pixel around (B, C_in, H+2, W+2), by (C_out, C_in, 3, 3): (B, C_out, 2H, 2W)."""
+    return _Interleaved.apply(conv2d(padded, _kernels(weight)))  # of (B, 4 C_out, H+1, W+1)
+
+
+def _kernels(w: Tensor) -> Tensor:
+    """The four 2x2 kernels as one weight (4 C_out, C_in, 2, 2), row phase outermost."""
+    even = torch.stack([w[:, :, 0], w[:, :, 1] + w[:, :, 2]], dim=2)  # (C_out, C_in, 2, 3)
+    odd = torch.stack([w[:, :, 0] + w[:, :, 1], w[:, :, 2]], dim=2)
+    kernels = [
+        torch.stack(columns, dim=3)  # (C_out, C_in, 2, 2)
+        for r in (even, odd)
+        for columns in (
+            (r[..., 0], r[..., 1] + r[..., 2]),
+            (r[..., 0] + r[..., 1], r[..., 2]),
+        )
+    ]
+    return torch.cat(kernels)
+
+
+class _Interleaved(torch.autograd.Function):
+    """The four phases (B, 4 C, H+1, W+1) put in their places: (B, C, 2H, 2W).
+
+    The odd ones begin a pixel later. With the channels last, as the convolutions before and after
+    have them, each number is moved once.
+    """
+
+    @staticmethod
+    def forward(ctx, y: Tensor) -> Tensor:
+        y = y.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))
+        batch, height, width = y.shape[0], y.shape[1] - 1, y.shape[2] - 1
+        # No view comes out: autograd would not let that be changed in place.
+        shape, last = (batch, y.shape[-1], 2 * height, 2 * width), torch.channels_last
+        out = torch.empty(shape, dtype=y.dtype, device=y.device, memory_format=last)
+        phases = out.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+        for p, q in PHASES:
+            phases[:, :, p, :, q] = y[:, p : p + height, q : q + width, p, q]
+        return out
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        phases = gradient.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+        batch, height, _, width, _, channels = phases.shape
+        out = gradient.new_zeros(batch, height + 1, width + 1, 2, 2, channels)
+        for p, q in PHASES:
+            out[:, p : p + height, q : q + width, p, q] = phases[:, :, p, :, q]
+        return out.flatten(3).permute(0, 3, 1, 2)
