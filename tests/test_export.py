@@ -262,7 +262,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, network, capsys):
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    tensors["up1.conv.weight"][0] = float("nan")
+    tensors["up.conv.weight"][0] = float("nan")
     save_file(tensors, path, metadata)
     assert main(argv_of(path, "-o", tmp_path / "new.onnx")) == 2
     assert "NaN" in capsys.readouterr().err and not (tmp_path / "new.onnx").exists()

@@ -22,7 +22,7 @@ from fst.cli import infer
 from fst.io import images
 from fst.networks import transformer
 from fst.style_model import names
-from fst.style_model.format import describe, save_style_model
+from fst.style_model.format import FORMAT, describe, save_style_model
 from fst.stylize import find_model
 from fst.stylize.folder import naming
 from fst.stylize.folder.naming import MAX_STYLE_CHARS
@@ -620,7 +620,7 @@ def _nan_model(path: str) -> None:
 
 def _silly_model(path: str) -> None:
     sizes = {"num_styles": 1, "width": 16.0, "num_blocks": 64}
-    metadata = {"format": 1, "architecture": sizes, "styles": [{"name": "a"}]}
+    metadata = {"format": FORMAT, "architecture": sizes, "styles": [{"name": "a"}]}
     save_file({"x": torch.zeros(1)}, path, {"fst": json.dumps(metadata)})
 
 

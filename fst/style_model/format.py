@@ -2,8 +2,8 @@
 
 Layout: tensors under the names of `TransformerNet.state_dict()`, and one metadata entry "fst":
 
-    {"format": 2, "fst_version": "...",
-     "architecture": {"num_styles": 2, "width": 0.5, "num_blocks": 5},
+    {"format": 3, "fst_version": "...",
+     "architecture": {"num_styles": 2, "width": 0.5, "num_blocks": 8},
      "styles": [{"name": "wave", "images": ["wave.jpg"],            in order of id
                  "fingerprint": "..."}, ...],                       of the pictures' contents
      "training": {...}}                                              settings and final figures
