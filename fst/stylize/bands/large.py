@@ -16,7 +16,7 @@ from torch import Tensor
 from fst.errors import FstError
 from fst.io import images
 from fst.networks.transformer import STRIDE
-from fst.runtime.allocator import release_freed_memory
+from fst.runtime.memory import release_freed_memory
 from fst.stylize.bands.memory_plan import SAMPLE_PX, Plan, fast_pays_off, make_plan, memory_left
 from fst.stylize.bands.row_layers import PhotoRows, Rows, image_rows
 from fst.stylize.bands.row_store import RowStore
