@@ -251,7 +251,8 @@ def save(
         levels = levels.permute(1, 2, 0).contiguous().cpu().numpy().astype(np.uint16)  # (H,W,C)
         encode = partial(write_levels, levels, kind)
     else:
-        picture = to_picture(image if kind in ALPHA_FORMATS else on_white(image))
+        keeps_all = kind in ALPHA_FORMATS or len(image) == 3
+        picture = to_picture(image if keeps_all else on_white(image))
         options = {"subsampling": "4:4:4"} if kind == "JPEG" else {}
         encode = partial(picture.save, format=kind, quality=quality, **options)
     return publish(path, encode, overwrite, numbered)

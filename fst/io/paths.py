@@ -23,6 +23,11 @@ FORMATS = {
     ".tiff": "TIFF",
 }
 IMAGE_SUFFIXES = tuple(FORMATS)
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm")  # that can be written
+READ_SUFFIXES = (*VIDEO_SUFFIXES, ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv",
+                 ".3gp", ".ogv")  # fmt: skip
+GIF_SUFFIX = ".gif"
+CLIP_SUFFIXES = (*READ_SUFFIXES, GIF_SUFFIX)
 MAX_PART_BYTES = 255  # of a file's or folder's name, on all file systems in use
 ABANDONED_AFTER_S = 3600  # no encoder writes nothing for so long
 
@@ -31,6 +36,11 @@ def printable(text: object) -> str:
     """Text fit for one line of a message: line breaks and other unprintables are escaped."""
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
     return "".join(shown)
+
+
+def is_clip(path: str | Path) -> bool:
+    """Whether the name is that of a video or GIF."""
+    return os.path.splitext(path)[1].lower() in CLIP_SUFFIXES
 
 
 def clip(text: str, max_bytes: int) -> str:

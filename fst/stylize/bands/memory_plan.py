@@ -45,11 +45,7 @@ def whole_bytes(
     """
     pixels, painted = math.prod(size), math.prod(work or size)
     enlarged = 0 if painted == pixels else ENLARGED_BYTES
-    return pixels * (60 + enlarged) + painted * _bytes_of_pixel(network)
-
-
-def _bytes_of_pixel(network: TransformerNet) -> int:
-    return 4 * _numbers_of_pixel(network) * WHOLE_COPIES + 40
+    return pixels * (60 + enlarged) + painted * (4 * _numbers_of_pixel(network) * WHOLE_COPIES + 40)
 
 
 def _numbers_of_pixel(network: TransformerNet) -> float:
@@ -87,7 +83,8 @@ def make_plan(
     stored = high * wide * (3 * 4 * last // STRIDE**2 + 3 * 4) + height * width * (
         2 * channels * itemsize
     )
-    row = wide * _numbers_of_pixel(network) * 4 * BAND_COPIES
+    bytes_of_pixel = 4 * _numbers_of_pixel(network)
+    row = wide * bytes_of_pixel * BAND_COPIES
     fixed = RESERVE
     if (high, wide) != (height, width):
         row = max(row, width * ENLARGED_ROW_BYTES)
@@ -103,7 +100,7 @@ def make_plan(
         )
     if not in_memory:
         check_room(stored)
-    sample_pixels = int(left // _bytes_of_pixel(network))
+    sample_pixels = int(left // (bytes_of_pixel * WHOLE_COPIES + 40))
     return Plan(int(band_px), in_memory, min(SAMPLE_PIXELS, sample_pixels))
 
 

@@ -69,6 +69,20 @@ def image_rows(levels: np.ndarray) -> Tensor:
     return values.permute(2, 0, 1)[None]
 
 
+class ImageRows:
+    """An image (3, h, w) in memory, its sides reflected up to multiples of `STRIDE`."""
+
+    def __init__(self, image: Tensor, device: torch.device) -> None:
+        height, width = image.shape[1:]
+        sides = (0, -width % STRIDE, 0, -height % STRIDE)
+        self.image, self.device = F.pad(image[None], sides, mode="reflect"), device
+        self.height, self.width = self.image.shape[2:]
+
+    def rows(self, low: int, high: int) -> Tensor:
+        rows = self.image[:, :, low:high]
+        return rows.to(self.device, memory_format=torch.channels_last, copy=True)
+
+
 class StoredRows:
     """What a store of fp32 numbers holds."""
 
@@ -138,25 +152,18 @@ class UpsampleRows:
 class NormRows:
     """Features normalised with the moments of their whole image, in the styles of a `Look`."""
 
-    def __init__(self, source: Rows, affine: Callable[[int, int], tuple[Tensor, Tensor]]) -> None:
-        """Take the source, and what gives scale and shift for rows, (1, C, 1 or h, 1 or W)."""
-        self.source, self.affine = source, affine
+    def __init__(
+        self, source: Rows, affine: Callable[[int, int], tuple[Tensor, Tensor]], relu: bool
+    ) -> None:
+        """Take the source, what gives scale and shift for rows, (1, C, 1 or h, 1 or W), and whether
+        max(x, 0) follows."""
+        self.source, self.affine, self.relu = source, affine, relu
         self.height, self.width = source.height, source.width
 
     def rows(self, low: int, high: int) -> Tensor:
         scale, shift = self.affine(low, high)
-        return self.source.rows(low, high).mul_(scale).add_(shift)
-
-
-class ReluRows:
-    """max(x, 0)."""
-
-    def __init__(self, source: Rows) -> None:
-        """Take the source."""
-        self.source, self.height, self.width = source, source.height, source.width
-
-    def rows(self, low: int, high: int) -> Tensor:
-        return self.source.rows(low, high).relu_()
+        x = self.source.rows(low, high).mul_(scale).add_(shift)
+        return x.relu_() if self.relu else x
 
 
 class SumRows:

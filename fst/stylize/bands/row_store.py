@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import tempfile
+from contextlib import ExitStack, closing
 
 import numpy as np
 
@@ -68,6 +69,18 @@ class RowStore:
         self._array = None
         if self._file is not None:
             self._file.close()
+
+
+class RowStores(ExitStack):
+    """Stores of one painting, closed together."""
+
+    def __init__(self, in_memory: bool) -> None:
+        super().__init__()
+        self.in_memory = in_memory
+
+    def new(self, shape: tuple[int, int, int], dtype: type) -> RowStore:
+        """Room for (H, W, C) numbers; arguments and errors as of `RowStore`."""
+        return self.enter_context(closing(RowStore(shape, dtype, in_memory=self.in_memory)))
 
 
 def check_room(size: int) -> None:

@@ -21,7 +21,6 @@ from fst.networks.transformer import STRIDE, ResidualBlock, TransformerNet
 from fst.stylize.bands.row_layers import (
     ConvRows,
     NormRows,
-    ReluRows,
     Rows,
     StoredRows,
     SumRows,
@@ -29,7 +28,7 @@ from fst.stylize.bands.row_layers import (
     WindowRows,
     Work,
 )
-from fst.stylize.bands.row_store import RowStore
+from fst.stylize.bands.row_store import RowStores
 from fst.stylize.controls.masks import Enlarged
 
 # How often each part is computed: once for its own moments, and again for each pass after it that
@@ -125,9 +124,8 @@ class Streamer:
         look: Look,
         band_px: int,
         *,
-        in_memory: bool,
         work: Work,
-        stores: list[RowStore],
+        stores: RowStores,
         bf16: bool = False,
     ) -> None:
         """Take the network.
@@ -136,55 +134,55 @@ class Streamer:
             network: In eval mode; its device is where bands are computed.
             look: The styles.
             band_px: Height of a band in rows of the image, a multiple of 4.
-            in_memory: Whether features are stored in memory, else in temporary files.
             work: Told the multiplications done.
-            stores: Gets all stores that are made, for the caller to close.
+            stores: Make what features are kept in.
             bf16: Whether convolutions are computed in bfloat16.
         """
         self.network, self.look, self.band_px = network, look, band_px
-        self.in_memory, self.work, self.stores, self.bf16 = in_memory, work, stores, bf16
+        self.work, self.stores, self.bf16 = work, stores, bf16
         self.device = network.conv_in.conv.weight.device
         self.height = 0  # of the photo, padded
 
     def paint(self, photo: Rows) -> Rows:
         """The painting's logits, (3, H, W) of the photo, normalised; `sigmoid` gives it."""
         net, self.height = self.network, photo.height
-        x = ReluRows(self._normed(ConvRows(photo, net.conv_in, self.work), net.conv_in.norm, 2))
+        x = self._normed(ConvRows(photo, net.conv_in, self.work), net.conv_in.norm, 2)
         x = self._trunk(ConvRows(x, net.down, self.work))
-        x = ReluRows(self._normed(UpsampleRows(x, net.up1, self.work), net.up1.norm, 2))
-        x = ReluRows(self._normed(UpsampleRows(x, net.up2, self.work), net.up2.norm, 1))
+        x = self._normed(UpsampleRows(x, net.up1, self.work), net.up1.norm, 2)
+        x = self._normed(UpsampleRows(x, net.up2, self.work), net.up2.norm, 1)
         return self._last(ConvRows(x, net.conv_out, self.work))
 
     def _trunk(self, source: Rows) -> Rows:
         """The last downsampling layer and the residual blocks, at a quarter of the size."""
         norm, channels = self.network.down.norm, self.network.down.conv.out_channels
         x, first, second = (self._store(source, channels) for _ in range(3))
-        down = self._normed(source, norm, 4, into=x)
-        self._pass(ReluRows(down), into=x)
+        self._pass(self._normed(source, norm, 4, into=x), into=x)
         for block in self.network.blocks:
             inner = ConvRows(x, block.conv1, self.work)
-            inner = ReluRows(self._normed(inner, block.conv1.norm, 4, into=first))
+            inner = self._normed(inner, block.conv1.norm, 4, into=first)
             outer = ConvRows(inner, block.conv2, self.work)
-            outer = self._normed(outer, block.conv2.norm, 4, into=second)
+            outer = self._normed(outer, block.conv2.norm, 4, relu=False, into=second)
             self._pass(SumRows(x, outer), into=x)
         first.store.close()
         second.store.close()
         return x
 
     def _last(self, source: Rows) -> Rows:
-        return self._normed(source, self.network.conv_out.norm, 1, into=self._store(source, 3))
+        norm, into = self.network.conv_out.norm, self._store(source, 3)
+        return self._normed(source, norm, 1, relu=False, into=into)
 
     def _normed(
         self,
         source: Rows,
         norm: ConditionalInstanceNorm2d,
         step: int,
+        relu: bool = True,
         into: StoredRows | None = None,
     ) -> Rows:
         """One pass: the source's moments, its rows stored if asked; then it normalised."""
         moments = Moments()
         self._pass(source, moments, into)
-        return NormRows(into or source, self.look.affine(norm, moments, step))
+        return NormRows(into or source, self.look.affine(norm, moments, step), relu)
 
     def _pass(
         self, source: Rows, moments: Moments | None = None, into: StoredRows | None = None
@@ -198,9 +196,8 @@ class Streamer:
                 into.put(low, rows)
 
     def _store(self, like: Rows, channels: int) -> StoredRows:
-        shape = (like.height, like.width, channels)
-        self.stores.append(RowStore(shape, np.float32, in_memory=self.in_memory))
-        return StoredRows(self.stores[-1], self.device)
+        store = self.stores.new((like.height, like.width, channels), np.float32)
+        return StoredRows(store, self.device)
 
 
 class SampleStreamer(Streamer):
@@ -212,7 +209,7 @@ class SampleStreamer(Streamer):
         self.moments = sample_moments(self.network, sample, sample_weights)
 
     def _trunk(self, source: Rows) -> Rows:
-        x = ReluRows(self._normed(source, self.network.down.norm, 4))
+        x: Rows = self._normed(source, self.network.down.norm, 4)
         for block in self.network.blocks:
             x = _BlockRows(x, block, self)
         return x
@@ -220,16 +217,17 @@ class SampleStreamer(Streamer):
     def _last(self, source: Rows) -> Rows:
         into = self._store(source, 3)
         self._pass(source, into=into)
-        return self._normed(into, self.network.conv_out.norm, 1)
+        return self._normed(into, self.network.conv_out.norm, 1, relu=False)
 
     def _normed(
         self,
         source: Rows,
         norm: ConditionalInstanceNorm2d,
         step: int,
+        relu: bool = True,
         into: StoredRows | None = None,
     ) -> Rows:
-        return NormRows(source, self.look.affine(norm, self.moments[norm], step))
+        return NormRows(source, self.look.affine(norm, self.moments[norm], step), relu)
 
 
 class _BlockRows:
@@ -240,13 +238,11 @@ class _BlockRows:
         self.height, self.width = source.height, source.width
 
     def rows(self, low: int, high: int) -> Tensor:
-        x = WindowRows(self.source, low - 2, high + 2)
-        branch: Rows = x
-        for layer, last in ((self.block.conv1, False), (self.block.conv2, True)):
-            branch = ConvRows(branch, layer, self.streamer.work)
-            branch = self.streamer._normed(branch, layer.norm, 4)
-            branch = branch if last else ReluRows(branch)
-        return SumRows(x, branch).rows(low, high)
+        x, streamer = WindowRows(self.source, low - 2, high + 2), self.streamer
+        conv1, conv2 = self.block.conv1, self.block.conv2
+        inner = streamer._normed(ConvRows(x, conv1, streamer.work), conv1.norm, 4)
+        outer = ConvRows(inner, conv2, streamer.work)
+        return SumRows(x, streamer._normed(outer, conv2.norm, 4, relu=False)).rows(low, high)
 
 
 def sample_moments(

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fst.errors import FstError
-from fst.io.paths import clip
+from fst.io.paths import (
+    CLIP_SUFFIXES,
+    GIF_SUFFIX,
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    check_place,
+    clip,
+)
 from fst.runtime.console import print_line, tell
 from fst.stylize.folder.naming import BLEND_ID, check_folder_name, clash, identity, safe_name
 from fst.stylize.options import PaintOptions
@@ -30,8 +37,7 @@ def clip_jobs(args: argparse.Namespace, styles: dict[int, str]) -> list[Job]:
     Raises:
         FstError: A clip is not there, or the output cannot be written.
     """
-    from fst.io.images import IMAGE_SUFFIXES, check_place
-    from fst.stylize.video.clips import CLIP_SUFFIXES, check_target, frame_files
+    from fst.stylize.video.clips import check_target, frame_files
 
     # os.path.splitext, not Path.suffix: "out.mp4/" is a folder.
     suffix = os.path.splitext(args.output or "")[1].lower()
@@ -85,8 +91,6 @@ def _found(inputs: list[str]) -> list[Path]:
 
 
 def _file_name(source: Path, style_name: str) -> str:
-    from fst.stylize.video.clips import GIF_SUFFIX, VIDEO_SUFFIXES
-
     suffix = source.suffix.lower()
     suffix = suffix if suffix in (*VIDEO_SUFFIXES, GIF_SUFFIX) else ".mp4"
     return f"{clip(source.stem, 200 - len(style_name.encode()))}_{style_name}{suffix}"

@@ -17,12 +17,12 @@ from typing import Any
 from fst.errors import FstError
 from fst.io import images
 from fst.io.decode import ImageError
+from fst.io.paths import GIF_SUFFIX
 from fst.stylize.bands.memory_plan import memory_left, whole_bytes
 from fst.stylize.options import PaintOptions, work_size
 from fst.stylize.stylizer import StyleChoice, Stylizer, check_size
 from fst.stylize.video.clips import (
     DEFAULT_RATE,
-    GIF_SUFFIX,
     MAX_RATE,
     MIN_RATE,
     Clip,
