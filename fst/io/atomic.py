@@ -127,15 +127,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_orphans(folder: str | Path, names: Sequence[str]) -> list[Path]:
-    """Delete what writes of these files that were killed have left; nothing else.
-
-    Args:
-        folder: Where the files lie.
-        names: Of the files that `write_atomically` was writing.
-
-    Returns:
-        What was deleted.
-    """
+    """Delete what writes of these files by `write_atomically` that were killed have left, nothing
+    else; returns what was deleted."""
     starts = "|".join(re.escape(f".{name}.") for name in names)
     orphan = re.compile(f"({starts})[a-z0-9_]{{8}}{re.escape(ORPHAN_END)}")  # as mkstemp names
     found = [path for path in Path(folder).glob(".*") if orphan.fullmatch(path.name)]

@@ -46,16 +46,8 @@ SIDE_LIMITS_PX = {"JPEG": 65_535, "WEBP": 16_383}
 def resize_shorter_side(
     picture: Image.Image, shorter_side_px: int, enlarge: bool = False
 ) -> Image.Image:
-    """Scale a picture, keeping its shape, so that its shorter side has a given length.
-
-    Args:
-        picture: mode L or RGB.
-        shorter_side_px: the length wanted, 1 or more.
-        enlarge: enlarge smaller pictures too; otherwise they are returned as they are.
-
-    Raises:
-        FstError: if shorter_side_px is below 1.
-    """
+    """Scale a picture (mode L or RGB), keeping its shape, so that its shorter side has a given
+    length; a smaller one is returned as it is, unless `enlarge`."""
     check_shorter_side(shorter_side_px)
     shorter = min(picture.size)
     if shorter == shorter_side_px or (shorter < shorter_side_px and not enlarge):
@@ -75,11 +67,7 @@ def to_tensor(picture: Image.Image) -> torch.Tensor:
 
 
 def to_picture(image: torch.Tensor) -> Image.Image:
-    """A float tensor as a picture, clamped to [0,1] and rounded to the nearest of 256 levels.
-
-    Args:
-        image: (3,H,W) for RGB, or with alpha (4,H,W) for RGBA; floating, on any device; [0,1] is
-            black to white.
+    """A float tensor (3,H,W) or (4,H,W) as a picture, clamped to [0,1] and rounded to 256 levels.
 
     Raises:
         ValueError: if the tensor is not (3,H,W) or (4,H,W), or not floating.

@@ -88,8 +88,8 @@ def load_style_model(path: str | Path) -> tuple[TransformerNet, dict[str, Any]]:
             tensors, metadata = _read_checkpoint(path)
         else:
             tensors, metadata = read_safetensors(path, "fst")
-        if metadata is None:
-            raise FstError("a safetensors file, but not a style model of fst")
+            if metadata is None:
+                raise FstError("a safetensors file, but not a style model of fst")
         network = build(metadata)
         network.load_state_dict(tensors, assign=True)
     if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):

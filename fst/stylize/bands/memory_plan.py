@@ -35,14 +35,8 @@ class Plan:
 def whole_bytes(
     network: TransformerNet, size: tuple[int, int], work: tuple[int, int] | None = None
 ) -> int:
-    """About what `Stylizer.stylize` takes for an image at its peak, with one that is read ahead and
-    one that is being written.
-
-    Args:
-        network: Its channels say what a pixel takes.
-        size: (H, W) of the image.
-        work: (h, w) at which it is painted, where that is another.
-    """
+    """About what `Stylizer.stylize` takes for an image (H, W), painted at the size `work`, at its
+    peak, with one that is read ahead and one that is being written."""
     pixels, painted = math.prod(size), math.prod(work or size)
     enlarged = 0 if painted == pixels else ENLARGED_BYTES
     return pixels * (60 + enlarged) + painted * (4 * _numbers_of_pixel(network) * WHOLE_COPIES + 40)
@@ -69,8 +63,7 @@ def make_plan(
 
     Args:
         network: Its channels say what a row takes.
-        shape: (H, W, C) of the photo.
-        itemsize: Bytes of one of its numbers.
+        shape: (H, W, C) of the photo, of numbers of `itemsize` bytes.
         memory_bytes: What may be taken beyond what the process has.
         work: (h, w) at which it is painted, where that is less than its size.
 

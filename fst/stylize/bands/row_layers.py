@@ -32,18 +32,12 @@ class Rows(Protocol):
 
 
 class PhotoRows:
-    """A stored photo in [0, 1], its sides reflected up to multiples of `STRIDE`."""
+    """A stored photo (H, W, 3 or 4) in [0, 1], its sides reflected up to multiples of `STRIDE`;
+    where alpha is 0, the colours `hidden` (3, H, W)."""
 
     def __init__(
         self, store: RowStore, device: torch.device, hidden: Enlarged | None = None
     ) -> None:
-        """Take a photo.
-
-        Args:
-            store: (H, W, 3), or with alpha (H, W, 4), of whole numbers, white being the largest.
-            device: Where to give rows.
-            hidden: Colours (3, H, W) to show where alpha is 0.
-        """
         self.store, self.device, self.hidden = store, device, hidden
         self.size = store.shape[:2]
         self.height, self.width = (side + -side % STRIDE for side in self.size)
@@ -87,7 +81,6 @@ class StoredRows:
     """What a store of fp32 numbers holds."""
 
     def __init__(self, store: RowStore, device: torch.device) -> None:
-        """Take a store (H, W, C)."""
         self.store, self.device = store, device
         self.height, self.width = store.shape[:2]
 
@@ -104,7 +97,6 @@ class WindowRows:
     """Rows `first` and following of an image, computed once."""
 
     def __init__(self, source: Rows, first: int, last: int) -> None:
-        """Compute rows `first` to `last` of the source, as far as there are."""
         self.height, self.width = source.height, source.width
         self.first = max(0, first)
         self.values = source.rows(self.first, min(last, source.height))
@@ -114,10 +106,9 @@ class WindowRows:
 
 
 class ConvRows:
-    """A convolution over reflected borders."""
+    """A convolution over reflected borders, without the layer's norm."""
 
     def __init__(self, source: Rows, layer: ConditionedConv, work: Work) -> None:
-        """Take the source and the network's layer, whose norm is left out."""
         self.source, self.layer, self.work = source, layer, work
         self.stride = layer.conv.stride[0]
         self.height, self.width = source.height // self.stride, source.width // self.stride
@@ -135,7 +126,6 @@ class UpsampleRows:
     """An `UpsampleConv`, without its norm."""
 
     def __init__(self, source: Rows, layer: UpsampleConv, work: Work) -> None:
-        """Take the source and the network's layer."""
         self.source, self.layer, self.work = source, layer, work
         self.height, self.width = 2 * source.height, 2 * source.width
 
@@ -150,13 +140,12 @@ class UpsampleRows:
 
 
 class NormRows:
-    """Features normalised with the moments of their whole image, in the styles of a `Look`."""
+    """Features normalised with the moments of their whole image, in the styles of a `Look`;
+    `affine` gives scale and shift for rows, (1, C, 1 or h, 1 or W)."""
 
     def __init__(
         self, source: Rows, affine: Callable[[int, int], tuple[Tensor, Tensor]], relu: bool
     ) -> None:
-        """Take the source, what gives scale and shift for rows, (1, C, 1 or h, 1 or W), and whether
-        max(x, 0) follows."""
         self.source, self.affine, self.relu = source, affine, relu
         self.height, self.width = source.height, source.width
 
@@ -170,7 +159,6 @@ class SumRows:
     """Two sources added up."""
 
     def __init__(self, one: Rows, other: Rows) -> None:
-        """Take two sources of one size."""
         self.one, self.other, self.height, self.width = one, other, one.height, one.width
 
     def rows(self, low: int, high: int) -> Tensor:
@@ -178,14 +166,8 @@ class SumRows:
 
 
 def padded_rows(source: Rows, low: int, high: int, mode: str) -> Tensor:
-    """Rows of a source and, beyond its edges, those that padding puts there.
-
-    Args:
-        source: What gives the rows.
-        low: May be below 0.
-        high: May be above the height.
-        mode: "reflect" or "replicate", as of `F.pad`.
-    """
+    """Rows of a source and, beyond its edges, those that padding of a mode of `F.pad` puts
+    there."""
     last = source.height - 1
     if low >= 0 and high <= source.height:
         return source.rows(low, high)

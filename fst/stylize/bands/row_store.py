@@ -22,12 +22,7 @@ class RowStore:
     def __init__(
         self, shape: tuple[int, int, int], dtype: np.dtype | type, *, in_memory: bool
     ) -> None:
-        """Take the room.
-
-        Args:
-            shape: (H, W, C).
-            dtype: Of the numbers.
-            in_memory: Else in a file in the folder for temporary files (TMPDIR).
+        """Take the room in memory, or in the folder for temporary files (TMPDIR).
 
         Raises:
             FstError: The folder has too little room.

@@ -40,22 +40,13 @@ class Look:
     """Which styles are where: style weights, each with its share of every place."""
 
     def __init__(self, weights: Sequence[Tensor], masks: Sequence[Enlarged] = ()) -> None:
-        """Take one style for the whole image, or several, each over those before it.
-
-        Args:
-            weights: K of (1, S).
-            masks: Where the second and later ones are, K - 1 of (1, H, W).
-        """
+        """Take one style for the whole image, or several, each over those before it: K weights (1,
+        S) and, of the second and later ones, where they are: K - 1 masks (1, H, W)."""
         self.weights, self.masks = torch.cat(list(weights)), list(masks)
 
     def affine(self, norm: ConditionalInstanceNorm2d, moments: Moments, step: int):
-        """What gives scale and shift, (1, C, 1 or h, 1 or W), for rows of a layer.
-
-        Args:
-            norm: Of the layer.
-            moments: Of its features.
-            step: Pixels of the image for one of the layer.
-        """
+        """What gives scale and shift, (1, C, 1 or h, 1 or W), for rows of a layer with these
+        moments; `step` pixels of the image are one of the layer."""
         gamma, beta = (self.weights.to(t) @ t for t in (norm.gamma, norm.beta))  # (K, C)
         factor = torch.rsqrt(moments.variance + norm.eps).to(gamma)  # (C,)
         scale, shift = gamma * factor, beta - moments.mean.to(gamma) * gamma * factor  # (K, C)
@@ -116,7 +107,7 @@ def _work_of_parts(network: TransformerNet, height: int, width: int) -> Iterator
 
 
 class Streamer:
-    """Paints a stored photo band by band, one pass a layer."""
+    """Paints a stored photo band by band, one pass a layer, on the device of the network."""
 
     def __init__(
         self,
@@ -128,16 +119,8 @@ class Streamer:
         stores: RowStores,
         bf16: bool = False,
     ) -> None:
-        """Take the network.
-
-        Args:
-            network: In eval mode; its device is where bands are computed.
-            look: The styles.
-            band_px: Height of a band in rows of the image, a multiple of 4.
-            work: Told the multiplications done.
-            stores: Make what features are kept in.
-            bf16: Whether convolutions are computed in bfloat16.
-        """
+        """Take a network in eval mode, the height of a band in rows of the image, a multiple of 4,
+        who is told the multiplications done, and what makes room for features."""
         self.network, self.look, self.band_px = network, look, band_px
         self.work, self.stores, self.bf16 = work, stores, bf16
         self.device = network.conv_in.conv.weight.device
@@ -248,13 +231,7 @@ class _BlockRows:
 def sample_moments(
     network: TransformerNet, sample: Tensor, weights: Tensor
 ) -> dict[ConditionalInstanceNorm2d, Moments]:
-    """The moments that each layer's features have in parts of a photo.
-
-    Args:
-        network: In eval mode.
-        sample: (1, 3, h, w) in [0, 1].
-        weights: (1, S), or (1, S, h, w).
-    """
+    """The moments that each layer's features have in parts of a photo, (1, 3, h, w) in [0, 1]."""
     moments: dict[ConditionalInstanceNorm2d, Moments] = {}
 
     def note(norm: ConditionalInstanceNorm2d, inputs: tuple[Tensor, ...]) -> None:

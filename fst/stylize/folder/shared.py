@@ -167,15 +167,8 @@ class Team:
 def paint_shared(
     stylizer: Stylizer, plan: Plan, args: argparse.Namespace, options: PaintOptions, team: Team
 ) -> int:
-    """Paint every picture of the plan in its styles; returns the exit code.
-
-    Args:
-        stylizer: Paints, on the device of this process.
-        plan: What to write of each photo; that of the first process counts.
-        args: The command line.
-        options: How.
-        team: The processes.
-    """
+    """Paint every picture in its styles, by the plan of the first process; returns the exit
+    code."""
     folder, records = output_folder(args.output), {}
     problems: list[str] = []
     if args.resume and team.rank == 0:

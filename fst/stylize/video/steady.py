@@ -186,7 +186,6 @@ class SteadyNorm(ConditionalInstanceNorm2d):
     """
 
     def __init__(self, norm: ConditionalInstanceNorm2d, kept: float) -> None:
-        """Take the tables of a norm, and the share k that is kept of what was before."""
         super().__init__(*norm.gamma.shape, eps=norm.eps)
         self.gamma, self.beta, self.kept = norm.gamma, norm.beta, kept
         self.turn: tuple[int, ...] = ()  # frames painted at several sizes have statistics of each
