@@ -16,8 +16,7 @@ from fst.io import images
 from fst.networks.transformer import STRIDE
 from fst.runtime.memory import release_freed_memory
 from fst.stylize.bands.memory_plan import SAMPLE_PX, Plan, fast_pays_off, make_plan, memory_left
-from fst.stylize.bands.row_layers import ImageRows, PhotoRows, Rows, image_rows
-from fst.stylize.bands.row_store import RowStores
+from fst.stylize.bands.rows import ImageRows, PhotoRows, Rows, RowStores, image_rows
 from fst.stylize.bands.streaming import (
     Look,
     SampleStreamer,

@@ -8,7 +8,7 @@ import torch
 from fst.errors import FstError
 from fst.networks.transformer import STRIDE, TransformerNet
 from fst.runtime.memory import available_bytes, resident_bytes
-from fst.stylize.bands.row_store import check_room
+from fst.stylize.bands.rows import check_room
 
 # What --fast-statistics takes its moments from: squares of this side, so many pixels at most.
 # (Looked at beside it: a small copy of the whole, after which strokes came out pale and soft.)

@@ -18,17 +18,17 @@ from torch import Tensor
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.moments import Moments
 from fst.networks.transformer import STRIDE, ResidualBlock, TransformerNet
-from fst.stylize.bands.row_layers import (
+from fst.stylize.bands.rows import (
     ConvRows,
     NormRows,
     Rows,
+    RowStores,
     StoredRows,
     SumRows,
     UpsampleRows,
     WindowRows,
     Work,
 )
-from fst.stylize.bands.row_store import RowStores
 from fst.stylize.controls.masks import Enlarged
 
 # How often each part is computed: once for its own moments, and again for each pass after it that
