@@ -33,7 +33,6 @@ from fst.io.paths import (  # noqa: F401
     check_place,
     find,
     printable,
-    temporary_beside,
     unused_path,
 )
 from fst.io.vips import Strips, open_file, read_strips, read_whole, write_levels

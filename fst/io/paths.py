@@ -4,7 +4,6 @@ import fnmatch
 import os
 import re
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import count
@@ -81,13 +80,8 @@ def unused_path(path: str | Path) -> Path:
     return next(name for name in numbered(Path(path)) if not os.path.lexists(name))
 
 
-def temporary_beside(path: Path) -> Path:
-    """A new hidden name in the folder of a path, for what is not yet whole; `find` skips it."""
-    return path.parent / f".{uuid.uuid4().hex}.tmp"
-
-
 def remove_abandoned(folders: Iterable[Path]) -> None:
-    """Remove what writers that were killed have left under such names."""
+    """Remove what calls of `fst.io.atomic.publish` that were killed have left."""
     for folder in folders:
         for name in os.listdir(folder) if folder.is_dir() else []:
             if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", name):

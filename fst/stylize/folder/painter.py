@@ -37,6 +37,7 @@ class Painter:
         self.stylizer, self.plan, self.args, self.options = stylizer, plan, args, options
         # Kept from --overwrite: the inputs, and what this run wrote under a name that comes twice.
         self.protected: set[FileId] = {identity(photo) for photo, _ in plan} - {None}
+        self.ours: set[Path] = set()  # what an earlier run wrote
         self.waiting: deque[Future] = deque()  # paintings that are being written
         self.budget = memory_plan.memory_left(args.max_memory, stylizer.device)
         self.left = 0  # paintings of the present picture to come
@@ -100,7 +101,11 @@ class Painter:
                     written: Future = Future()
                     written.set_result(self._write(path, partial(self._in_bands, photo, style)))
                 else:
-                    save = partial(images.save, self._painting(content, style), bits=self.args.bits)
+                    if self.args.blend_grid:
+                        painting = self._blend_grid(content)
+                    else:
+                        painting = self.stylizer.stylize(content, style, self.options)
+                    save = partial(images.save, painting, bits=self.args.bits)
                     written = self.writer.submit(self._write, path, save)
                 self.waiting.append(written)
                 self.left -= 1
@@ -119,9 +124,7 @@ class Painter:
         while len(self.waiting) > waiting:
             self._say(print_line, str(self.waiting.popleft().result()))
 
-    def _painting(self, content: Tensor, style: Any) -> Tensor:
-        if not self.args.blend_grid:
-            return self.stylizer.stylize(content, style, self.options)
+    def _blend_grid(self, content: Tensor) -> Tensor:
         from fst.stylize.blend_grid import CELL_PX, blend_grid
 
         cell_px, styles = self.args.size or CELL_PX, self.args.blend_grid
@@ -148,15 +151,11 @@ class Painter:
 
     def _write(self, path: Path, write: Callable[..., Path]) -> Path:
         """Have a painting written under the name planned, or the next free number of it."""
-        overwrite = self.overwrites(path)
+        overwrite = self.args.overwrite or path in self.ours
         free = free_path(path, self.protected) if overwrite else path
         written = write(free, overwrite=overwrite, numbered=True)
         self.protected |= {identity(written)} - {None}
         return written
-
-    def overwrites(self, path: Path) -> bool:
-        """Whether a file at this path is replaced."""
-        return self.args.overwrite
 
     def _say(self, write: Callable[[str], None], text: str, steps: int = 1) -> None:
         """Write a line without tearing the bar, then move the bar."""

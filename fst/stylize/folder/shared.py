@@ -243,12 +243,9 @@ class RecordingPainter(Painter):
             self.keys[path] = painting_key(self.settings, style_id, content)
         return super().read(photo)
 
-    def overwrites(self, path: Path) -> bool:
-        """Also what an earlier run wrote."""
-        return path in self.ours or super().overwrites(path)
-
     def _write(self, path: Path, write: Any) -> Path:
-        if self.overwrites(path) or not os.path.lexists(path):  # else another took the name
+        is_ours = self.args.overwrite or path in self.ours
+        if is_ours or not os.path.lexists(path):  # else another took the name
             self.record.begin(path)
         written = super()._write(path, write)
         if written in self.keys:
