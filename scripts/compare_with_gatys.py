@@ -44,7 +44,7 @@ from fst.io.atomic import write_atomically
 from fst.losses.objective import WEIGHTS
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.loss_network import load_loss_networks
-from fst.stylize.sheets import table_of
+from fst.stylize.blend_grid import table_of
 from fst.stylize.stylizer import Stylizer
 
 TERMS = ("content", "style", "total")

@@ -1,6 +1,7 @@
 """Which style model fst-infer paints with."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,39 +19,32 @@ def open_model(
     model: str | None, device: str, precision: str, wanted: list, program: str = PROGRAM
 ) -> "Stylizer":
     """The model named, the shipped one as "gallery"; else the newest that has all styles wanted."""
-    from fst.runtime.allocator import keep_freed_memory
+    from fst.runtime.memory import keep_freed_memory
     from fst.stylize.stylizer import Stylizer
 
     keep_freed_memory()
     if model is not None:
         return Stylizer(model, device, precision)
-    newest = None
+    newest = chosen = None
     for path in [*newest_models(Path("checkpoints")), *[GALLERY] * GALLERY.is_file()]:
         try:
             stylizer = Stylizer(path, device, precision)
         except FstError as problem:
             tell(program, f"skipped {problem}")
             continue
-        newest = newest or (path, stylizer)
-        if _has_styles(stylizer, wanted):
-            if newest[0] != path:
-                tell(program, f"{newest[0]} has no style {' '.join(map(str, wanted))}")
-            return _chosen(path, stylizer, program)
+        newest = newest or stylizer
+        with suppress(FstError):  # it has not all of them
+            for style in wanted:
+                stylizer.style_id(style)
+            chosen = stylizer
+            break
     if newest is None:
         raise FstError("no style model below checkpoints; train one with fst-train or give --model")
-    return _chosen(*newest, program)  # whose lack of the style is told with what it has
-
-
-def _has_styles(stylizer: "Stylizer", wanted: list) -> bool:
-    try:
-        return all(stylizer.style_id(style) >= 0 for style in wanted)
-    except FstError:
-        return False
-
-
-def _chosen(path: Path, stylizer: "Stylizer", program: str) -> "Stylizer":
-    tell(program, f"model {path}")
-    return stylizer
+    if chosen not in (None, newest):
+        tell(program, f"{newest.path} has no style {' '.join(map(str, wanted))}")
+    chosen = chosen or newest  # whose lack of the style is told with what it has
+    tell(program, f"model {chosen.path}")
+    return chosen
 
 
 def newest_models(folder: Path) -> list[Path]:

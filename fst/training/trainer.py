@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from fst.errors import FstError
 from fst.runtime.console import quieten_lightning
-from fst.runtime.precision import best_precision
+from fst.runtime.devices import best_precision
 from fst.training.card import RunCard
 from fst.training.checkpoint import MODEL_NAME, AtomicCheckpointIO, RunSaver
 from fst.training.report import RunEnds

@@ -3,7 +3,7 @@
 Instance norm needs the mean and variance of all of a layer's features before one of them can be
 normalised. So the image is passed once for each layer: the pass computes the layer's output band
 by band and merges the moments of the bands. The trunk, a sixteenth of the pixels, is stored
-between passes; the layers at full and half resolution are computed anew in each pass that needs
+between passes; the layers at half resolution are computed anew in each pass that needs
 them, 1.13 times the arithmetic of one forward at width 0.5. The result is that of
 `TransformerNet.forward` to rounding.
 """
@@ -17,10 +17,10 @@ from torch import Tensor
 
 from fst.networks.conditional import ConditionalInstanceNorm2d, Moments
 from fst.networks.transformer import STRIDE, Layer, ResidualBlock, TransformerNet
-from fst.stylize.bands.row_layers import (
+from fst.stylize.bands.rows import (
     NormRows,
-    ReluRows,
     Rows,
+    RowStores,
     StoredRows,
     SumRows,
     WindowRows,
@@ -28,30 +28,20 @@ from fst.stylize.bands.row_layers import (
     convolved,
     work_of_pixel,
 )
-from fst.stylize.bands.row_store import RowStore
-from fst.stylize.controls.enlarged import Enlarged
+from fst.stylize.controls.masks import Enlarged
 
 
 class Look:
     """Which styles are where: style weights, each with its share of every place."""
 
     def __init__(self, weights: Sequence[Tensor], masks: Sequence[Enlarged] = ()) -> None:
-        """Take one style for the whole image, or several, each over those before it.
-
-        Args:
-            weights: K of (1, S).
-            masks: Where the second and later ones are, K - 1 of (1, H, W).
-        """
+        """Take one style for the whole image, or several, each over those before it: K weights (1,
+        S) and, of the second and later ones, where they are: K - 1 masks (1, H, W)."""
         self.weights, self.masks = torch.cat(list(weights)), list(masks)
 
     def affine(self, norm: ConditionalInstanceNorm2d, moments: Moments, step: int):
-        """What gives scale and shift, (1, C, 1 or h, 1 or W), for rows of a layer.
-
-        Args:
-            norm: Of the layer.
-            moments: Of its features.
-            step: Pixels of the image for one of the layer.
-        """
+        """What gives scale and shift, (1, C, 1 or h, 1 or W), for rows of a layer with these
+        moments; `step` pixels of the image are one of the layer."""
         gamma, beta = (self.weights.to(t) @ t for t in (norm.gamma, norm.beta))  # (K, C)
         factor = torch.rsqrt(moments.variance + norm.eps).to(gamma)  # (C,)
         scale, shift = gamma * factor, beta - moments.mean.to(gamma) * gamma * factor  # (K, C)
@@ -122,7 +112,7 @@ def _is_stored(network: TransformerNet, layer: Layer, step: int) -> bool:
 
 
 class Streamer:
-    """Paints a stored photo band by band, one pass a layer."""
+    """Paints a stored photo band by band, one pass a layer, on the device of the network."""
 
     def __init__(
         self,
@@ -130,24 +120,14 @@ class Streamer:
         look: Look,
         band_px: int,
         *,
-        in_memory: bool,
         work: Work,
-        stores: list[RowStore],
+        stores: RowStores,
         bf16: bool = False,
     ) -> None:
-        """Take the network.
-
-        Args:
-            network: In eval mode; its device is where bands are computed.
-            look: The styles.
-            band_px: Height of a band in rows of the image, a multiple of 4.
-            in_memory: Whether features are stored in memory, else in temporary files.
-            work: Told the multiplications done.
-            stores: Gets all stores that are made, for the caller to close.
-            bf16: Whether convolutions are computed in bfloat16.
-        """
+        """Take a network in eval mode, the height of a band in rows of the image, a multiple of 4,
+        who is told the multiplications done, and what makes room for features."""
         self.network, self.look, self.band_px = network, look, band_px
-        self.in_memory, self.work, self.stores, self.bf16 = in_memory, work, stores, bf16
+        self.work, self.stores, self.bf16 = work, stores, bf16
         self.device = network.conv_in.conv.weight.device
         self.height = 0  # of the photo, padded
         self._spare: list[StoredRows] = []  # for the convolutions of blocks, one after the other
@@ -191,8 +171,7 @@ class Streamer:
     def _shown(self, source: Rows, layer: Layer, moments: Moments) -> Rows:
         """A convolution's rows normalised, in the look's styles, and rectified."""
         step = self.height // source.height
-        x = NormRows(source, self.look.affine(layer.norm, moments, step))
-        return ReluRows(x) if layer.relu else x
+        return NormRows(source, self.look.affine(layer.norm, moments, step), layer.relu)
 
     def _pass(
         self, source: Rows, moments: Moments | None = None, into: StoredRows | None = None
@@ -207,8 +186,7 @@ class Streamer:
 
     def _store(self, like: Rows, layer: Layer) -> StoredRows:
         shape = (like.height, like.width, layer.norm.gamma.shape[1])
-        self.stores.append(RowStore(shape, np.float32, in_memory=self.in_memory))
-        return StoredRows(self.stores[-1], self.device)
+        return StoredRows(self.stores.new(shape, np.float32), self.device)
 
 
 class SampleStreamer(Streamer):
@@ -250,13 +228,7 @@ class _BlockRows:
 def sample_moments(
     network: TransformerNet, sample: Tensor, weights: Tensor
 ) -> dict[ConditionalInstanceNorm2d, Moments]:
-    """The moments that each layer's features have in parts of a photo.
-
-    Args:
-        network: In eval mode.
-        sample: (1, 3, h, w) in [0, 1].
-        weights: (1, S), or (1, S, h, w).
-    """
+    """The moments that each layer's features have in parts of a photo, (1, 3, h, w) in [0, 1]."""
     moments: dict[ConditionalInstanceNorm2d, Moments] = {}
 
     def note(norm: ConditionalInstanceNorm2d, inputs: tuple[Tensor, ...]) -> None:

@@ -13,12 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.networks.sizes import MIN_SIZE_PX
-from fst.stylize.options import AUTO, NATIVE
-
-AUTO_PX = 768  # shorter side above which "auto" paints as at this one
-PREVIEW_PX = 512  # shorter side of the picture whose strokes texture size 1 shows
-MAX_ENLARGEMENT = 4.0
 SHARPEN = 1.0  # times the detail that is added; at 2 strokes become bricks
 _BLUR = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # binomial: a Gaussian of standard deviation 1
 _ROWS = 256  # enlarged at once
@@ -26,27 +20,11 @@ _ROWS = 256  # enlarged at once
 RowsOf = Callable[[int, int], Tensor]
 
 
-def work_size(size: tuple[int, int], texture_size: float | str) -> tuple[int, int]:
-    """The size (h, w) at which a picture (H, W) is painted, see `PaintOptions.texture_size`."""
-    shorter = min(size)
-    if texture_size == NATIVE or (texture_size == AUTO and shorter <= AUTO_PX):
-        return size
-    scale = (AUTO_PX if texture_size == AUTO else PREVIEW_PX / texture_size) / shorter
-    # A strip would grow to any size: enlarged fourfold its strokes are fine enough.
-    scale = min(MAX_ENLARGEMENT, max(scale, MIN_SIZE_PX / shorter))
-    return round(size[0] * scale), round(size[1] * scale)
-
-
 def painted_at_size(
     paint: Callable[[Tensor], Tensor], content: Tensor, work: tuple[int, int]
 ) -> Tensor:
-    """Paint a picture (3, H, W) in [0, 1] at another size and bring it back: (3, H, W).
-
-    Args:
-        paint: Gives the painting of an image (3, h, w).
-        content: (3, H, W) in [0, 1].
-        work: (h, w), see `work_size`.
-    """
+    """Paint a picture (3, H, W) in [0, 1] at another size (h, w), see `work_size`, and bring it
+    back."""
     size = tuple(content.shape[1:])
     if work == size:
         return paint(content)
@@ -73,13 +51,7 @@ class Enlargement:
     """
 
     def __init__(self, painting: RowsOf, height: int, size: tuple[int, int]) -> None:
-        """Take a painting.
-
-        Args:
-            painting: Gives its rows `low` to `high` exclusive, (3, high - low, w) in [0, 1].
-            height: h, how many there are.
-            size: (H, W) to enlarge it to, H >= h.
-        """
+        """Take a painting by its rows, `height` of them, and the size (H, W) to enlarge it to."""
         self.painting, self.height, self.size = painting, height, size
 
     def rows(self, low: int, high: int) -> Tensor:
@@ -134,7 +106,6 @@ class Shrinking:
     """An image (3, H, W), given by its rows from the top, as `resized` shrinks it."""
 
     def __init__(self, size: tuple[int, int], small: tuple[int, int]) -> None:
-        """Take its size (H, W), and the one to shrink it to."""
         self.height, self.low = size[0], 0
         self.image = torch.zeros(3, *small)
 
