@@ -115,10 +115,10 @@ def test_a_tensorboard_elsewhere_is_named(train_argv, tmp_path, capsys):
 
 
 def test_early_stopping_says_that_and_why_it_stopped(train_argv, tmp_path, capsys):
-    argv = train_argv(tmp_path / "run", "--review-every", 2, "--trainer.callbacks", "EarlyStopping")
-    argv += ["--trainer.callbacks.monitor", "held_out/style", "--trainer.callbacks.patience", "1"]
+    argv = train_argv(tmp_path / "run", "--val-every", 2, "--trainer.callbacks", "EarlyStopping")
+    argv += ["--trainer.callbacks.monitor", "val/style", "--trainer.callbacks.patience", "1"]
     out = end_of([*argv, "--trainer.callbacks.min_delta", 100], capsys)
-    assert "ended early, after 4 of 12 steps: Monitored metric held_out/style did not" in out
+    assert "ended early, after 4 of 12 steps: Monitored metric val/style did not" in out
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_barebones_trains(train_argv, tmp_path, capsys):
 
 def test_a_model_checkpoint_stores_beside_ours(train_argv, tmp_path):
     argv = train_argv(tmp_path / "run", "--trainer.callbacks", "ModelCheckpoint")
-    argv += ["--trainer.callbacks.monitor", "held_out/style", "--trainer.callbacks.save_top_k", "2"]
+    argv += ["--trainer.callbacks.monitor", "val/style", "--trainer.callbacks.save_top_k", "2"]
     assert main([*argv, "--trainer.callbacks.dirpath", str(tmp_path / "best")]) == 0
     assert len(list((tmp_path / "best").glob("*.ckpt"))) == 2
     assert (tmp_path / "run" / "last.ckpt").is_file()

@@ -220,7 +220,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     style = str if type(parser) is argparse.ArgumentParser else str | dict
     add("--styles", type=style, nargs="+", metavar="FILE", help="a style each; a folder is one")
     add("--content", type=str, nargs="+", metavar="DIR", help="photos to train on (drawn scenes)")
-    add("--held-out", type=str, nargs="+", metavar="DIR", help="photos for review only")
+    add("--held-out", type=str, nargs="+", metavar="DIR", help="photos for validation only")
     add("--size", type=PositiveInt, metavar="PX", help="side of the crops (256; with --add-to 192)")
     add("--style-size", type=PositiveInt, nargs="+", default=[objective.STYLE_SIZE_PX],
         metavar="PX", help="larger: larger strokes; one, or one a style")  # fmt: skip
@@ -246,7 +246,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", metavar="DIR", help="folder of the run (checkpoints/run-N)")
     add("--resume", metavar="CKPT", help="continue a run, with its settings")
     add("--save-every", type=PositiveInt, metavar="N", help="steps between saves (a 20th)")
-    add("--review-every", type=PositiveInt, metavar="N", help="steps between reviews (a 10th)")
+    add("--val-every", type=PositiveInt, metavar="N", help="steps between validations (a 10th)")
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:

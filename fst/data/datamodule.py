@@ -29,7 +29,7 @@ NUM_SCENES = 300
 
 
 class ContentDataModule(pl.LightningDataModule):
-    """Photos of folders as endless seeded crops, and a few held out for review."""
+    """Photos of folders as endless seeded crops, and a few held out for validation."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class ContentDataModule(pl.LightningDataModule):
             batch_size: Images per step and process.
             num_styles: S, styles to draw from.
             seed: Of photo order, crops, flips and styles.
-            held_out: Photos for review only; by default up to 8 (at most a tenth) of `content`.
+            held_out: Photos for validation only; by default up to 8 (at most a tenth) of `content`.
             num_workers: Reader processes; by default 0 where the photos fit in memory, else 4.
 
         Raises:

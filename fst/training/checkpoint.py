@@ -198,7 +198,7 @@ class RunSaver(Callback):
     def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
         """Save when the last step was due.
 
-        Only here is a step over: its curves are written and its review is done, so that a resumed
+        Only here is a step over: its curves are written and its validation is done, so that a resumed
         run goes on with nothing left out.
         """
         step = trainer.global_step
@@ -217,7 +217,7 @@ class RunSaver(Callback):
                 self.save(trainer, module)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Save the last step, or, if it was saved, the model with the figures of its review."""
+        """Save the last step, or, if it was saved, the model with the figures of its validation."""
         if trainer.global_step != self._saved_step:
             self.save(trainer, module)
         elif trainer.is_global_zero:
@@ -248,14 +248,14 @@ class RunSaver(Callback):
 def _at_the_end_of_a_step(trainer: pl.Trainer) -> Iterator[None]:
     """Lightning's counts as a checkpoint must hold them to go on after the last step done.
 
-    They are those that it has when it saves at the end of a batch, or in the middle of a review;
+    They are those that it has when it saves at the end of a batch, or in the middle of a validation;
     with others it goes through a batch twice, ends early, or counts a step too many in the curves.
     """
     loop = trainer.fit_loop.epoch_loop
     before = loop.batch_progress, loop._batches_that_stepped, loop.val_loop.batch_progress
     done = trainer.global_step * trainer.accumulate_grad_batches
     loop._batches_that_stepped = trainer.global_step - 1
-    if trainer.validating:  # by Ctrl-C: the resumed run makes the whole review
+    if trainer.validating:  # by Ctrl-C: the resumed run makes the whole validation
         loop.val_loop.batch_progress = _progress(loop.val_loop.batch_progress, begun=1, ended=0)
         loop.batch_progress = _progress(loop.batch_progress, begun=done, ended=done)
     else:

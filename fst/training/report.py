@@ -13,7 +13,8 @@ from fst.runtime.allocator import keep_freed_memory
 from fst.runtime.console import quieten_lightning
 from fst.runtime.processes import follow_first
 from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME, SETTINGS
-from fst.training.review import write_hyperparameters
+from fst.training.curves import RunLogger
+from fst.training.run_folder import RUNS
 from fst.training.start import announcement
 
 
@@ -56,20 +57,16 @@ class RunEnds(Callback):
             checkpoint[SETTINGS] = self.settings
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Review the last step, if it was not or not in full, before it is saved."""
-        reviewed = module.measured_step == trainer.global_step
-        complete = reviewed and "held_out/brushwork" in module.final_metrics
-        if complete or trainer.limit_val_batches == 0:
+        """Validate the last step, if it was not, before it is saved."""
+        if module.measured_step == trainer.global_step or trainer.limit_val_batches == 0:
             return
-        module.stopped_early = True
-        trainer.validating = True  # as Lightning does for a review on the way
+        trainer.validating = True  # as Lightning does on the way
         trainer.fit_loop.epoch_loop.val_loop.run()
         trainer.training = True
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """The final figures, in TensorBoard and on the terminal."""
+        """The final figures on the terminal."""
         if trainer.is_global_zero:
-            write_hyperparameters(trainer, module)
             _conclude(module, trainer.datamodule)
             _tell_where(self.folder, trainer, module)
 
@@ -77,17 +74,17 @@ class RunEnds(Callback):
 def _conclude(module: pl.LightningModule, data: Any) -> None:
     if data.photos.bad_files:
         print(data.photos.report())
-    if module.final_metrics:  # not with --trainer.limit_val_batches 0
+    if "val/style" in module.final_metrics:  # not with --trainer.limit_val_batches 0
         print(f"\nheld-out distances   {'style':>9} {'content':>9} {'brushwork':>9}")
-    for style in module.styles if module.final_metrics else ():
+    for style in module.styles if "val/style" in module.final_metrics else ():
         kinds = ("style", "content", "brushwork")
-        figures = (module.final_metrics[f"held_out_{kind}/{style.name}"] for kind in kinds)
+        figures = (module.final_metrics[f"val/{kind}/{style.name}"] for kind in kinds)
         print(f"  {style.name[:18]:18} {' '.join(f'{figure:9.3f}' for figure in figures)}")
-    if "held_out/found" in module.final_metrics:
-        share = module.final_metrics["held_out/found"]
+    if "val/found" in module.final_metrics:
+        share = module.final_metrics["val/found"]
         print(f"nearest to the painting of its own style: {share:.0%} of the pictures")
-    if "held_out/drift" in module.final_metrics:
-        drift = module.final_metrics["held_out/drift"]
+    if "val/drift" in module.final_metrics:
+        drift = module.final_metrics["val/drift"]
         print(f"drift of the {module.first_id} earlier styles: {drift:.2f}/255 in the mean")
 
 
@@ -107,9 +104,10 @@ def _tell_where(folder: Path, trainer: pl.Trainer, module: pl.LightningModule) -
         f"paint:   fst-infer PHOTO --model {model} --style {module.styles[0].name}"
     )
     for logger in trainer.loggers:
-        place = folder if logger.log_dir == str(folder / "tensorboard") else logger.log_dir
+        place = RUNS if folder.parent == RUNS else folder  # among other runs, to compare them
+        place = place if isinstance(logger, RunLogger) else logger.log_dir
         if isinstance(logger, TensorBoardLogger):
-            print(f"review:  tensorboard --logdir {place} --samples_per_plugin images=999")
+            print(f"curves:  tensorboard --logdir {place} --samples_per_plugin images=999")
         elif place:
             print(f"log:     {place}")
     sys.stdout.flush()

@@ -13,15 +13,16 @@ from pytorch_lightning.callbacks import (
     ModelCheckpoint,
     ProgressBar,
 )
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from fst.errors import FstError
 from fst.runtime.console import quieten_lightning
 from fst.runtime.precision import best_precision
 from fst.training.card import RunCard
 from fst.training.checkpoint import MODEL_NAME, AtomicCheckpointIO, RunSaver
+from fst.training.curves import RunLog, RunLogger
+from fst.training.grid import PaintingGrid
+from fst.training.progress import RunProgress
 from fst.training.report import RunEnds
-from fst.training.review import ReviewGrid, RunLog, RunProgress
 from fst.training.stopping import Stopping
 
 # The loss is computed in fp32: only what Lightning casts back and forth by itself.
@@ -76,27 +77,26 @@ def make_trainer(settings: Any, flags: dict[str, Any], folder: Path) -> tuple[pl
 
 def _defaults(settings: Any, given: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Flags where the user gives none."""
-    review_every = settings.review_every or max(1, settings.steps // 10)
+    val_every = settings.val_every or max(1, settings.steps // 10)
     defaults: dict[str, Any] = {
         "max_steps": settings.steps,
         "max_epochs": -1,  # the run is one long epoch, see fst/data/datamodule.py
         "precision": best_precision(given.get("accelerator", "auto")),
-        "val_check_interval": review_every * given.get("accumulate_grad_batches", 1),
+        "val_check_interval": val_every * given.get("accumulate_grad_batches", 1),
         "check_val_every_n_epoch": None,
         "default_root_dir": folder,  # where Lightning looks for what SLURM has interrupted
     }
     if not given.get("barebones"):  # which refuses them
-        log = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
-        defaults["logger"] = log
+        defaults["logger"] = RunLogger(folder)
         defaults["log_every_n_steps"] = max(1, min(20, settings.steps // 20))
     return defaults
 
 
 def _callbacks(settings: Any, given: dict[str, Any], own: list, saver: RunSaver) -> list:
-    """Ours. In this order: the last review before the last save, a save before a stop."""
+    """Ours. In this order: the last validation before the last save, a save before a stop."""
     # How often a run is saved is no part of its state: others save it to the same.
     stored = settings.text("save_every")
-    callbacks = [RunLog(), ReviewGrid(), RunEnds(saver.folder, stored)]
+    callbacks = [RunLog(), PaintingGrid(), RunEnds(saver.folder, stored)]
     if not given.get("fast_dev_run"):  # a trial: its model would count as the newest
         callbacks.append(saver)
     callbacks.append(Stopping())

@@ -19,7 +19,7 @@ from fst.losses import moments
 from fst.losses.style_loss import STYLE_LOSSES
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.training.module import StyleTransferModule
-from fst.training.review import RunLog
+from fst.training.curves import RunLog
 
 BAD_STEP = 5  # steps done when the number is put in
 INFINITY, NAN = float("inf"), float("nan")
