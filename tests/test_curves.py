@@ -20,8 +20,8 @@ from fst.losses import objective
 STYLES = ("stripes", "cloud")
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-# Two styles and a corner, one held-out photo and the header, cells of 48 px, 6 px between, and 22 px
-# for the names above the header.
+# Two styles and a corner, one held-out photo and the header, cells of 48 px, 6 px between, and
+# 22 px for the names above the header.
 GRID_SIZE = (3 * (48 + 6) + 6, 2 * (48 + 6) + 22)
 
 EXPECTED_SCALARS = (

@@ -20,10 +20,10 @@ from fst.data.batches import StyleBatch
 from fst.errors import FstError
 from fst.io.images import load
 from fst.networks.loss_network import load_loss_network
-from fst.training.module import StyleTransferModule
-from fst.training.report import RunEnds
 from fst.training.curves import RunLog
 from fst.training.grid import PaintingGrid
+from fst.training.module import StyleTransferModule
+from fst.training.report import RunEnds
 from fst.training.schedule import WARMUP_STEPS
 from fst.training.settings import Architecture, Objective
 

@@ -198,8 +198,8 @@ class RunSaver(Callback):
     def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
         """Save when the last step was due.
 
-        Only here is a step over: its curves are written and its validation is done, so that a resumed
-        run goes on with nothing left out.
+        Only here is a step over: its curves are written and its validation is done, so that a
+        resumed run goes on with nothing left out.
         """
         step = trainer.global_step
         # A step may take several batches; the file is written after the last of them.
@@ -248,7 +248,7 @@ class RunSaver(Callback):
 def _at_the_end_of_a_step(trainer: pl.Trainer) -> Iterator[None]:
     """Lightning's counts as a checkpoint must hold them to go on after the last step done.
 
-    They are those that it has when it saves at the end of a batch, or in the middle of a validation;
+    They are those that it has when it saves at the end of a batch, or in the middle of validation;
     with others it goes through a batch twice, ends early, or counts a step too many in the curves.
     """
     loop = trainer.fit_loop.epoch_loop

@@ -39,7 +39,8 @@ def flat_settings(module: pl.LightningModule) -> dict[str, int | float | str | b
     loss, trainer, data = module.perceptual, module.trainer, module.trainer.datamodule
     settings = plain_settings(module)
     settings["loss_network"] = _file_names(settings["loss_network"])
-    settings |= dict(zip(("content_weight", "style_weight", "tv_weight"), loss.weights, strict=True))
+    weights = ("content_weight", "style_weight", "tv_weight")
+    settings |= dict(zip(weights, loss.weights, strict=True))
     settings |= {"content_layer": loss.content_layer, "style_layers": loss.style_layers}
     settings |= {"precision": trainer.precision, "processes": trainer.world_size}
     first = {"styles": [style.name for style in module.styles], "steps": trainer.max_steps}

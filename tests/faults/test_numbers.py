@@ -18,8 +18,8 @@ from fst.cli.train import main
 from fst.losses import moments
 from fst.losses.style_loss import STYLE_LOSSES
 from fst.networks.conditional import ConditionalInstanceNorm2d
-from fst.training.module import StyleTransferModule
 from fst.training.curves import RunLog
+from fst.training.module import StyleTransferModule
 
 BAD_STEP = 5  # steps done when the number is put in
 INFINITY, NAN = float("inf"), float("nan")
