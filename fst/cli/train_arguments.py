@@ -22,9 +22,11 @@ from fst.cli.train_problems import all_problems
 from fst.cli.trainer_flags import SETTLED, TRAINER
 from fst.errors import FstError
 from fst.losses import objective
+from fst.training.start import first_steps
 
 EPILOG = """flags of pytorch-lightning's Trainer are accepted as --trainer.NAME, such as
 --trainer.devices 2 or --trainer.precision 32-true; --trainer.help lists them"""
+MOST = 10  # times the usual steps, for a run that ends at its plateau
 SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
 # Side of the crops and images a step. Gamma and beta alone learn a style within 10 % of what
 # training all weights reaches from 200 steps of 2 x 192 px (docs/train.md, "Styles one by one").
@@ -81,12 +83,24 @@ def _choose_start(config: Namespace, flags: set[str]) -> None:
     config.width = trunk[0] if config.width is None else config.width
     config.num_blocks = trunk[1] if config.num_blocks is None else config.num_blocks
     rows_alone = config.add_to and not config.tune_trunk
-    if config.steps is None:
-        config.steps = ADD_STEPS if rows_alone else WARM_STEPS
-        config.steps = SCRATCH_STEPS if config.from_scratch else config.steps
+    usual = ADD_STEPS if rows_alone else WARM_STEPS
+    usual = SCRATCH_STEPS if config.from_scratch else usual
+    if config.until and not config.resume:
+        _until_plateau(config, usual)
+    config.steps = config.steps or usual
     size_px, batch_size = ADD_BATCH if rows_alone else BATCH
     config.size = config.size or size_px
     config.batch_size = config.batch_size or batch_size
+
+
+def _until_plateau(config: Namespace, usual_steps: int) -> None:
+    """What else follows from the usual number of steps, where the run may take many more."""
+    config.steps = config.steps or MOST * usual_steps
+    usual_steps = min(usual_steps, config.steps)
+    config.val_every = config.val_every or max(1, usual_steps // 10)
+    config.save_every = config.save_every or max(1, usual_steps // 20)
+    if config.rows_first is None:
+        config.rows_first = first_steps(usual_steps, bool(config.from_scratch))
 
 
 def _one_beginning(config: Namespace, flags: set[str]) -> None:
@@ -232,6 +246,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--steps", type=PositiveInt, metavar="N",
         help=f"({WARM_STEPS}; --add-to {ADD_STEPS}; from scratch {SCRATCH_STEPS})")  # fmt: skip
+    add("--until", choices=("plateau",),
+        help=f"end where strokes gain no more (--steps at most: {MOST} times as many)")  # fmt: skip
     add("--warm-start", metavar="MODEL", help="style model to begin from (the shipped gallery)")
     add("--from-scratch", action="store_true", help="begin from random weights instead")
     add("--add-to", metavar="MODEL", help="append the styles to a model; its own stay as they are")

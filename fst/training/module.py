@@ -29,7 +29,7 @@ from fst.training.keeping import (
     hold_kept_styles,
     style_parameters,
 )
-from fst.training.schedule import rate_factors, scaled_rate, set_rates, steps_of
+from fst.training.schedule import Fall, rate_factors, scaled_rate, set_rates, steps_of
 from fst.training.settings import Architecture, Objective, Schedule, Start
 from fst.training.targets import targets_of_styles
 
@@ -106,7 +106,7 @@ class StyleTransferModule(pl.LightningModule):
         self.drift: MeanMetric | None = None  # of the kept styles, in 1/255
         self.final_metrics: dict[str, float] = {}
         self.measured_step = -1  # the step of final_metrics
-        self.num_steps = -1  # of the whole run, once it is known
+        self.fall: Fall | None = None  # of the rate, once the length of the run is known
         self.finite = FiniteGuard()
 
     def forward(self, photos: Tensor, style_index: StyleIndex) -> Tensor:
@@ -215,7 +215,7 @@ class StyleTransferModule(pl.LightningModule):
             logger.log_metrics(self.final_metrics, step=self.measured_step)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Adam without weight decay (it would move absent styles), cosine decay over the run."""
+        """Adam without weight decay (it would move absent styles); the rate falls to 0."""
         styles, convolutions = self._rates()
         optimizer = torch.optim.Adam(
             [
@@ -229,8 +229,8 @@ class StyleTransferModule(pl.LightningModule):
             # Lightning cannot clip the gradients of a fused optimiser in mixed precision.
             fused=not self.trainer.gradient_clip_val,
         )
-        self.num_steps = steps_of(self.trainer)
-        factors = rate_factors(self.num_steps, self.schedule.styles_first_steps)
+        self.fall = Fall.of_run(steps_of(self.trainer), self.schedule.until_plateau)
+        factors = rate_factors(self.fall, self.schedule.styles_first_steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
         return {
             "optimizer": optimizer,

@@ -14,6 +14,7 @@ from fst.runtime.console import quieten_lightning
 from fst.runtime.processes import follow_first
 from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME, SETTINGS
 from fst.training.curves import RunLogger
+from fst.training.plateau import Curve, Watch, advice
 from fst.training.run_folder import RUNS
 from fst.training.start import announcement
 
@@ -67,11 +68,17 @@ class RunEnds(Callback):
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """The final figures on the terminal."""
         if trainer.is_global_zero:
-            _conclude(module, trainer.datamodule)
+            _conclude(module, trainer.datamodule, _curve(trainer))
             _tell_where(self.folder, trainer, module)
 
 
-def _conclude(module: pl.LightningModule, data: Any) -> None:
+def _curve(trainer: pl.Trainer) -> Curve:
+    """Brushwork of the run, as its callback has noted it."""
+    watches = (callback for callback in trainer.callbacks if isinstance(callback, Watch))
+    return next((watch.curve for watch in watches), [])
+
+
+def _conclude(module: pl.LightningModule, data: Any, curve: Curve) -> None:
     if data.photos.bad_files:
         print(data.photos.report())
     if "val/style" in module.final_metrics:  # not with --trainer.limit_val_batches 0
@@ -86,6 +93,8 @@ def _conclude(module: pl.LightningModule, data: Any) -> None:
     if "val/drift" in module.final_metrics:
         drift = module.final_metrics["val/drift"]
         print(f"drift of the {module.first_id} earlier styles: {drift:.2f}/255 in the mean")
+    if told := advice(curve):
+        print(told)
 
 
 def _tell_where(folder: Path, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -156,6 +156,8 @@ class Schedule(Settings):
 
     Attributes:
         learning_rate: Adam's peak rate; cosine decay to zero over the run.
+        until_plateau: The rate stays, and falls over the last steps alone, which
+            `fst.training.plateau.Watch` has begin where brushwork gains hardly any more.
         scale_lr: Multiply the rates by the square root of the number of processes.
         styles_first_steps: For this long only the style parameters (gamma and beta) learn, not the
             convolutions that all styles share; for runs that begin from a trained network.
@@ -166,6 +168,7 @@ class Schedule(Settings):
     scale_lr: bool = False
     styles_first_steps: int = 0
     styles_rate: float = 1.0
+    until_plateau: bool = False
 
 
 @dataclass(frozen=True)

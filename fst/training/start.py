@@ -108,9 +108,23 @@ def finished(settings: Any) -> str | None:
     """What to tell of a run to resume that has done all its steps; None where there is work."""
     from fst.training.checkpoint import read_run
 
-    if settings.resume and read_run(settings.resume)["global_step"] == settings.steps:
+    if not settings.resume:
+        return None
+    stored = read_run(settings.resume)
+    if stored["global_step"] == settings.steps:
         return f"{settings.resume} has done its {settings.steps} steps; --steps takes it further"
+    if is_at_plateau(stored):
+        return (
+            f"{settings.resume} has ended at its plateau; for more, begin a run with --warm-start "
+            f"{settings.resume}"
+        )
     return None
+
+
+def is_at_plateau(stored: dict[str, Any]) -> bool:
+    """Whether the run of a checkpoint has ended by itself."""
+    watched = stored.get("callbacks", {}).get("Watch", {})
+    return bool(watched.get("fall")) and stored["global_step"] >= watched["fall"][1]
 
 
 def beginning(settings: Any, kept: list[dict[str, Any]]) -> "tuple[Schedule, Start]":
@@ -119,6 +133,7 @@ def beginning(settings: Any, kept: list[dict[str, Any]]) -> "tuple[Schedule, Sta
     from fst.training.settings import Schedule, Start
 
     rates: dict[str, Any] = {"learning_rate": settings.lr, "scale_lr": settings.scale_lr}
+    rates["until_plateau"] = settings.until is not None
     if settings.resume:
         before = read_run(settings.resume)["hyper_parameters"]
         names = ("styles_first_steps", "styles_rate")
@@ -126,11 +141,15 @@ def beginning(settings: Any, kept: list[dict[str, Any]]) -> "tuple[Schedule, Sta
         began_from = before["start"]["began_from"]
     else:
         warm, steps = not settings.from_scratch, settings.rows_first
-        if steps is None:
-            steps = round(STYLES_FIRST_SHARE * settings.steps) if warm else 0
+        steps = first_steps(settings.steps, not warm) if steps is None else steps
         rates |= {"styles_first_steps": steps, "styles_rate": STYLES_RATE if warm else 1.0}
         began_from = Path(_model(settings)).name if warm else None
     return Schedule(**rates), Start(began_from, kept, settings.tune_trunk)
+
+
+def first_steps(steps: int, from_scratch: bool) -> int:
+    """For how many steps of a run gamma and beta learn alone, unless the user says otherwise."""
+    return 0 if from_scratch else round(STYLES_FIRST_SHARE * steps)
 
 
 def begin(settings: Any, module) -> None:

@@ -21,6 +21,7 @@ from fst.training.card import RunCard
 from fst.training.checkpoint import MODEL_NAME, AtomicCheckpointIO, RunSaver
 from fst.training.curves import RunLog, RunLogger
 from fst.training.grid import PaintingGrid
+from fst.training.plateau import Watch
 from fst.training.progress import RunProgress
 from fst.training.report import RunEnds
 from fst.training.stopping import Stopping
@@ -96,7 +97,7 @@ def _callbacks(settings: Any, given: dict[str, Any], own: list, saver: RunSaver)
     """Ours. In this order: the last validation before the last save, a save before a stop."""
     # How often a run is saved is no part of its state: others save it to the same.
     stored = settings.text("save_every")
-    callbacks = [RunLog(), PaintingGrid(), RunEnds(saver.folder, stored)]
+    callbacks = [RunLog(), PaintingGrid(), Watch(), RunEnds(saver.folder, stored)]
     if not given.get("fast_dev_run"):  # a trial: its model would count as the newest
         callbacks.append(saver)
     callbacks.append(Stopping())
