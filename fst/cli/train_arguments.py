@@ -207,11 +207,13 @@ def _answer(argv: list[str]) -> None:
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
             prog, max_help_position=36, width=100
         ),
+        add_help=False,
     )
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
     _add_arguments(parser)
     parser.add_argument("--config", metavar="YAML", help="read settings from a file")
     parser.add_argument("--print_config", action="store_true", help="print them as such a file")
-    finish(parser)
+    finish(parser, shown=False)
     parser.parse_args(["--version" if "--version" in argv else "--help"])
 
 

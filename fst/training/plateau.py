@@ -125,13 +125,15 @@ class Watch(Callback):
         if trainer.sanity_checking or not math.isfinite(value):
             return
         self.curve = [point for point in self.curve if point[0] < step] + [(step, value)]
-        now = standing(self._learned(module))
-        if trainer.is_global_zero and trainer.progress_bar_callback is not None:
-            with tqdm.external_write_mode():
-                tell("fst-train", self._told(module, now))
-        if module.schedule.until_plateau and self.fall is None and now and now.to_plateau == 0:
+        learned = self._learned(module)
+        now, before = standing(learned), standing(learned[:-1])
+        is_there = now and before and now.to_plateau == before.to_plateau == 0
+        if module.schedule.until_plateau and self.fall is None and is_there:
             module.fall.begin(step)
             self.fall = module.fall.first, module.fall.last
+        if trainer.is_global_zero:
+            with tqdm.external_write_mode():
+                tell("fst-train", self._told(module, now))
 
     def _learned(self, module: pl.LightningModule) -> Curve:
         """The curve from where all that shall learn does so at its full rate."""
@@ -143,6 +145,8 @@ class Watch(Callback):
         step, value = self.curve[-1]
         photos = module.final_metrics.get("val/photo_brushwork", math.nan)
         text = f"step {step}: strokes {1 - value / photos:.0%} nearer to the style than the photos'"
+        if self.fall is not None:
+            return f"{text}; the learning rate falls to 0 at step {self.fall[1]}, the end"
         if now is None:
             return text
         if now.to_plateau == 0:

@@ -73,9 +73,9 @@ class RunEnds(Callback):
 
 
 def _curve(trainer: pl.Trainer) -> Curve:
-    """Brushwork of the run, as its callback has noted it."""
+    """Brushwork of the run, as its callback has noted it; of one that it has ended, nothing."""
     watches = (callback for callback in trainer.callbacks if isinstance(callback, Watch))
-    return next((watch.curve for watch in watches), [])
+    return next((watch.curve for watch in watches if watch.fall is None), [])
 
 
 def _conclude(module: pl.LightningModule, data: Any, curve: Curve) -> None:
