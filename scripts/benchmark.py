@@ -49,8 +49,8 @@ from benchmark_timing import (
 from fst.errors import FstError
 from fst.io import images
 from fst.io.atomic import write_atomically
-from fst.runtime.allocator import keep_freed_memory
-from fst.runtime.precision import best_precision
+from fst.runtime.devices import best_precision
+from fst.runtime.memory import keep_freed_memory
 
 BASELINE = "pytorch/examples fast_neural_style recipe, fp32 NCHW eager"
 

@@ -13,7 +13,7 @@ from benchmark_timing import Rows, interleaved
 from fst.errors import FstError
 from fst.export.plain import PlainNetwork
 from fst.networks.transformer import TransformerNet
-from fst.runtime.allocator import keep_freed_memory
+from fst.runtime.memory import keep_freed_memory
 
 
 def add_arguments(add: Callable) -> None:

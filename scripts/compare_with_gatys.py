@@ -45,7 +45,7 @@ from fst.io.atomic import write_atomically
 from fst.losses.objective import WEIGHTS
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.combined import load_loss_networks
-from fst.runtime.allocator import keep_freed_memory
+from fst.runtime.memory import keep_freed_memory
 from fst.stylize.sheets import table_of
 from fst.stylize.stylizer import Stylizer
 

@@ -48,7 +48,7 @@ from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style_loss import STYLE_LOSSES
 from fst.metrics import Ruler
 from fst.networks.combined import load_loss_networks
-from fst.runtime.allocator import keep_freed_memory
+from fst.runtime.memory import keep_freed_memory
 from fst.stylize.sheets import table_of
 
 SAMPLE_STYLE = Path(__file__).parents[1] / "datasets" / "samples" / "styles" / "woodblock_waves.jpg"

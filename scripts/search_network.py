@@ -33,7 +33,7 @@ from fst.errors import FstError
 from fst.io import images
 from fst.metrics import Ruler
 from fst.metrics.ruler import COLUMNS
-from fst.runtime.precision import best_precision
+from fst.runtime.devices import best_precision
 
 TIMED_PX, TIMES = 1024, 5
 SPEED = {"adds": "multiply-adds a pixel", "ms_1": "ms, 1 thread", "ms_2": "ms, 2 threads"}

@@ -16,14 +16,8 @@ from fst.stylize.blend_grid import blend_grid, shares_of
 from fst.stylize.controls.colors import keep_colors
 from fst.stylize.controls.masks import place
 from fst.stylize.controls.strength import mixed, painting_share
-from fst.stylize.controls.texture_size import (
-    AUTO_PX,
-    PREVIEW_PX,
-    painted_at_size,
-    resized,
-    work_size,
-)
-from fst.stylize.options import PaintOptions
+from fst.stylize.controls.texture_size import painted_at_size, resized
+from fst.stylize.options import AUTO_PX, PREVIEW_PX, PaintOptions, work_size
 
 NAMES = ["wave", "udnie", "rain"]
 PHOTO = torch.rand(3, 41, 54, generator=torch.Generator().manual_seed(1))

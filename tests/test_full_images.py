@@ -18,7 +18,7 @@ from fst.networks.transformer import TransformerNet
 from fst.style_model.format import describe, save_style_model
 from fst.stylize.controls import alpha as alpha_module
 from fst.stylize.controls.alpha import split_alpha
-from fst.stylize.controls.enlarged import Enlarged
+from fst.stylize.controls.masks import Enlarged
 from fst.stylize.stylizer import Stylizer
 
 

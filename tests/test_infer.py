@@ -361,10 +361,10 @@ def test_the_next_is_read_and_the_last_written_while_one_is_painted(run, monkeyp
     second_read, second_painted = threading.Event(), threading.Event()
     order = []
 
-    def read(photo, size):
+    def read(photo, *how):
         if Path(photo).name == "b.png":
             second_read.set()
-        return load(photo, size)
+        return load(photo, *how)
 
     def write(painting, path, **options):
         if Path(path).name.startswith("a_"):
@@ -659,11 +659,7 @@ def _command(*arguments: str, **options) -> subprocess.CompletedProcess:
 
 HEAVY = ("lightning", "pytorch_lightning", "torchvision", "torchmetrics", "tensorboard")
 HEAVY += ("fst.losses", "fst.networks.loss_network", "fst.training")
-HEAVY += (
-    "fst.stylize.folder.distributed",
-    "fst.stylize.folder.predict",
-    "fst.stylize.folder.record",
-)
+HEAVY += ("fst.stylize.folder.shared", "fst.stylize.folder.record")
 
 
 def test_painting_loads_neither_lightning_nor_the_loss_network(model):

@@ -18,10 +18,9 @@ from infer_inputs import save_model, save_photo
 
 from fst.cli import infer
 from fst.io import images
+from fst.runtime import processes
 from fst.stylize.bands import memory_plan
-from fst.stylize.folder import distributed
 from fst.stylize.folder import record as records
-from fst.stylize.folder.predict import RoundRobin
 from fst.stylize.stylizer import Stylizer
 
 LIMIT_S = 240
@@ -124,16 +123,6 @@ def _together(count, *words, launcher=_by_lightning):
     return codes, told
 
 
-@given(st.integers(0, 200), st.integers(1, 20))
-def test_every_picture_is_in_one_share_and_shares_differ_by_one_at_most(count, processes):
-    shares = [list(RoundRobin(count, rank, processes)) for rank in range(processes)]
-    assert sorted(index for share in shares for index in share) == list(range(count))
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    assert [len(RoundRobin(count, rank, processes)) for rank in range(processes)] == [
-        len(share) for share in shares
-    ]
-
-
 @pytest.mark.parametrize(("processes", "photos"), [(2, 1), (2, 5), (3, 2), (3, 7)])
 def test_processes_paint_each_picture_once_as_one_process_does(run, processes, photos):
     _save_photos(photos)
@@ -189,7 +178,7 @@ def test_a_process_does_not_wait_for_a_first_one_that_is_gone():
     _save_photos(1)
 
     def orphan(rank, count, port):
-        return {"LOCAL_RANK": 1, "MASTER_PORT": port, distributed.FIRST: 2**22 + 1}  # no such id
+        return {"LOCAL_RANK": 1, "MASTER_PORT": port, processes.FIRST: 2**22 + 1}  # no such id
 
     assert _together(1, "in", "--devices", 2, launcher=orphan)[0] == [1]
 
@@ -208,7 +197,7 @@ def test_the_command_starts_the_other_processes_itself(run):
     assert _painted("out") == _painted("one")
 
 
-# The same as one process without Lightning
+# The same as without these flags
 
 
 @pytest.mark.parametrize(

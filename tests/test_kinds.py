@@ -14,7 +14,7 @@ from fst.data.styles import load_pictures, read_styles
 from fst.errors import FstError
 from fst.io import images
 from fst.stylize.controls.masks import read_mask
-from fst.stylize.inputs import read_image
+from fst.stylize.stylizer import read_image
 
 KINDS = {kind.name: kind for kind in table()}
 SMALL_PX = 9

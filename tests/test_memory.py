@@ -22,8 +22,18 @@ def test_anything_else_is_no_amount(text):
         memory.parse_bytes(text)
 
 
-def test_what_a_container_leaves_is_the_limit(monkeypatch):
+@pytest.mark.parametrize(
+    ("limit", "used"),
+    [
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ],
+)
+def test_what_a_container_leaves_is_the_limit(monkeypatch, tmp_path, limit, used):
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
     whole = memory.available_bytes(torch.device("cpu"))
     assert whole > 2**20
-    monkeypatch.setattr(memory, "_left_in_container", lambda: [12345])
+    (tmp_path / "memory").mkdir()
+    (tmp_path / limit).write_text("20000\n")
+    (tmp_path / used).write_text("7655\n")
     assert memory.available_bytes(torch.device("cpu")) == 12345

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace, settings: dict, output: Path) -> int:
     from fst.gatys import optimize
     from fst.gatys.review import Review
     from fst.io import images
-    from fst.runtime.allocator import keep_freed_memory
+    from fst.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
     with Review(output, args.save_every, args.log) as review:

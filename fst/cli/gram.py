@@ -146,7 +146,7 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
     from fst.gramlab.measure import Laboratory
     from fst.io.images import printable
     from fst.losses.objective import STYLE_LAYERS
-    from fst.runtime.allocator import keep_freed_memory
+    from fst.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
     layers = args.layers or STYLE_LAYERS

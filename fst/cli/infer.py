@@ -38,11 +38,9 @@ from fst.stylize.folder.naming import (
     input_clashes,
     make_plan,
 )
-from fst.stylize.folder.painter import paint_all
 
 if TYPE_CHECKING:
-    from pytorch_lightning import Trainer
-
+    from fst.stylize.folder.shared import Team
     from fst.stylize.stylizer import Stylizer
 
 PROGRAM = "fst-infer"
@@ -127,16 +125,15 @@ def _run(args: argparse.Namespace) -> int:
         return paint_clips(args, _open)
     problems: list[str] = []
     device = "cpu"  # the model is looked at, and told about, even where the device is wrong
-    trainer = None
+    team = None
     with noting(problems):
         device = usable_device(args.device)
-        trainer = _trainer(args, device)
+        team = _team(args, device)
         check_no_clip_flags(args)
     # Of several processes the first says what there is to say, and looks for the pictures.
-    first = trainer is None or trainer.is_global_zero
+    first = team is None or team.rank == 0
     with nullcontext() if first else redirect_stderr(StringIO()):
-        # Lightning moves the model to the device that this process has.
-        chosen = _open(args, device if trainer is None else "cpu", problems)
+        chosen = _open(args, team.device if team else device, problems)
     if args.list_styles and not problems:
         return _list_styles(chosen[0])
     photos = find_photos(args.inputs, problems) if first and not args.list_styles else {}
@@ -146,11 +143,13 @@ def _run(args: argparse.Namespace) -> int:
     if problems:
         return 2
     stylizer, _, options = chosen
-    if trainer is None:
-        return paint_all(stylizer, plan, args, options)
-    from fst.stylize.folder.distributed import paint_many
+    if team is None:
+        from fst.stylize.folder.painter import Painter
 
-    return paint_many(stylizer, plan, args, options, trainer)
+        return Painter(stylizer, plan, args, options).paint()
+    from fst.stylize.folder.shared import paint_shared
+
+    return paint_shared(stylizer, plan, args, options, team)
 
 
 def _open(args: argparse.Namespace, device: str, problems: list[str]) -> tuple | None:
@@ -183,13 +182,13 @@ def _plan(
     return plan
 
 
-def _trainer(args: argparse.Namespace, device: str) -> "Trainer | None":
-    """Lightning's Trainer, where the flags ask for what it does."""
+def _team(args: argparse.Namespace, device: str) -> "Team | None":
+    """The processes that paint together, where the flags ask for some, or for their record."""
     if args.list_styles or not (args.devices or args.num_nodes or args.resume):
         return None
-    from fst.stylize.folder.distributed import make_trainer
+    from fst.stylize.folder.shared import Team
 
-    return make_trainer(args, device)
+    return Team(args, device)
 
 
 def _list_styles(stylizer: "Stylizer") -> int:

@@ -119,7 +119,7 @@ def _settings(text: Any, told: str) -> dict[str, Any]:
     Raises:
         FstError: As `read_settings`.
     """
-    from fst.io.settings import plain_yaml
+    from fst.io.torch_files import plain_yaml
 
     try:
         if not isinstance(text, str) or len(text) > MAX_FILE_BYTES:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fst.errors import FstError
 from fst.io import images
-from fst.io.kept import KeptFile
+from fst.io.decode import KeptFile
 from fst.networks.sizes import MIN_VGG_PX
 
 SPECIFICATION = ("images", "name", "weight", "size", "statistic", "options")

@@ -14,10 +14,11 @@ from fst.errors import FstError
 from fst.io import images
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.memory import readable_bytes
-from fst.stylize.bands.large import FileOptions, check_size, stylize_file
+from fst.stylize.bands.large import FileOptions, stylize_file
 from fst.stylize.bands.memory_plan import whole_bytes
-from fst.stylize.controls.texture_size import work_size
 from fst.stylize.folder.naming import BLEND_ID, blend_name, make_plan
+from fst.stylize.options import work_size
+from fst.stylize.stylizer import check_size
 
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer

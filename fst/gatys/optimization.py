@@ -35,8 +35,8 @@ from fst.gatys.scales import (
 from fst.losses import objective
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.loss_network import LITE, load_loss_network
+from fst.runtime.devices import best_precision
 from fst.runtime.memory import available_bytes
-from fst.runtime.precision import best_precision
 
 # Average pooling, as Gatys et al. 2016 advise: with that of training an optimiser finds grain.
 # Zero padding: with reflection each layer mirrors the edge once more, and dashes grow there.

@@ -9,18 +9,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from fst.errors import FstError
-from fst.io.paths import printable, temporary_beside, unused_path
+from fst.io.paths import numbered as with_numbers
+from fst.io.paths import printable, temporary_beside
 
 ORPHAN_END = ".tmp"  # how the name ends of a file that is being written
 
 
-class Taken(FstError):
-    """Something has the name that a file was to get."""
-
-
-def exists(path: Path) -> Taken:
-    """What is told of a name that is taken."""
-    return Taken(f"{printable(path)} exists; name another file or ask to overwrite it")
+def taken(path: Path) -> FstError:
+    """What is told of a name that a file was to get and something has."""
+    return FstError(f"{printable(path)} exists; name another file or ask to overwrite it")
 
 
 def publish(path: Path, encode: Callable, overwrite: bool, numbered: bool = False) -> Path:
@@ -32,11 +29,20 @@ def publish(path: Path, encode: Callable, overwrite: bool, numbered: bool = Fals
     Raises:
         FstError: existing path, or a failed write.
     """
+    temporary = temporary_beside(path)
     try:
         if not (overwrite or numbered) and os.path.lexists(path):
-            raise exists(path)
+            raise taken(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return _write(encode, path, overwrite, numbered)
+        try:
+            with open(temporary, "xb") as file:  # not tempfile, for umask rights
+                encode(file)
+            if not overwrite:
+                return give_name(temporary, path, numbered)
+            os.replace(temporary, path)
+            return path
+        finally:
+            temporary.unlink(missing_ok=True)
     except FstError:
         raise
     except Exception as error:  # encoders raise struct.error and SystemError as well as OSError
@@ -47,47 +53,28 @@ def publish(path: Path, encode: Callable, overwrite: bool, numbered: bool = Fals
         ) from error
 
 
-def _write(encode: Callable, path: Path, overwrite: bool, numbered: bool) -> Path:
-    temporary = temporary_beside(path)
-    try:
-        with open(temporary, "xb") as file:  # not tempfile, for umask rights
-            encode(file)
-        if numbered and not overwrite:
-            return publish_numbered(temporary, path)
-        if overwrite:
-            os.replace(temporary, path)
-        else:
-            publish_new(temporary, path)
-        return path
-    finally:
-        temporary.unlink(missing_ok=True)
+def give_name(temporary: Path, path: Path, numbered: bool = False) -> Path:
+    """Give a finished file its name, or with `numbered` the first free number of it; gives which.
 
-
-def publish_numbered(temporary: Path, path: Path) -> Path:
-    """Give a finished file its name, or the first free number of it; returns which."""
-    while True:
-        free = unused_path(path)
-        with suppress(Taken):  # by another process, since the look
-            publish_new(temporary, free)
-            return free
-
-
-def publish_new(temporary: Path, path: Path) -> None:
-    """Give a finished file its name unless something has taken the name meanwhile."""
-    try:
-        os.link(temporary, path)  # unlike a rename, fails where the name is taken
-    except FileExistsError:
-        raise exists(path) from None
-    except (OSError, NotImplementedError):  # FAT and some network mounts have no hard links
-        try:
-            open(path, "xb").close()  # claims the name, or fails
-        except FileExistsError:
-            raise exists(path) from None
-        try:
-            os.replace(temporary, path)
-        except OSError:
-            path.unlink()
-            raise
+    Raises:
+        FstError: Something has the name, be it since a moment.
+    """
+    for name in with_numbers(path) if numbered else [path]:
+        with suppress(FileExistsError):
+            try:
+                os.link(temporary, name)  # unlike a rename, fails where the name is taken
+                return name
+            except FileExistsError:
+                raise
+            except (OSError, NotImplementedError):  # FAT and some network mounts have no hard links
+                open(name, "xb").close()  # claims the name, or fails
+            try:
+                os.replace(temporary, name)
+                return name
+            except OSError:
+                name.unlink()
+                raise
+    raise taken(path)
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:

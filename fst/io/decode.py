@@ -3,9 +3,11 @@
 Called through `fst.io.images`. The pixels are read by `fst.io.vips`.
 """
 
+import io
 import logging
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -15,7 +17,6 @@ from typing import BinaryIO
 from PIL import Image
 
 from fst.errors import FstError
-from fst.io.kept import KeptFile
 from fst.io.paths import printable
 
 # 300 megapixels are 0.9 GB as bytes and 3.6 GB as float32: above any camera, below most bombs.
@@ -53,6 +54,38 @@ class Unsupported(ImageError):
     def __init__(self, what: str, instead: str = "") -> None:
         super().__init__(f"{what} not supported" if instead else what)
         self.instead = instead
+
+
+class KeptFile(str):
+    """The path of a file whose contents are kept from its first reading on.
+
+    Whatever becomes of the file then, `fst.io.images` decodes what it held. Copies and pickles take
+    the contents along.
+    """
+
+    kept: bytes | None = None
+
+    def contents(self) -> bytes:
+        """All bytes of the file.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        if self.kept is None:
+            with open(self, "rb") as file:
+                self.kept = file.read()
+        return self.kept
+
+    def open(self) -> BinaryIO:
+        """A file without a name that holds the same, at its beginning."""
+        if hasattr(os, "memfd_create"):
+            file = os.fdopen(os.memfd_create("kept"), "w+b", buffering=0)
+        else:
+            file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+        file.write(self.contents())
+        file.seek(0)
+        file.name = str(self)  # for messages
+        return io.BufferedReader(file)  # to be read alone: closed, it need not know its place
 
 
 @contextmanager
@@ -107,12 +140,16 @@ def check_density(width: int, height: int, file: BinaryIO, most: int | None = No
     Raises:
         ImageError: says how many there are.
     """
-    check_pixels(width, height, most or MAX_PIXELS)
-    file_bytes = os.fstat(file.fileno()).st_size
+    file_bytes, most = os.fstat(file.fileno()).st_size, most or MAX_PIXELS
+    size = f"{width}x{height} pixels"
+    if width < 1 or height < 1:
+        raise ImageError("it has no pixels")
+    if max(width, height) > MAX_SIDE_PX:
+        raise ImageError(f"{size}: a side is longer than {MAX_SIDE_PX}")
+    if width * height > most:
+        raise ImageError(f"{size} are more than the limit of {most / 1e6:g} megapixels")
     if width * height > max(DENSE_FROM_PIXELS, PIXELS_PER_BYTE * file_bytes):
-        raise ImageError(
-            f"{width}x{height} pixels in {file_bytes} bytes: it is empty, or made to fill memory"
-        )
+        raise ImageError(f"{size} in {file_bytes} bytes: it is empty, or made to fill memory")
 
 
 def _webp_size(head: bytes) -> tuple[int, int]:
@@ -126,21 +163,6 @@ def _webp_size(head: bytes) -> tuple[int, int]:
         both = int.from_bytes(numbers[1:5], "little")
         return 1 + (both & 0x3FFF), 1 + (both >> 14 & 0x3FFF)
     return tuple(int.from_bytes(numbers[i : i + 2], "little") & 0x3FFF for i in (6, 8))
-
-
-def check_pixels(width: int, height: int, most: int = MAX_PIXELS) -> None:
-    """Refuse a picture of no pixels or of too many.
-
-    Raises:
-        ImageError: Says how many there are.
-    """
-    if width < 1 or height < 1:
-        raise ImageError("it has no pixels")
-    if max(width, height) > MAX_SIDE_PX:
-        raise ImageError(f"{width}x{height} pixels: a side is longer than {MAX_SIDE_PX}")
-    if width * height > most:
-        limit = f"{most / 1e6:g} megapixels"
-        raise ImageError(f"{width}x{height} pixels are more than the limit of {limit}")
 
 
 def _reason(error: Exception) -> str:
@@ -168,6 +190,13 @@ def check_shorter_side(shorter_side_px: int | None) -> None:
 def size_with_shorter_side(size: tuple[int, int], shorter_side_px: int) -> tuple[int, int]:
     scale = shorter_side_px / min(size)
     return round(size[0] * scale), round(size[1] * scale)
+
+
+def shrunk_size(size: tuple[int, int], shorter_side_px: int | None) -> tuple[int, int]:
+    """A size of which the shorter side is at most so long; as it is, where None."""
+    if not shorter_side_px or shorter_side_px >= min(size):
+        return size
+    return size_with_shorter_side(size, shorter_side_px)
 
 
 def resize(picture: Image.Image, size: tuple[int, int]) -> Image.Image:

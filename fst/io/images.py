@@ -1,5 +1,4 @@
-"""Files to RGB tensors and back: the face of `fst.io.decode`, `fst.io.vips` and
-`fst.io.paths`, by which alone pictures are decoded and encoded.
+"""Files to RGB tensors and back: the only place to ask for decoding and encoding of pictures.
 
 Reading: `decode` gives upright 8-bit sRGB, `load` gives a tensor, `load_full` one with alpha and
 16 bits, `load_strips` the same in strips. All see the same pixels, turn and alpha of a file.
@@ -16,7 +15,7 @@ import torch
 from PIL import Image
 
 from fst.errors import FstError
-from fst.io.atomic import exists, publish, publish_new, publish_numbered  # noqa: F401
+from fst.io.atomic import give_name, publish, taken  # noqa: F401
 
 # Most callers know these as images.decode and so on.
 from fst.io.decode import (  # noqa: F401
@@ -28,7 +27,6 @@ from fst.io.decode import (  # noqa: F401
     say,
     size_with_shorter_side,
 )
-from fst.io.encode import ALPHA_FORMATS, check_target, deep_levels, write_levels
 from fst.io.paths import (  # noqa: F401
     FORMATS,
     IMAGE_SUFFIXES,
@@ -38,7 +36,11 @@ from fst.io.paths import (  # noqa: F401
     temporary_beside,
     unused_path,
 )
-from fst.io.vips import Strips, open_file, read_strips, read_whole
+from fst.io.vips import Strips, open_file, read_strips, read_whole, write_levels
+
+ALPHA_FORMATS = ("PNG", "WEBP", "TIFF")
+DEEP_FORMATS = ("PNG", "TIFF")
+SIDE_LIMITS_PX = {"JPEG": 65_535, "WEBP": 16_383}
 
 
 def resize_shorter_side(
@@ -122,8 +124,17 @@ def load(path: str | Path, shorter_side_px: int | None = None) -> torch.Tensor:
     return _unit_range(_levels(path, shorter_side_px, partial(_eight_bits, False)))
 
 
-def load_full(path: str | Path, shorter_side_px: int | None = None) -> torch.Tensor:
+def load_full(
+    path: str | Path,
+    shorter_side_px: int | None = None,
+    fits: Callable[[tuple[int, int]], bool] = lambda size: True,
+) -> torch.Tensor | None:
     """Read all that a picture holds: `load` with alpha, and to 16 bits where the file has them.
+
+    Args:
+        path: as `decode`.
+        shorter_side_px: as `decode`.
+        fits: asked with the size (H,W) before pixels are read; where it says no, None is returned.
 
     Returns:
         (3,H,W) float32 in [0,1], or (4,H,W) of a picture with transparency, its alpha last and
@@ -132,16 +143,22 @@ def load_full(path: str | Path, shorter_side_px: int | None = None) -> torch.Ten
     Raises:
         ImageError: as `decode`.
     """
-    return _unit_range(_levels(path, shorter_side_px, lambda strip: strip))
+    levels = _levels(path, shorter_side_px, lambda strip: strip, fits)
+    return None if levels is None else _unit_range(levels)
 
 
 def _levels(
-    path: str | Path, shorter_side_px: int | None, each: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
+    path: str | Path,
+    shorter_side_px: int | None,
+    each: Callable[[np.ndarray], np.ndarray],
+    fits: Callable[[tuple[int, int]], bool] = lambda size: True,
+) -> np.ndarray | None:
     """(H,W,C) of 8 or 16 bits, what `each` makes of every strip."""
     check_shorter_side(shorter_side_px)
     with reading(path) as file:
-        return read_whole(open_file(file), shorter_side_px, each)
+        opened = open_file(file)
+        is_read = fits(opened.shape(shorter_side_px))
+        return read_whole(opened, shorter_side_px, each) if is_read else None
 
 
 def _eight_bits(keep_alpha: bool, strip: np.ndarray) -> np.ndarray:
@@ -228,17 +245,20 @@ def save(
         raise FstError(
             f"cannot write {printable(path)}: the image holds NaN or infinite values; try float32"
         )
-    encode = _encoder(image, FORMATS[path.suffix.lower()], quality, bits)
+    kind = FORMATS[path.suffix.lower()]
+    if bits == 16:
+        levels = (image.detach().double().clamp(0, 1) * 65535).round().to(torch.int32)
+        levels = levels.permute(1, 2, 0).contiguous().cpu().numpy().astype(np.uint16)  # (H,W,C)
+        encode = partial(write_levels, levels, kind)
+    else:
+        picture = to_picture(image if kind in ALPHA_FORMATS else on_white(image))
+        options = {"subsampling": "4:4:4"} if kind == "JPEG" else {}
+        encode = partial(picture.save, format=kind, quality=quality, **options)
     return publish(path, encode, overwrite, numbered)
 
 
 def save_levels(
-    levels: np.ndarray,
-    path: str | Path,
-    *,
-    overwrite: bool = False,
-    quality: int = 95,
-    numbered: bool = False,
+    levels: np.ndarray, path: str | Path, *, overwrite: bool = False, numbered: bool = False
 ) -> Path:
     """Write whole numbers (H,W,3 or 4) of 8 or 16 bits, which may be a memory map, in strips.
 
@@ -247,11 +267,33 @@ def save_levels(
     path = Path(path)
     check_target(path, 8 * levels.dtype.itemsize)
     kind = FORMATS[path.suffix.lower()]
+    encode = partial(write_levels, levels, kind)
     if kind == "BMP":
         picture = to_picture(on_white(torch.from_numpy(levels).permute(2, 0, 1) / 255))
-        return publish(path, lambda file: picture.save(file, kind), overwrite, numbered)
-    encode = partial(write_levels, levels, kind, quality=quality)
+        encode = partial(picture.save, format=kind)
     return publish(path, encode, overwrite, numbered)
+
+
+def check_target(path: str | Path, bits: int = 8, longer_side_px: int = 0) -> None:
+    """Refuse a file name to write whose suffix says no format, or one without so many bits.
+
+    Raises:
+        FstError: says which suffixes there are; or the format ends below that side.
+    """
+    name, kind = printable(path), FORMATS.get(Path(path).suffix.lower())
+    if kind is None:
+        known = " ".join(FORMATS)
+        raise FstError(f"cannot write {name}: its suffix must be one of {known}")
+    if bits not in (8, 16):
+        raise FstError(f"cannot write {name}: {bits} bits; a picture has 8 or 16")
+    if bits == 16 and kind not in DEEP_FORMATS:
+        raise FstError(f"cannot write {name}: 16 bits go into .png, .tif or .tiff only")
+    most_px = SIDE_LIMITS_PX.get(kind, longer_side_px)
+    if longer_side_px > most_px:
+        raise FstError(
+            f"cannot write {name}: {longer_side_px} px a side, the format ends at {most_px}: name "
+            "a .png or .tif"
+        )
 
 
 def check_free(path: str | Path, taken_is_fine: bool) -> None:
@@ -262,7 +304,7 @@ def check_free(path: str | Path, taken_is_fine: bool) -> None:
     """
     path = Path(path)
     if not taken_is_fine and os.path.lexists(path):
-        raise exists(path)
+        raise taken(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         writable = os.access(path.parent, os.W_OK)
@@ -272,12 +314,3 @@ def check_free(path: str | Path, taken_is_fine: bool) -> None:
         ) from error
     if not writable:
         raise FstError(f"cannot write {printable(path)}: its folder is read-only; name another")
-
-
-def _encoder(image: torch.Tensor, kind: str, quality: int, bits: int) -> Callable:
-    """What writes the image into an open file."""
-    if bits == 16:
-        return lambda file: write_levels(deep_levels(image), kind, file)
-    picture = to_picture(image if kind in ALPHA_FORMATS else on_white(image))
-    options = {"subsampling": "4:4:4"} if kind == "JPEG" else {}
-    return lambda file: picture.save(file, kind, quality=quality, **options)

@@ -1,4 +1,4 @@
-"""Files that `torch.save` writes, read as what anyone may have made: plain values and tensors only.
+"""Files of `torch.save` and YAML, read as what anyone may have made: plain values and tensors only.
 
 `weights_only=True` runs no code. It does allow what costs far more memory than the file is large:
 packed records, tensors of many numbers that share one place in memory, shared lists that grow when
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from fst.errors import FstError
 
+MAX_YAML_DEPTH = 20
+MAX_YAML_VALUES = 20_000  # where a name stands for a list met again, as often as it is met
 MAX_DEPTH, MAX_VALUES = 64, 1_000_000  # of plain values; 100,000 styles have half a million
 
 
@@ -117,3 +119,25 @@ def plain(value: Any, what: str, most: int = MAX_VALUES) -> Any:
         raise FstError(f"{what} holds a {type(value).__name__}, which is no plain value")
 
     return copied(value, 0)
+
+
+def plain_yaml(text: str) -> Any:
+    """The values in YAML text: dicts, lists, strings and numbers; {} of an empty one.
+
+    Raises:
+        FstError: It is nested too deep, holds too many values, or others than plain ones.
+        yaml.YAMLError: It is no YAML.
+    """
+    import yaml
+
+    # In C where it can be: in Python, brackets within brackets take minutes.
+    loader, depth = getattr(yaml, "CSafeLoader", yaml.SafeLoader), 0
+    # Unlike `load`, this does not call itself.
+    for count, event in enumerate(yaml.parse(text, Loader=loader)):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_YAML_DEPTH:
+            raise FstError("is nested too deep")
+        if count > 2 * MAX_YAML_VALUES:
+            raise FstError("holds too many values")
+    return plain(yaml.load(text, Loader=loader) or {}, "the file", MAX_YAML_VALUES)

@@ -1,30 +1,31 @@
-"""Pixels of files as upright sRGB, whole or in strips: JPEG, PNG and TIFF by libvips.
+"""Pixels of files as upright sRGB, whole or in strips, and back; called through `images`.
 
-Called through `fst.io.images`. Of libvips' many readers only those named here are ever asked.
-Pillow reads BMP, which libvips does not; of TIFF the compressions that libvips' wheels lack (see
-`fst.io.tiff`); and WebP: libvips has its own threads decode it, which in a forked DataLoader
-worker are gone and waited for in vain. So they do interlaced PNGs, which Pillow reads there. Of
-others the calling thread fetches the pixels, for the same reason. All that follows, from the
-profile to the filter that shrinks, is the same for every file.
+Of libvips' many readers only those named here are ever asked. Pillow reads BMP, which libvips does
+not; of TIFF the compressions that libvips' wheels lack (see `fst.io.heads`); and WebP: libvips has
+its own threads decode it, which in a forked DataLoader worker are gone and waited for in vain. So
+they do interlaced PNGs, which Pillow reads there. Of others the calling thread fetches the pixels,
+for the same reason. What follows, from the profile to the filter that shrinks, is one for all.
 """
 
 import logging
 import os
+import re
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, BinaryIO
 
 import numpy as np
+from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from fst.io import png, tiff
-from fst.io.decode import check_density, kind_of, say, size_with_shorter_side
+from fst.io import heads
+from fst.io.decode import check_density, kind_of, say, shrunk_size
 from fst.io.paths import printable
-from fst.io.turn import EXIF_ORIENTATION, UPRIGHT, orientation_of, turned
 
 LEVELS = 65535
 STRIP_PX, STRIP_BYTES = 128, 4_000_000  # at most, unless a row has more
@@ -32,6 +33,18 @@ MOST_BY_PILLOW = 89_000_000  # pixels of a TIFF; it warns of more
 
 _LOADERS = {"JPEG": "jpegload", "PNG": "pngload", "TIFF": "tiffload"}
 _BY_PILLOW = {"BMP": BmpImageFile, "WEBP": WebPImageFile}
+PART_PX = 128  # of a row, when a picture is turned in parts
+EXIF_ORIENTATION = 0x0112
+_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
+UPRIGHT = {  # EXIF 2.3, tag 0x0112: the turn of (H, W, C) that undoes each orientation
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.transpose(1, 0, 2),
+    6: lambda stored: stored.transpose(1, 0, 2)[:, ::-1],
+    7: lambda stored: stored[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda stored: stored.transpose(1, 0, 2)[::-1],
+}
 _SPACES = {1: b"GRAY", 3: b"RGB ", 4: b"CMYK"}  # of ICC profiles, by samples
 
 
@@ -54,28 +67,22 @@ class Opened:
     colours: int  # samples a pixel that are colours
     alpha: int | None  # index of the sample that is transparency
     orientation: int
-    png_colours: tuple | None = None  # see `fst.io.png.colours_of`
+    png_colours: tuple | None = None  # see `fst.io.heads.png_colours`
 
     def shape(self, shorter_side_px: int | None) -> tuple[int, int]:
         """(H, W) upright, shrunk."""
-        size = self.size
-        if shorter_side_px and shorter_side_px < min(size):
-            size = size_with_shorter_side(size, shorter_side_px)
+        size = shrunk_size(self.size, shorter_side_px)
         return size if self.orientation > 4 else size[::-1]
 
 
 def open_file(file: BinaryIO) -> Opened:
-    """Read a file's head.
-
-    Raises:
-        ImageError: it is no picture, of too many pixels, or of a kind that is not supported;
-            decoders raise other errors.
-    """
+    """Read a file's head; decoders raise errors of many kinds, see `fst.io.decode.reading`."""
     kind = kind_of(file)
-    chunks = png.read_chunks(file) if kind == "PNG" else {}
-    if kind in _BY_PILLOW or (chunks.get(b"IHDR", b"")[12:] == b"\1" and _is_forked()):
+    chunks = heads.read_png_chunks(file) if kind == "PNG" else {}
+    in_fork = vips().loaded_in != os.getpid()
+    if kind in _BY_PILLOW or (in_fork and chunks.get(b"IHDR", b"")[12:] == b"\1"):
         return _by_pillow(_BY_PILLOW.get(kind, PngImageFile), file)
-    head = tiff.read_head(file) if kind == "TIFF" else None
+    head = heads.read_tiff_head(file) if kind == "TIFF" else None
     if head and head.by_pillow:
         return _by_pillow(TiffImageFile, file, MOST_BY_PILLOW)
     pyvips = vips()
@@ -89,11 +96,11 @@ def open_file(file: BinaryIO) -> Opened:
     check_density(image.width, image.height, file)
     if head is None:
         colours = 4 if image.interpretation == "cmyk" else 3 if image.bands > 2 else 1
-        head = tiff.Head(colours, colours if image.bands > colours else None, False)
+        head = heads.TiffHead(colours, colours if image.bands > colours else None, False)
     if b"acTL" in chunks:
         _say_animated(file)
     size, turn = (image.width, image.height), orientation_of(image)
-    return Opened(kind, load, size, head.colours, head.alpha, turn, png.colours_of(chunks))
+    return Opened(kind, load, size, head.colours, head.alpha, turn, heads.png_colours(chunks))
 
 
 def _by_pillow(reader: type, file: BinaryIO, most: int | None = None) -> Opened:
@@ -132,15 +139,7 @@ def _say_animated(file: BinaryIO) -> None:
 
 
 def read_strips(opened: Opened, shorter_side_px: int | None) -> Strips:
-    """A picture as upright sRGB in strips, never whole in memory.
-
-    Args:
-        opened: what `open_file` has made.
-        shorter_side_px: shrink so that the shorter side has this length; never enlarges.
-
-    Raises:
-        pyvips.Error: the file is broken; also while strips are read.
-    """
+    """A picture as upright sRGB in strips, never whole in memory; shrunk, but never enlarged."""
     image = _to_srgb(opened, shorter_side_px)
     dtype = np.uint16 if image.format == "ushort" else np.uint8
     shape, strips = (image.height, image.width, image.bands), _strips(image, dtype)
@@ -165,10 +164,7 @@ def read_whole(
     shorter_side_px: int | None,
     each: Callable[[np.ndarray], np.ndarray] = lambda strip: strip,
 ) -> np.ndarray:
-    """A picture as upright sRGB, (H, W, C), each strip of it passed through a function.
-
-    Arguments and errors as of `read_strips`.
-    """
+    """A picture as upright sRGB, (H, W, C), each strip of it passed through a function."""
     image, low, levels = _to_srgb(opened, shorter_side_px), 0, None
     for strip in map(each, _strips(image, np.uint16 if image.format == "ushort" else np.uint8)):
         if levels is None:
@@ -179,34 +175,22 @@ def read_whole(
 
 
 @cache
-def _process() -> int:
-    """The process in which libvips was loaded."""
-    return os.getpid()
-
-
-def _is_forked() -> bool:
-    return os.getpid() != _process()
-
-
-@cache
 def vips() -> Any:
     import pyvips
 
     logging.getLogger("pyvips").setLevel(logging.ERROR)  # what matters is raised as well
-    _process()
     pyvips.cache_set_max(0)  # it would answer with what a file of that name held before
+    pyvips.loaded_in = os.getpid()
     return pyvips
 
 
 def _to_srgb(opened: Opened, shorter_side_px: int | None) -> Any:
     """The image of libvips in sRGB, 3 bands or with alpha 4, of 8 or 16 bits, not turned."""
-    image, size = opened.open(), opened.size
-    wanted = size
-    if shorter_side_px and shorter_side_px < min(size):
-        wanted = size_with_shorter_side(size, shorter_side_px)
+    image, wanted = opened.open(), shrunk_size(opened.size, shorter_side_px)
+    if wanted != opened.size:
         # Made smaller while it is decoded a JPEG costs nothing; the last factor of two is left to
         # the better filter.
-        free = [by for by in (8, 4, 2) if by <= min(size) // (2 * shorter_side_px)]
+        free = [by for by in (8, 4, 2) if by <= min(opened.size) // (2 * shorter_side_px)]
         if opened.kind == "JPEG" and free:
             image = opened.open(shrink=free[0])
     if image.format not in ("uchar", "ushort"):
@@ -257,7 +241,7 @@ def _rgb(opened: Opened, colours: Any, deep: bool) -> Any:
         return (light[:3] * light[3] / white).rint()
     rgb = colours if bands == 3 else colours.bandjoin([colours, colours])
     rgb = rgb.copy(interpretation="rgb16" if deep else "srgb")
-    return rgb if opened.png_colours is None else png.to_srgb(rgb, *opened.png_colours)
+    return rgb if opened.png_colours is None else heads.png_to_srgb(rgb, *opened.png_colours)
 
 
 def _shrunk(image: Any, size: tuple[int, int], white: int) -> Any:
@@ -267,3 +251,70 @@ def _shrunk(image: Any, size: tuple[int, int], white: int) -> Any:
         return image.resize(across, vscale=down).rint()
     premultiplied = image.premultiply(max_alpha=white)
     return premultiplied.resize(across, vscale=down).unpremultiply(max_alpha=white).rint()
+
+
+def orientation_of(image: Any) -> int:
+    """1 to 8, as EXIF or the tag of a TIFF says; where neither does, as XMP says."""
+    fields = {name[-21:]: name for name in image.get_fields()}  # png-comment-0-Raw profile type...
+    try:
+        exif, data = Image.Exif(), b""
+        if "exif-data" in fields:
+            data = bytes(image.get("exif-data"))
+        elif name := fields.get("Raw profile type exif"):  # hexadecimal, by older ImageMagick
+            data = bytes.fromhex("".join(image.get(name).split("\n")[3:]))
+        if data:
+            exif.load(data)
+        if EXIF_ORIENTATION in exif:
+            return int(exif[EXIF_ORIENTATION])
+        told = image.get("orientation") if "orientation" in fields else 1
+        if told == 1 and "xmp-data" in fields:
+            found = _XMP_ORIENTATION.search(bytes(image.get("xmp-data")))
+            return int(found[1]) if found else 1
+        return told
+    except Exception:  # broken EXIF around good pixels
+        return 1
+
+
+def turned(strips: Iterator[np.ndarray], orientation: int) -> Iterator[np.ndarray]:
+    """Strips of the upright picture, by way of a file without a name: turning needs all rows.
+
+    It has each strip in parts, so that a strip of the upright picture is some of them.
+    """
+    parts: list[list[tuple[int, tuple[int, ...]]]] = []  # by stored strip: place, shape
+    with tempfile.TemporaryFile() as file:
+        for strip in strips:
+            step = PART_PX if orientation > 4 else strip.shape[1]
+            parts.append([])
+            for low in range(0, strip.shape[1], step):
+                part = np.ascontiguousarray(strip[:, low : low + step])
+                parts[-1].append((file.tell(), part.shape))
+                file.write(part)
+        across = list(zip(*parts, strict=True)) if orientation > 4 else parts
+        for row in reversed(across) if orientation in (3, 4, 7, 8) else across:
+            stored = []
+            for place, shape in row:
+                file.seek(place)
+                pixels = file.read(int(np.prod(shape)) * strip.dtype.itemsize)
+                stored.append(np.frombuffer(pixels, strip.dtype).reshape(shape))
+            yield np.ascontiguousarray(UPRIGHT[orientation](np.concatenate(stored)))
+
+
+def write_levels(levels: np.ndarray, kind: str, file: Any) -> None:
+    """Encode (H, W, 3 or 4) of 8 or 16 bits, maybe a memory map, into an open file, by strips."""
+    pyvips = vips()
+    height, width, channels = levels.shape
+    deep = levels.dtype == np.uint16
+    picture = pyvips.Image.new_from_memory(
+        levels.data, width, height, channels, "ushort" if deep else "uchar"
+    ).copy(interpretation="rgb16" if deep else "srgb")
+    if kind == "JPEG" and channels == 4:
+        picture = picture.flatten(background=255)
+    options = {
+        "PNG": {},
+        "TIFF": {"compression": "deflate", "predictor": "horizontal"},
+        "JPEG": {"Q": 95, "subsample_mode": "off"},
+        "WEBP": {"Q": 95},
+    }[kind]
+    file.flush()
+    target = pyvips.Target.new_to_descriptor(file.fileno())
+    getattr(picture, f"{kind.lower()}save_target")(target, **options)

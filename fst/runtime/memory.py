@@ -1,12 +1,26 @@
-"""How much memory there is, and how users write amounts of it."""
+"""How much memory there is, how users write amounts of it, and whether freed memory is kept."""
 
+import ctypes
 import os
 import re
+import sys
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from fst.errors import FstError
+
+if TYPE_CHECKING:
+    import torch
+
+CGROUP = Path("/sys/fs/cgroup")
+_LIMITS = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
+# glibc's numbers for mallopt (malloc.h).
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 2**28}
+_DEFAULTS = {_MMAP_MAX: 65536, _TRIM_THRESHOLD: 128 * 1024, _TOP_PAD: 128 * 1024}
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -35,16 +49,25 @@ def readable_bytes(count: float) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
-def available_bytes(device: torch.device) -> int:
+def available_bytes(device: "torch.device") -> int:
     """Memory that can be had on a device now: of a GPU its free part, else the system's."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.mem_get_info(device)[0]
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         left = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
     except (OSError, StopIteration, ValueError):  # not Linux: half of all there is
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    return min([left, *_left_in_container()])
+    # What control groups, v2 and v1, leave this process: /proc/meminfo shows the whole machine.
+    for limit, used in _LIMITS:
+        try:
+            left_here = int((CGROUP / limit).read_text()) - int((CGROUP / used).read_text())
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        left = min(left, max(0, left_here))
+    return left
 
 
 def resident_bytes() -> int:
@@ -56,16 +79,39 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _left_in_container() -> list[int]:
-    """What control groups, v2 and v1, leave this process: /proc/meminfo shows the whole machine."""
-    root = Path("/sys/fs/cgroup")
-    names = [("memory.max", "memory.current")]
-    names += [("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")]
-    limits = []
-    for limit, used in names:
-        try:
-            left = int((root / limit).read_text()) - int((root / used).read_text())
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-        limits.append(max(0, left))
-    return limits
+def keep_freed_memory(keep: bool = True) -> bool:
+    """Have glibc reuse large blocks.
+
+    By default it maps each large tensor afresh and unmaps it when freed, so that the kernel faults
+    in and zeroes every page again, step after step: `scripts/benchmark.py train` shows what that
+    costs. Only its peak matters to a training run: nothing is lost by keeping what it has had once.
+
+    Args:
+        keep: False goes back to glibc's defaults.
+
+    Returns:
+        Whether it was done: on Linux with glibc only; elsewhere nothing changes.
+    """
+    libc = _glibc()
+    if libc is None:
+        return False
+    done = all(libc.mallopt(*option) for option in (_KEEP if keep else _DEFAULTS).items())
+    if not keep:
+        libc.malloc_trim(0)
+    return done
+
+
+def release_freed_memory() -> None:
+    """Give back what `keep_freed_memory` has kept so far; nothing where glibc is not."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+def _glibc() -> Any:
+    """None where it is not the C library."""
+    try:
+        libc = ctypes.CDLL("libc.so.6") if sys.platform.startswith("linux") else None
+        return libc if hasattr(libc, "mallopt") else None
+    except OSError:
+        return None

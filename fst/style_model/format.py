@@ -13,7 +13,8 @@ A Lightning checkpoint holds the same under "style_model" and is read too, weigh
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,45 +83,54 @@ def load_style_model(path: str | Path) -> tuple[TransformerNet, dict[str, Any]]:
     path = Path(path)
     if not os.path.isfile(path):  # unlike Path.is_file, also of names that no file can have
         raise FstError(f"{path}: no such model; give a .safetensors style model or a .ckpt")
-    try:
-        if path.suffix.lower() == ".ckpt":
-            tensors, metadata = _read_checkpoint(path)
-        else:
-            tensors, metadata = _read_safetensors(path)
+    with told_of(path, "style model"):
+        is_checkpoint = path.suffix.lower() == ".ckpt"
+        tensors, metadata = (_read_checkpoint if is_checkpoint else _read_style_model)(path)
         network = build(metadata)
-        network.load_state_dict(_as_float32(tensors), assign=True)
-    except FstError as error:
-        raise FstError(f"{path}: {str(error)[:300]}") from None  # it may quote the file
-    except Exception as error:  # broken bytes fail in as many ways as there are readers
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise FstError(f"{path}: not a readable style model ({reason})") from None
+        network.load_state_dict(tensors, assign=True)
     if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
         raise FstError(f"{path}: holds NaN or infinite weights; take an earlier file")
     return network.eval().requires_grad_(False), metadata
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+@contextmanager
+def told_of(path: str | Path, what: str) -> Iterator[None]:
+    """Whatever goes wrong while a file is read becomes one line that names it."""
+    try:
+        yield
+    except FstError as error:
+        raise FstError(f"{path}: {str(error)[:300]}") from None  # it may quote the file
+    except Exception as error:  # broken bytes fail in as many ways as there are readers
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise FstError(f"{path}: not a readable {what} ({reason})") from None
+
+
+def read_safetensors(path: Path, entry: str) -> tuple[dict[str, Tensor], Any]:
+    """The tensors of a file, fp32, and what is in an entry of its metadata, JSON; or None."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        metadata = (file.metadata() or {}).get("fst")
-        if metadata is None:
-            raise FstError("a safetensors file, but not a style model of fst")
-        names = list(file.keys())  # the file object itself cannot be iterated
-        return {name: file.get_tensor(name) for name in names}, json.loads(metadata)
+        text = (file.metadata() or {}).get(entry)
+        if text is None:
+            return {}, None
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return _as_float32(tensors), json.loads(text)
+
+
+def _read_style_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, metadata = read_safetensors(path, "fst")
+    if metadata is None:
+        raise FstError("a safetensors file, but not a style model of fst")
+    return tensors, metadata
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     checkpoint = read_torch_file(path, archive=True)
     if not isinstance(checkpoint, dict) or "style_model" not in checkpoint:
         raise FstError("a checkpoint, but not one of fst-train")
-    prefix = "network."
-    tensors = {
-        key[len(prefix) :]: value
-        for key, value in checkpoint["state_dict"].items()
-        if key.startswith(prefix)
-    }
-    return tensors, plain(checkpoint["style_model"], "the metadata")
+    named = [(key.partition("network."), value) for key, value in checkpoint["state_dict"].items()]
+    tensors = {name: value for (before, network, name), value in named if network and not before}
+    return _as_float32(tensors), plain(checkpoint["style_model"], "the metadata")
 
 
 def _as_float32(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

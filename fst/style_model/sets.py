@@ -22,9 +22,8 @@ from torch import Tensor
 
 from fst.errors import FstError
 from fst.io.atomic import write_atomically
-from fst.io.torch_files import check_tensor
 from fst.networks.transformer import TransformerNet
-from fst.style_model.format import describe, load_style_model
+from fst.style_model.format import describe, load_style_model, read_safetensors, told_of
 
 FORMAT = 1
 STYLE_SUFFIX = ".style.safetensors"
@@ -160,13 +159,8 @@ def read_styles_of(path: str | Path) -> list[StyleRows]:
         FstError: The file is missing, broken or neither.
     """
     if Path(path).suffix.lower() != ".ckpt" and os.path.isfile(path):
-        try:
+        with told_of(path, "style file"):
             style = _read_style(Path(path))
-        except FstError as error:
-            raise FstError(f"{path}: {error}") from None
-        except Exception as error:  # broken bytes fail in as many ways as there are readers
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
-            raise FstError(f"{path}: not a readable style file ({reason})") from None
         if style is not None:
             return [style]
     return styles_of(*load_style_model(path))
@@ -174,22 +168,14 @@ def read_styles_of(path: str | Path) -> list[StyleRows]:
 
 def _read_style(path: Path) -> StyleRows | None:
     """None where the file is no style file."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        text = (file.metadata() or {}).get("fst_style")
-        if text is None:
-            return None
-        about = json.loads(text)
-        rows = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    rows, about = read_safetensors(path, "fst_style")
+    if about is None:
+        return None
     if about.get("format") != FORMAT:
         raise FstError(f"style format {about.get('format')!r}, this version reads {FORMAT}")
     style, trunk = about["style"], about["trunk"]
     if not (isinstance(style["name"], str) and style["name"].strip() and isinstance(trunk, str)):
         raise FstError("a style file without a name or trunk")
-    for row in rows.values():
-        check_tensor(row)
-    rows = {name: row.float() for name, row in rows.items()}
     if not all(row.dim() == 1 and row.isfinite().all() for row in rows.values()):
         raise FstError("holds rows that are no vectors, or not finite")
     return StyleRows(style, rows, trunk)

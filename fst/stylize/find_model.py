@@ -18,7 +18,7 @@ def open_model(
     model: str | None, device: str, precision: str, wanted: list, program: str = PROGRAM
 ) -> "Stylizer":
     """The model named, the shipped one as "gallery"; else the newest that has all styles wanted."""
-    from fst.runtime.allocator import keep_freed_memory
+    from fst.runtime.memory import keep_freed_memory
     from fst.stylize.stylizer import Stylizer
 
     keep_freed_memory()

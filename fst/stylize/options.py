@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fst.errors import FstError
+from fst.networks.sizes import MIN_SIZE_PX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 MAX_STRENGTH = 1.5
 TEXTURE_SIZES = (0.5, 3.0)
 AUTO, NATIVE = "auto", "native"
+AUTO_PX = 768  # shorter side above which "auto" paints as at this one
+PREVIEW_PX = 512  # shorter side of the picture whose strokes texture size 1 shows
+MAX_ENLARGEMENT = 4.0
 KEEP_COLORS = ("luminance", "histogram")
 
 
@@ -74,3 +78,14 @@ def _check_range(name: str, value: float, least: float, most: float, words: str 
     if isinstance(value, str) or not least <= value <= most:
         given = value if isinstance(value, str) else f"{value:g}"
         raise FstError(f"{name} {given}: expected a number from {least:g} to {most:g}{words}")
+
+
+def work_size(size: tuple[int, int], texture_size: "float | str") -> tuple[int, int]:
+    """The size (h, w) at which a picture (H, W) is painted, see `PaintOptions.texture_size`."""
+    shorter = min(size)
+    if texture_size == NATIVE or (texture_size == AUTO and shorter <= AUTO_PX):
+        return size
+    scale = (AUTO_PX if texture_size == AUTO else PREVIEW_PX / texture_size) / shorter
+    # A strip would grow to any size: enlarged fourfold its strokes are fine enough.
+    scale = min(MAX_ENLARGEMENT, max(scale, MIN_SIZE_PX / shorter))
+    return round(size[0] * scale), round(size[1] * scale)

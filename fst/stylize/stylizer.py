@@ -9,22 +9,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from fst.errors import FstError
 from fst.io import images
+from fst.networks.sizes import MIN_SIZE_PX
 from fst.style_model.format import load_style_model
 from fst.style_model.names import find_style, model_path
 from fst.stylize.controls import colors
 from fst.stylize.controls.alpha import split_alpha
 from fst.stylize.controls.masks import layered, place
 from fst.stylize.controls.strength import exaggerated, mixed
-from fst.stylize.controls.texture_size import painted_at_size, work_size
-from fst.stylize.inputs import read_image
-from fst.stylize.options import PaintOptions
+from fst.stylize.controls.texture_size import painted_at_size
+from fst.stylize.options import PaintOptions, work_size
 
 PRECISIONS = ("fp32", "bf16")
+FORMS = f"(3 or 4, H, W), or an array (H, W, 3 or 4), of at least {MIN_SIZE_PX} px a side"
 StyleChoice = int | str | Mapping[int | str, float]  # id, name, or shares of several
 
 
@@ -32,7 +33,7 @@ class Stylizer:
     """A trained network, ready to paint.
 
     Examples:
-        >>> from PIL import Image
+        >>> from PIL import Image, ImageOps
         >>> from fst import Stylizer
         >>> stylizer = Stylizer()  # the gallery; or Stylizer("checkpoints/run/model.safetensors")
         >>> painting = stylizer.stylize(Image.new("RGB", (64, 48), "teal"), style="wave")
@@ -174,19 +175,24 @@ class Stylizer:
             FstError: A file cannot be read, the image is too small, there is no such style or
                 texture, or a control is out of its range.
         """
-        options = replace(options or PaintOptions(), **controls)
+        options = options or PaintOptions()
+        options = replace(options, **controls) if controls else options
         weights = self.style_weights(style, options.texture)
         content, alpha = split_alpha(read_image(image))
         size = tuple(content.shape[1:])
         work = work_size(size, options.texture_size)
-        layers = [(self.style_weights(s), place(m, work)) for s, m in options.masks.items()]
-        weights = exaggerated(layered(weights, layers), options.strength)
+        if options.masks:
+            layers = [(self.style_weights(s), place(m, work)) for s, m in options.masks.items()]
+            weights = layered(weights, layers)
+        if options.strength > 1:
+            weights = exaggerated(weights, options.strength)
         painting = self._painted(content, weights, work)
         self.check_finite(painting)
         if options.keep_colors is not None:
             painting = colors.keep_colors(painting, content, options.keep_colors)
-        where = None if options.where is None else place(options.where, size)
-        painting = mixed(content, painting, options.strength, where)
+        if options.strength < 1 or options.where is not None:
+            where = None if options.where is None else place(options.where, size)
+            painting = mixed(content, painting, options.strength, where)
         return painting if alpha is None else torch.cat([painting.clamp(0, 1), alpha])
 
     def check_finite(self, painting: Tensor) -> None:
@@ -218,3 +224,81 @@ class Stylizer:
     def save(image: Tensor, path: str | Path, *, overwrite: bool = False, bits: int = 8) -> Path:
         """Write a painted image (3, H, W) or (4, H, W); see `fst.io.images.save`."""
         return images.save(image, path, overwrite=overwrite, bits=bits)
+
+
+# ---- what may be given to be painted ------------------------------------------------------------
+
+
+def check_size(photo: str | Path, size: tuple[int, int]) -> None:
+    """Refuse a picture, (H, W), that the network cannot paint.
+
+    Raises:
+        ImageError: Names it.
+    """
+    if min(size) < MIN_SIZE_PX:
+        reason = f"{size[1]}x{size[0]} px is below {MIN_SIZE_PX} px a side"
+        name = images.printable(photo)
+        raise images.ImageError(f"cannot read {name}: {reason}; give a larger picture", reason)
+
+
+def read_image(image: Tensor | np.ndarray | Image.Image | str | Path) -> Tensor:
+    """An image as (3, H, W) or, with alpha, (4, H, W): fp32 in [0, 1], on the CPU.
+
+    Args:
+        image: A tensor (3 or 4, H, W), an array (H, W, 3 or 4), each in [0, 1] or of uint8 or
+            uint16; a Pillow image, turned as its EXIF tag says; or a file.
+
+    Raises:
+        FstError: It is of another kind or shape, out of range, below 16 px a side, or the file
+            cannot be read.
+    """
+    if isinstance(image, str | Path):
+        file, image = image, images.load_full(image)
+        check_size(file, tuple(image.shape[1:]))
+        return image
+    if isinstance(image, Image.Image):
+        image = _levels(ImageOps.exif_transpose(image))
+    if isinstance(image, np.ndarray):
+        image = _from_array(image)
+    if not isinstance(image, Tensor):
+        raise FstError(
+            f"an image of type {type(image).__name__}: expected a tensor {FORMS}; a Pillow image; "
+            "or a file"
+        )
+    if image.dim() != 3 or image.shape[0] not in (3, 4) or min(image.shape[1:]) < MIN_SIZE_PX:
+        raise FstError(f"an image of shape {tuple(image.shape)}: expected {FORMS}")
+    return _in_unit_range(image.cpu())
+
+
+def _levels(picture: Image.Image) -> np.ndarray:
+    """(H, W, 3 or 4), uint8, or of a 16-bit picture uint16."""
+    if picture.mode == "F":
+        raise FstError("a Pillow image of mode F has no range of its own: give an array in [0, 1]")
+    if picture.mode.startswith("I"):  # to RGB Pillow would cut them off at 255
+        grey = np.asarray(picture).clip(0, 65535).astype(np.uint16)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.array(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+
+
+def _from_array(array: np.ndarray) -> Tensor:
+    """(H, W, C) as (C, H, W)."""
+    if array.ndim != 3 or array.shape[2] not in (3, 4):
+        raise FstError(f"an array of shape {array.shape}: expected {FORMS}")
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return torch.from_numpy(np.ascontiguousarray(native.transpose(2, 0, 1)))
+
+
+def _in_unit_range(image: Tensor) -> Tensor:
+    levels: dict[Any, int] = {torch.uint8: 255, torch.uint16: 65535}
+    if image.dtype in levels:
+        return image.float() / levels[image.dtype]
+    if not image.is_floating_point():
+        raise FstError(f"an image of {image.dtype}: expected uint8, uint16, or float in [0, 1]")
+    image = image.float()
+    low, high = (value.item() for value in image.aminmax())
+    if not -0.5 <= low <= high <= 2:  # a little beyond is overshoot of resizing, and harmless
+        raise FstError(
+            f"a float image of values from {low:g} to {high:g}: expected [0, 1]"
+            + ("; divide it by 255" if high > 2 else "")
+        )
+    return image

@@ -9,8 +9,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from fst.runtime.allocator import keep_freed_memory
 from fst.runtime.console import quieten_lightning
+from fst.runtime.memory import keep_freed_memory
 from fst.runtime.processes import follow_first
 from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME, SETTINGS
 from fst.training.curves import RunLogger

@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import (
 
 from fst.errors import FstError
 from fst.runtime.console import quieten_lightning
-from fst.runtime.precision import best_precision
+from fst.runtime.devices import best_precision
 from fst.training.card import RunCard
 from fst.training.checkpoint import MODEL_NAME, AtomicCheckpointIO, RunSaver
 from fst.training.curves import RunLog, RunLogger

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from fst.errors import FstError
 from fst.io import images
-from fst.networks.sizes import MIN_SIZE_PX
 from fst.networks.transformer import STRIDE
-from fst.runtime.allocator import release_freed_memory
+from fst.runtime.memory import release_freed_memory
 from fst.stylize.bands.memory_plan import SAMPLE_PX, Plan, fast_pays_off, make_plan, memory_left
 from fst.stylize.bands.row_layers import PhotoRows, Rows, image_rows
 from fst.stylize.bands.row_store import RowStore
@@ -33,12 +32,12 @@ from fst.stylize.controls.alpha import VisibleMeans
 from fst.stylize.controls.colors import ColorMatch, ColorMoments, keep_colors
 from fst.stylize.controls.masks import layered, mask_rows
 from fst.stylize.controls.strength import exaggerated, mixed
-from fst.stylize.controls.texture_size import Enlargement, Shrinking, work_size
-from fst.stylize.options import PaintOptions
+from fst.stylize.controls.texture_size import Enlargement, Shrinking
+from fst.stylize.options import PaintOptions, work_size
+from fst.stylize.stylizer import Stylizer, check_size
 
 if TYPE_CHECKING:
     from fst.stylize.options import StyleChoice
-    from fst.stylize.stylizer import Stylizer
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class FileOptions:
 
 
 def stylize_file(
-    stylizer: "Stylizer",
+    stylizer: Stylizer,
     photo: str | Path,
     output: str | Path,
     style: "StyleChoice" = 0,
@@ -126,7 +125,7 @@ def stylize_file(
 
 
 def _plan(
-    stylizer: "Stylizer",
+    stylizer: Stylizer,
     photo: str | Path,
     strips: images.Strips,
     file: FileOptions,
@@ -139,18 +138,6 @@ def _plan(
         return make_plan(stylizer.network, strips.shape, itemsize, left, work)
     except FstError as error:
         raise images.ImageError(f"{images.printable(photo)}: {error}") from None
-
-
-def check_size(photo: str | Path, size: tuple[int, int]) -> None:
-    """Refuse a picture, (H, W), that the network cannot paint.
-
-    Raises:
-        ImageError: Names it.
-    """
-    if min(size) < MIN_SIZE_PX:
-        reason = f"{size[1]}x{size[0]} px is below {MIN_SIZE_PX} px a side"
-        name = images.printable(photo)
-        raise images.ImageError(f"cannot read {name}: {reason}; give a larger picture", reason)
 
 
 def _work_size(
@@ -190,7 +177,7 @@ class _Painter:
 
     def __init__(
         self,
-        stylizer: "Stylizer",
+        stylizer: Stylizer,
         strips: images.Strips,
         plan: Plan,
         stores: list[RowStore],

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fst.networks.transformer import STRIDE, ConditionedConv, UpsampleConv
 from fst.stylize.bands.row_store import RowStore
-from fst.stylize.controls.enlarged import Enlarged
+from fst.stylize.controls.masks import Enlarged
 
 Work = Callable[[int], None]  # told the multiplications of each convolution
 

@@ -30,7 +30,7 @@ from fst.stylize.bands.row_layers import (
     Work,
 )
 from fst.stylize.bands.row_store import RowStore
-from fst.stylize.controls.enlarged import Enlarged
+from fst.stylize.controls.masks import Enlarged
 
 # How often each part is computed: once for its own moments, and again for each pass after it that
 # begins before a store.

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.stylize.controls.enlarged import Enlarged, shrink_factor
+from fst.stylize.controls.masks import Enlarged, shrink_factor
 
 MOST_PX = 512  # shorter side at which hidden colours are worked out
 

@@ -13,28 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.networks.sizes import MIN_SIZE_PX
-from fst.stylize.options import AUTO, NATIVE
-
-AUTO_PX = 768  # shorter side above which "auto" paints as at this one
-PREVIEW_PX = 512  # shorter side of the picture whose strokes texture size 1 shows
-MAX_ENLARGEMENT = 4.0
 SHARPEN = 1.0  # times the detail that is added; at 2 strokes become bricks
 _BLUR = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # binomial: a Gaussian of standard deviation 1
 _ROWS = 256  # enlarged at once
 
 RowsOf = Callable[[int, int], Tensor]
-
-
-def work_size(size: tuple[int, int], texture_size: float | str) -> tuple[int, int]:
-    """The size (h, w) at which a picture (H, W) is painted, see `PaintOptions.texture_size`."""
-    shorter = min(size)
-    if texture_size == NATIVE or (texture_size == AUTO and shorter <= AUTO_PX):
-        return size
-    scale = (AUTO_PX if texture_size == AUTO else PREVIEW_PX / texture_size) / shorter
-    # A strip would grow to any size: enlarged fourfold its strokes are fine enough.
-    scale = min(MAX_ENLARGEMENT, max(scale, MIN_SIZE_PX / shorter))
-    return round(size[0] * scale), round(size[1] * scale)
 
 
 def painted_at_size(
@@ -45,7 +28,7 @@ def painted_at_size(
     Args:
         paint: Gives the painting of an image (3, h, w).
         content: (3, H, W) in [0, 1].
-        work: (h, w), see `work_size`.
+        work: (h, w), see `fst.stylize.options.work_size`.
     """
     size = tuple(content.shape[1:])
     if work == size:

@@ -1,235 +1,187 @@
 """Paint what fst-infer has planned: read one picture ahead, paint, write one behind."""
 
 import argparse
-import os
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import Tensor
 
 from fst.errors import FstError
-from fst.io.kept import KeptFile
+from fst.io import images
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.console import print_line, tell
-from fst.stylize.folder.banded import budget_of, goes_in_bands, paint_in_bands
+from fst.stylize.bands import memory_plan
 from fst.stylize.folder.naming import BLEND_ID, FileId, Plan, free_path, identity
-from fst.stylize.options import PaintOptions
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from fst.stylize.stylizer import Stylizer
+from fst.stylize.options import PaintOptions, work_size
+from fst.stylize.stylizer import Stylizer, check_size
 
 PROGRAM = "fst-infer"
-KEPT_BYTES = 32 * 2**20  # of a photo's file
 WRITTEN_BEHIND = 1  # paintings that may wait for the disk
-
-
-def paint_all(
-    stylizer: "Stylizer", plan: Plan, args: argparse.Namespace, options: PaintOptions
-) -> int:
-    """Paint every picture of the plan in its styles; returns the exit code."""
-    count = sum(len(targets) for _, targets in plan)
-    with (
-        _progress_bar(count) as bar,
-        ThreadPoolExecutor(1) as reader,
-        ThreadPoolExecutor(1) as writer,
-    ):
-        photos = [photo for photo, _ in plan]
-        painter = Painter(stylizer, photos, args, options, writer, bar)
-        try:
-            for (photo, targets), reading in zip(plan, painter.read_ahead(reader), strict=True):
-                painter.hand_over(painter.paintings(photo, targets, reading), len(targets))
-            painter.report(0)
-        except FstError as problem:  # nothing can be saved, as on a full disk: no use to go on
-            return painter.stop(problem)
-        except KeyboardInterrupt:
-            with suppress(FstError):
-                painter.report(0)
-            raise
-    return int(painter.broken > 0)
+# CUDA and MPS say the first, a CPU one of the others.
+_NO_MEMORY = "out of memory|allocate memory|enough memory|bad_alloc"
 
 
 class Painter:
     """What the pictures of one run share, from the file that is read to the one that is written."""
 
     def __init__(
-        self,
-        stylizer: "Stylizer",
-        photos: list[Path],
-        args: argparse.Namespace,
-        options: PaintOptions,
-        writer: ThreadPoolExecutor,
-        bar: Any = None,
+        self, stylizer: Stylizer, plan: Plan, args: argparse.Namespace, options: PaintOptions
     ) -> None:
-        self.stylizer, self.photos, self.args, self.options = stylizer, photos, args, options
-        self.writer, self.bar = writer, bar
+        self.stylizer, self.plan, self.args, self.options = stylizer, plan, args, options
         # Kept from --overwrite: the inputs, and what this run wrote under a name that comes twice.
-        self.protected: set[FileId] = {identity(photo) for photo in photos} - {None}
+        self.protected: set[FileId] = {identity(photo) for photo, _ in plan} - {None}
         self.waiting: deque[Future] = deque()  # paintings that are being written
-        self.budget = budget_of(stylizer, args)
+        self.budget = memory_plan.memory_left(args.max_memory, stylizer.device)
         self.left = 0  # paintings of the present picture to come
-        self.written = self.broken = 0  # paintings, pictures
+        self.broken = 0  # pictures
 
-    def read_ahead(self, reader: ThreadPoolExecutor) -> Iterator[Future]:
-        """What `read` makes of each photo, begun while the one before is painted."""
-        ahead: deque[Future] = deque()
-        for number in range(len(self.photos)):
-            while len(ahead) < 2 and number + len(ahead) < len(self.photos):
-                ahead.append(reader.submit(self.read, self.photos[number + len(ahead)]))
-            yield ahead.popleft()
+    def paint(self, show_progress: bool = True) -> int:
+        """Paint every picture of the plan in its styles; returns the exit code."""
+        photos = [photo for photo, _ in self.plan]
+        count = sum(len(targets) for _, targets in self.plan)
+        shown = show_progress and count > 1
+        with (
+            _progress_bar(total=count, unit="picture") if shown else nullcontext() as self.bar,
+            ThreadPoolExecutor(1) as reader,
+            ThreadPoolExecutor(1) as self.writer,
+        ):
+            try:
+                ahead = deque(reader.submit(self.read, photo) for photo in photos[:1])
+                for number, (photo, targets) in enumerate(self.plan, start=1):
+                    ahead.extend(reader.submit(self.read, p) for p in photos[number : number + 1])
+                    self._paint(photo, targets, ahead.popleft())
+                self.report(0)
+            except FstError as problem:  # nothing can be saved, as on a full disk: no use to go on
+                for future in self.waiting:
+                    future.cancel()
+                self._say(partial(tell, PROGRAM), str(problem), self.left)
+                return 1
+            except KeyboardInterrupt:
+                with suppress(FstError):
+                    self.report(0)
+                raise
+        return int(self.broken > 0)
 
-    def read(self, photo: Path) -> "Tensor | None":
-        """The picture, or None where it is too large to be painted whole."""
-        from fst.io import images
-        from fst.stylize.bands.large import check_size
+    def read(self, photo: Path) -> Tensor | None:
+        """The picture; None where it is painted in bands, being too large or by --fast-statistics.
 
-        given, photo = photo, _kept(photo)
-        with _memory_told(given):
-            if goes_in_bands(self.stylizer, photo, self.args, self.options, self.budget):
-                return None
-            content = images.load_full(photo, self.args.size)
-        check_size(photo, tuple(content.shape[1:]))
+        Raises:
+            ImageError: It cannot be read, or is too small.
+        """
+        content = images.load_full(photo, self.args.size, self._is_painted_whole)
+        if content is not None:
+            check_size(photo, tuple(content.shape[1:]))
         return content
 
-    def paintings(
-        self, photo: Path, targets: list[tuple[int, Path]], reading: Future
-    ) -> Iterator[tuple[Path, "Tensor | None"]]:
-        """One picture in its styles, painted as they are asked for, each with its file.
+    def _is_painted_whole(self, size: tuple[int, int]) -> bool:
+        if self.args.blend_grid:  # its cells are small
+            return True
+        work = work_size(size, self.options.texture_size)
+        if self.args.fast_statistics and memory_plan.fast_pays_off(*work):
+            return False
+        return memory_plan.whole_bytes(self.stylizer.network, size, work) <= self.budget
 
-        None stands for a painting that is in its file already: it was painted in bands.
-        """
-        content = reading.result()
-        for style_id, path in targets:
-            style = self.args.blend if style_id == BLEND_ID else style_id
-            if content is None:
-                self.report(0)  # the names that others get are settled
-                yield self._paint_in_bands(photo, path, style), None
-            else:
-                with _memory_told(photo, content):
-                    painting = self._painting(content, style)
-                yield path, painting
-
-    def hand_over(self, paintings: Iterator[tuple[Path, "Tensor | None"]], count: int) -> None:
-        """Have the paintings of one picture written; tells what is wrong with the picture."""
-        from fst.io.images import ImageError
-
-        self.left = count
+    def _paint(self, photo: Path, targets: list[tuple[int, Path]], reading: Future) -> None:
+        """Have one picture painted and written in its styles; tells what is wrong with it."""
+        self.left, content = len(targets), None
         try:
-            for path, painting in paintings:
-                work = (self._note, path) if painting is None else (self._write, painting, path)
-                self.waiting.append(self.writer.submit(*work))
+            content = reading.result()
+            for style_id, path in targets:
+                style = self.args.blend if style_id == BLEND_ID else style_id
+                if content is None:
+                    self.report(0)  # the names that others get are settled
+                    written: Future = Future()
+                    written.set_result(self._write(path, partial(self._in_bands, photo, style)))
+                else:
+                    save = partial(images.save, self._painting(content, style), bits=self.args.bits)
+                    written = self.writer.submit(self._write, path, save)
+                self.waiting.append(written)
                 self.left -= 1
                 self.report(WRITTEN_BEHIND)
-        except ImageError as problem:
-            _beside(self.bar, _tell, str(problem), self.left)
+        except (RuntimeError, MemoryError, images.ImageError) as error:
+            problem = str(error)
+            if not isinstance(error, images.ImageError):
+                if not (isinstance(error, MemoryError) or re.search(_NO_MEMORY, problem)):
+                    raise
+                problem = _too_large(photo, content)
+            self._say(partial(tell, PROGRAM), problem, self.left)
             self.broken += 1
 
     def report(self, waiting: int) -> None:
         """Tell the paths of paintings until so many are still being written."""
         while len(self.waiting) > waiting:
-            _beside(self.bar, print_line, str(self.waiting.popleft().result()))
-            self.written += 1
+            self._say(print_line, str(self.waiting.popleft().result()))
 
-    def stop(self, problem: FstError) -> int:
-        """Tell the problem that ends the run; returns the exit code."""
-        for future in self.waiting:
-            future.cancel()
-        _beside(self.bar, _tell, str(problem), self.left)
-        return 1
+    def _painting(self, content: Tensor, style: Any) -> Tensor:
+        if not self.args.blend_grid:
+            return self.stylizer.stylize(content, style, self.options)
+        from fst.stylize.blend_grid import CELL_PX, blend_grid
 
-    def _painting(self, content: "Tensor", style: Any) -> "Tensor":
-        if self.args.blend_grid:
-            return _blend_grid(self.stylizer, content, self.args, self.options)
-        return self.stylizer.stylize(content, style, self.options)
+        cell_px, styles = self.args.size or CELL_PX, self.args.blend_grid
+        return blend_grid(self.stylizer, content, styles, self.options, cell_px=cell_px)
 
-    def _paint_in_bands(self, photo: Path, path: Path, style: Any) -> Path:
-        overwrite = self._overwrites(path)
-        path = free_path(path, self.protected) if overwrite else path
-        with _memory_told(photo):
-            return paint_in_bands(
-                self.stylizer, photo, path, style, self.args, self.options, overwrite
-            )
+    def _in_bands(self, photo: Path, style: Any, path: Path, *, overwrite: bool, **_: Any) -> Path:
+        from fst.stylize.bands.large import FileOptions, stylize_file
 
-    def _write(self, painting: "Tensor", path: Path) -> Path:
-        from fst.io import images
+        args = self.args
+        work = work_size(images.shape_of(photo, args.size), self.options.texture_size)
+        fast = args.fast_statistics and memory_plan.fast_pays_off(*work)
+        how = "means and variances of parts of it" if fast else "exact"
+        tell(PROGRAM, f"{photo}: in bands of rows ({how})")
+        file = FileOptions(args.size, args.bits, overwrite, True, args.max_memory, fast)
+        with _progress_bar(
+            total=100, unit="%", leave=False, bar_format="{l_bar}{bar}| {elapsed}<{remaining}"
+        ) as bar:
 
-        overwrite = self._overwrites(path)
+            def progress(share: float) -> None:
+                if bar is not None:
+                    bar.update(round(100 * share, 1) - bar.n)
+
+            return stylize_file(self.stylizer, photo, path, style, self.options, file, progress)
+
+    def _write(self, path: Path, write: Callable[..., Path]) -> Path:
+        """Have a painting written under the name planned, or the next free number of it."""
+        overwrite = self.overwrites(path)
         free = free_path(path, self.protected) if overwrite else path
-        bits = self.args.bits
-        return self._note(
-            images.save(painting, free, overwrite=overwrite, bits=bits, numbered=True)
-        )
+        written = write(free, overwrite=overwrite, numbered=True)
+        self.protected |= {identity(written)} - {None}
+        return written
 
-    def _overwrites(self, path: Path) -> bool:
+    def overwrites(self, path: Path) -> bool:
+        """Whether a file at this path is replaced."""
         return self.args.overwrite
 
-    def _note(self, path: Path) -> Path:
-        self.protected |= {identity(path)} - {None}
-        return path
+    def _say(self, write: Callable[[str], None], text: str, steps: int = 1) -> None:
+        """Write a line without tearing the bar, then move the bar."""
+        if self.bar is None:
+            return write(text)
+        with self.bar.external_write_mode():
+            write(text)
+        self.bar.update(steps)
 
 
-def _blend_grid(
-    stylizer: "Stylizer", content: "Tensor", args: argparse.Namespace, options: PaintOptions
-) -> "Tensor":
-    from fst.stylize.blend_grid import CELL_PX, blend_grid
-
-    return blend_grid(stylizer, content, args.blend_grid, options, cell_px=args.size or CELL_PX)
-
-
-def _kept(photo: Path) -> Path | KeptFile:
-    """The photo; a file of moderate size is opened once and its bytes are kept until it is read."""
-    is_small = os.path.isfile(photo) and os.path.getsize(photo) <= KEPT_BYTES
-    return KeptFile(photo) if is_small else photo
-
-
-@contextmanager
-def _memory_told(photo: Path, content: "Tensor | None" = None) -> Iterator[None]:
-    """Turns what an allocator says into a line that names the picture."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        # CUDA and MPS say the first, a CPU one of the others.
-        told = re.search("out of memory|allocate memory|enough memory|bad_alloc", str(error))
-        if not told and not isinstance(error, MemoryError):
-            raise
-        raise _too_large(photo, content) from None
-
-
-def _too_large(photo: Path, content: "Tensor | None") -> FstError:
-    from fst.io.images import ImageError
-
+def _too_large(photo: Path, content: Tensor | None) -> str:
     if content is None:  # it ended while decoding
-        return ImageError(f"{photo}: does not fit in memory; try --max-memory 2G or --size 1080")
+        return f"{photo}: does not fit in memory; try --max-memory 2G or --size 1080"
     height, width = content.shape[1:]
     smaller = max(MIN_SIZE_PX, min(height, width) // 2)
-    return ImageError(
+    return (
         f"{photo}: {width}x{height} px do not fit in memory; try --max-memory 2G or "
         f"--size {smaller}"
     )
 
 
-def _progress_bar(total: int) -> Any:
+def _progress_bar(**options: Any) -> Any:
     """A tqdm bar, or None where nobody would see it move."""
-    if total < 2 or not sys.stderr.isatty():
+    if not sys.stderr.isatty():
         return nullcontext()
     from tqdm import tqdm
 
-    return tqdm(total=total, unit="picture")
-
-
-def _beside(bar: Any, write: Callable[[str], None], text: str, steps: int = 1) -> None:
-    """Writes a line without tearing the bar, then moves the bar."""
-    if bar is None:
-        return write(text)
-    with bar.external_write_mode():
-        write(text)
-    bar.update(steps)
-
-
-def _tell(text: str) -> None:
-    tell(PROGRAM, text)
+    return tqdm(**options)

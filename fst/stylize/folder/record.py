@@ -173,15 +173,13 @@ def painting_key(settings: str, style_id: int, content: str) -> str:
     return _key(f"{settings} {style_id} {content}")
 
 
-def unfinished(photo: Path, targets: list[Target], settings: str) -> list[int]:
+def unfinished(photo: Path, targets: list[Target], settings: str) -> list[Target]:
     """Which of a photo's paintings are still to be made."""
-    there = [target.path.is_file() and target.done is not None for target in targets]
-    content = content_key(photo) if any(there) else ""
+    there = [target for target in targets if target.done is not None and target.path.is_file()]
+    content = content_key(photo) if there else ""
 
     def finished(target: Target) -> bool:
         key = painting_key(settings, target.style_id, content)
         return target.done == Done(key, target.path.stat().st_size)
 
-    return [
-        i for i, target in enumerate(targets) if not (there[i] and content and finished(target))
-    ]
+    return [t for t in targets if not (t in there and content and finished(t))]

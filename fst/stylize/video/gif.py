@@ -12,14 +12,7 @@ from PIL.GifImagePlugin import GifImageFile
 
 from fst.errors import FstError
 from fst.io import images
-from fst.io.decode import (
-    DENSE_FROM_PIXELS,
-    PIXELS_PER_BYTE,
-    check_pixels,
-    reading,
-    resize,
-    size_with_shorter_side,
-)
+from fst.io.decode import check_density, reading, resize, shrunk_size
 from fst.stylize.video.clips import Clip, Frame
 
 COLORS = 255  # and one for what is transparent
@@ -41,24 +34,14 @@ def open_gif(path: str | Path, shorter_side_px: int | None = None) -> Clip:
             raise FstError("it is no GIF")
         file.seek(0)
         picture = GifImageFile(file)
-        _check_size(picture, path)
-        size, count = picture.size, picture.n_frames
+        check_density(*picture.size, file)
+        size, count = shrunk_size(picture.size, shorter_side_px), picture.n_frames
         loop = picture.info.get("loop")
         length_ms = _length_ms(picture)
-    if shorter_side_px and shorter_side_px < min(size):
-        size = size_with_shorter_side(size, shorter_side_px)
     rate = Fraction(1000 * count, length_ms) if length_ms else Fraction(10)
     clip = Clip(path, (size[1], size[0]), iter(()), count, rate, Fraction(1, 1000), loop=loop)
     clip.items = _frames(path, size, clip.problems)
     return clip
-
-
-def _check_size(picture: GifImageFile, path: Path) -> None:
-    """Refuse what is made to fill memory."""
-    check_pixels(*picture.size)
-    pixels, file_bytes = picture.width * picture.height, path.stat().st_size
-    if pixels > max(DENSE_FROM_PIXELS, PIXELS_PER_BYTE * file_bytes):
-        raise FstError(f"{picture.width}x{picture.height} pixels in {file_bytes} bytes")
 
 
 def _length_ms(picture: GifImageFile) -> int:

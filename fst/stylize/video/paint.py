@@ -17,11 +17,9 @@ from typing import Any
 from fst.errors import FstError
 from fst.io import images
 from fst.io.decode import ImageError
-from fst.networks.sizes import MIN_SIZE_PX
 from fst.stylize.bands.memory_plan import memory_left, whole_bytes
-from fst.stylize.controls.texture_size import work_size
-from fst.stylize.options import PaintOptions
-from fst.stylize.stylizer import StyleChoice, Stylizer
+from fst.stylize.options import PaintOptions, work_size
+from fst.stylize.stylizer import StyleChoice, Stylizer, check_size
 from fst.stylize.video.clips import (
     DEFAULT_RATE,
     GIF_SUFFIX,
@@ -180,8 +178,7 @@ def _open_pictures(
 def _check_size(clip: Clip, stylizer: Stylizer, texture_size: float | str) -> None:
     height, width = clip.size
     name = images.printable(clip.path)
-    if min(clip.size) < MIN_SIZE_PX:
-        raise ImageError(f"{name}: {width}x{height} px are below {MIN_SIZE_PX} px a side")
+    check_size(clip.path, clip.size)
     painted = work_size(clip.size, texture_size)
     needed = whole_bytes(stylizer.network, clip.size, painted) + FRAME_BYTES * height * width
     if needed > memory_left(None, stylizer.device):
@@ -273,7 +270,8 @@ def _publish(part: Path, target: Path, painting: _Painting, overwrite: bool) -> 
     if overwrite and painting.whole:
         os.replace(part, target)
         return target
-    free = images.publish_numbered(part, target)  # another may have taken the name meanwhile
+    # Another may have taken the name meanwhile.
+    free = images.give_name(part, target, numbered=True)
     part.unlink(missing_ok=True)
     return free
 

@@ -13,7 +13,7 @@ import torch
 
 from fst.errors import FstError
 from fst.io import images
-from fst.io.decode import MAX_SIDE_PX, size_with_shorter_side
+from fst.io.decode import MAX_SIDE_PX, shrunk_size
 from fst.stylize.video import hdr
 from fst.stylize.video.clips import DEFAULT_RATE, MAX_RATE, Clip, Frame
 
@@ -213,7 +213,8 @@ class _Reading:
         if self.scaled is None:
             # Of the first frame alone: asked for its side data a frame refers to itself, and stays
             # in memory until Python looks for such.
-            self.turn, self.scaled = _turn(frame), self._size(frame)
+            self.turn = _turn(frame)
+            self.scaled = shrunk_size((frame.width, frame.height), self.shorter_side_px)
             self.transposed = self.turn is not None and self.turn[0]
             told = {name.lower(): text for name, text in self.stream.metadata.items()}
             in_planes = any(part.is_alpha for part in frame.format.components)
@@ -226,12 +227,6 @@ class _Reading:
             image = image.transpose(1, 2) if transposed else image
             image = image.flip([axis for axis, flip in ((2, across), (1, down)) if flip])
         return image.contiguous().to(torch.float32).div_(255)
-
-    def _size(self, frame: Any) -> tuple[int, int]:
-        size = (frame.width, frame.height)
-        if self.shorter_side_px and self.shorter_side_px < min(size):
-            size = size_with_shorter_side(size, self.shorter_side_px)
-        return size
 
     def _levels(self, frame: Any, width: int, height: int) -> np.ndarray:
         """(H, W, 3) uint8; a frame of another size, as broken files have, is scaled."""
