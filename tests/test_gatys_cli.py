@@ -21,7 +21,7 @@ def argv(tmp_path, monkeypatch, style_files, loss_weights):
 
     def make(*extra, content=("--content", "photo.png")):
         common = [*content, "--style", style_files[0], "--loss-weights", loss_weights]
-        common += ["--sizes", 48, "--steps", 6, "--device", "cpu"]
+        common += ["--size", 48, "--steps", 6, "--device", "cpu"]
         return [str(argument) for argument in [*common, *extra]]
 
     return make
@@ -143,7 +143,7 @@ def test_pictures_of_a_pixel_are_painted(argv, tmp_path, flag, size):
     assert images.load(tmp_path / "a.png").isfinite().all()
 
 
-@pytest.mark.parametrize("extra", [(), ("--optimizer", "adam", "--lr", 0.5), ("--sizes", 32, 48)])
+@pytest.mark.parametrize("extra", [(), ("--optimizer", "adam", "--lr", 0.5), ("--size", 32, 48)])
 def test_the_losses_told_are_those_logged_for_that_step(argv, tmp_path, capsys, extra):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

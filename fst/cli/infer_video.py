@@ -18,6 +18,7 @@ PROGRAM = "fst-infer"
 # Flags that only pictures have, and what they are when they are not given.
 _OF_PICTURES = {
     "blend_grid": None,
+    "sheet": False,
     "devices": None,
     "num_nodes": None,
     "resume": False,

@@ -9,7 +9,7 @@ from fst.runtime.console import tell
 
 # Errors of the library, which knows no flags, to those that change what they tell of.
 FLAGS = {
-    "ImageTooLargeError": "--sizes, --max-memory",
+    "ImageTooLargeError": "--size, --max-memory",
     "NotFiniteError": "--resume, --lr, --loss-weights",
     "OtherArchitectureError": "leave --width and --num-blocks out, or give --from-scratch instead",
 }

@@ -8,13 +8,13 @@ import os
 import re
 import signal
 import sys
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fst.cli.loss_arguments import statistic
-from fst.cli.messages import Problems, lines_of, tried
+from fst.cli.messages import Problems, told, tried
 from fst.cli.train_arguments import parse
 from fst.errors import FstError
 from fst.runtime.console import tell
@@ -36,6 +36,8 @@ from fst.training.start import (
     kept_styles,
 )
 
+PROGRAM = "fst-train"
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run fst-train; returns the exit code: 0 done, 1 failed on the way, 2 wrong arguments."""
@@ -48,31 +50,27 @@ def _run(argv: list[str], held: ExitStack) -> int:
         settings, trainer_settings = parse(argv)
         run = prepare(settings, trainer_settings, held)
     except FstError as error:
-        return _told(error, 2)
+        return told(PROGRAM, error)
     try:
         done = finished(settings)
         if done:  # a job that is put in the queue once more has not failed
-            tell("fst-train", done)
+            tell(PROGRAM, done)
         else:
-            train(settings, *run)
+            # For programs, stdout has results alone.
+            with redirect_stdout(sys.stderr) if settings.json else nullcontext():
+                train(settings, *run)
     except FstError as error:
-        return _told(error, 2 if isinstance(error, Refused) else 1)
+        return told(PROGRAM, error, 2 if isinstance(error, Refused) else 1)
     except OSError as error:
-        told = as_disk_error(error, run[-1].folder)
-        if told is None:
+        problem = as_disk_error(error, run[-1].folder)
+        if problem is None:
             raise
-        return _told(told, 1)
+        return told(PROGRAM, problem, 1)
     return 0
 
 
 class Refused(FstError):
     """Lightning has found what is wrong with its flags when it began."""
-
-
-def _told(error: FstError, code: int) -> int:
-    for line in lines_of(error):
-        tell("fst-train", line)
-    return code
 
 
 def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) -> tuple:

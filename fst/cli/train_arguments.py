@@ -168,7 +168,7 @@ class _Stored:
         """The configuration as YAML, without the settings named."""
         config = self._config.clone()
         config.resume = config.output = None  # they belong to one call, not to the run
-        for name in ("config", *left_out):
+        for name in ("config", "json", *left_out):
             config.pop(name, None)
         for name, value in vars(config.trainer).items():
             if not is_plain(name, value):  # a class: the file would be refused
@@ -262,6 +262,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--scale-lr", action="store_true", help="times the root of the number of processes")
     add("--seed", type=NonNegativeInt, default=0, metavar="N", help="of weights and drawing (0)")
     add("-o", "--output", metavar="DIR", help="folder of the run (checkpoints/run-N)")
+    add("--json", action="store_true", help="tell validations and the end as JSON, a line each")
     add("--resume", metavar="CKPT", help="continue a run, with its settings")
     add("--save-every", type=PositiveInt, metavar="N", help="steps between saves (a 20th)")
     add("--val-every", type=PositiveInt, metavar="N", help="steps between validations (a 10th)")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fst.assets import GALLERY
 from fst.errors import FstError
 from fst.runtime.console import tell
+from fst.style_model.names import SHIPPED
 
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
@@ -17,7 +18,10 @@ PROGRAM = "fst-infer"
 def open_model(
     model: str | None, device: str, precision: str, wanted: list, program: str = PROGRAM
 ) -> "Stylizer":
-    """The model named, the shipped one as "gallery"; else the newest that has all styles wanted."""
+    """The model named, the shipped one as "gallery"; else the newest that has all styles wanted.
+
+    Those wanted by name alone: an id means a style of the newest.
+    """
     from fst.runtime.memory import keep_freed_memory
     from fst.stylize.stylizer import Stylizer
 
@@ -25,6 +29,7 @@ def open_model(
     if model is not None:
         return Stylizer(model, device, precision)
     newest = None
+    wanted = [style for style in wanted if isinstance(style, str)]
     for path in [*newest_models(Path("checkpoints")), *[GALLERY] * GALLERY.is_file()]:
         try:
             stylizer = Stylizer(path, device, precision)
@@ -34,7 +39,7 @@ def open_model(
         newest = newest or (path, stylizer)
         if _has_styles(stylizer, wanted):
             if newest[0] != path:
-                tell(program, f"{newest[0]} has no style {' '.join(map(str, wanted))}")
+                tell(program, f"{shown_name(newest[0])} has no style {' '.join(wanted)}")
             return _chosen(path, stylizer, program)
     if newest is None:
         raise FstError("no style model below checkpoints; train one with fst-train or give --model")
@@ -49,8 +54,18 @@ def _has_styles(stylizer: "Stylizer", wanted: list) -> bool:
 
 
 def _chosen(path: Path, stylizer: "Stylizer", program: str) -> "Stylizer":
-    tell(program, f"model {path}")
+    tell(program, f"model {shown_name(path)}")
     return stylizer
+
+
+def shown_name(path: Path) -> str:
+    """A model as it is told, and can be given: the shipped one is "gallery"."""
+    return SHIPPED if path == GALLERY else str(path)
+
+
+def newest_model() -> Path:
+    """The model that is taken where none is named."""
+    return next(iter(newest_models(Path("checkpoints"))), GALLERY)
 
 
 def newest_models(folder: Path) -> list[Path]:

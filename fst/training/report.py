@@ -1,5 +1,7 @@
 """What fst-train says: the beginning of a run, and its end."""
 
+import json
+import math
 import multiprocessing
 import sys
 from pathlib import Path
@@ -70,6 +72,40 @@ class RunEnds(Callback):
         if trainer.is_global_zero:
             _conclude(module, trainer.datamodule, _curve(trainer))
             _tell_where(self.folder, trainer, module)
+
+
+class Results(Callback):
+    """A JSON object a line to stdout, of each validation and of the end: for programs."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the folder of the run."""
+        self.folder = folder
+
+    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Leave stdout to the results, in a process that a strategy has spawned too."""
+        if multiprocessing.parent_process():
+            sys.stdout = sys.stderr
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """The figures."""
+        self._tell(trainer, module, event="validation")
+
+    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """The figures, and the files, where a step was taken."""
+        wrote = trainer.global_step > 0 and not trainer.fast_dev_run
+        files = {"model": MODEL_NAME, "checkpoint": CHECKPOINT_NAME} if wrote else {}
+        paths = {kind: str(self.folder / name) for kind, name in files.items()}
+        reason = None if trainer.global_step >= trainer.max_steps else _reason(trainer)
+        self._tell(
+            trainer, module, event="end", max_steps=trainer.max_steps, stopped=reason, **paths
+        )
+
+    def _tell(self, trainer: pl.Trainer, module: pl.LightningModule, **about: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        finite = {k: v if math.isfinite(v) else None for k, v in module.final_metrics.items()}
+        line = {**about, "step": trainer.global_step, "metrics": finite}
+        print(json.dumps(line), file=sys.__stdout__, flush=True)
 
 
 def _curve(trainer: pl.Trainer) -> Curve:

@@ -23,7 +23,7 @@ from fst.training.curves import RunLog, RunLogger
 from fst.training.grid import PaintingGrid
 from fst.training.plateau import Watch
 from fst.training.progress import RunProgress
-from fst.training.report import RunEnds
+from fst.training.report import Results, RunEnds
 from fst.training.stopping import Stopping
 
 # The loss is computed in fp32: only what Lightning casts back and forth by itself.
@@ -104,6 +104,8 @@ def _callbacks(settings: Any, given: dict[str, Any], own: list, saver: RunSaver)
     if not given.get("fast_dev_run"):
         callbacks.append(RunCard(saver.folder / MODEL_NAME))
     barebones = given.get("barebones", False)
+    if settings.json:
+        callbacks.append(Results(saver.folder))
     if given.get("logger", not barebones):
         callbacks.append(LearningRateMonitor())
     has_bar = any(isinstance(callback, ProgressBar) for callback in own)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fst.errors import FstError
 from fst.io.paths import clip
-from fst.runtime.console import print_line, tell
+from fst.runtime.console import print_result, tell
 from fst.stylize.folder.naming import BLEND_ID, check_folder_name, clash, identity, safe_name
 from fst.stylize.options import PaintOptions
 
@@ -155,7 +155,9 @@ def paint_clips_in_turn(
             tell(PROGRAM, problem)
             failed = True
         if painted.frames:
-            print_line(str(painted.path))
+            style = stylizer.style_names[job[1]] if isinstance(job[1], int) else job[1]
+            source = "" if isinstance(job[0], list) else str(job[0])
+            print_result(str(painted.path), args.json, picture=source, style=style)
         if stopped():
             held = f"; {painted.path} holds them" if painted.frames else ""
             tell(PROGRAM, f"interrupted after {painted.frames} frames{held}")
