@@ -128,6 +128,24 @@ def test_the_same_command_gives_the_same_weights(run, train_argv, tmp_path):
     assert_same_end(tmp_path / "again", run)
 
 
+def test_results_are_told_to_programs_and_all_else_to_people(train_argv, tmp_path):
+    command = [sys.executable, "-m", "fst.cli.train", *train_argv(tmp_path / "run", "--json")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(line["event"], line["step"]) for line in told] == [
+        ("validation", 6),
+        ("validation", 12),
+        ("end", 12),
+    ]
+    assert told[0]["metrics"].keys() >= {"val/brushwork", "val/style/cloud"}
+    assert told[2]["metrics"] == told[1]["metrics"] and told[2]["stopped"] is None
+    assert told[2]["model"] == str(tmp_path / "run" / "model.safetensors")
+    assert os.path.isfile(told[2]["model"]) and os.path.isfile(told[2]["checkpoint"])
+    assert "held-out distances" in done.stderr and "paint:" in done.stderr
+    assert "json" not in (tmp_path / "run" / "config.yaml").read_text()
+
+
 def test_another_seed_gives_other_weights(run, train_argv, tmp_path):
     assert main(train_argv(tmp_path / "other", "--seed", 1)) == 0
     first, second = weights_of(run), weights_of(tmp_path / "other")

@@ -42,7 +42,7 @@ def test_the_table_has_every_flag_once():
 @pytest.mark.parametrize("form", ["--trainer.{} 3", "--trainer.{}=3"])
 def test_a_flag_that_is_settled_is_answered_with_the_one_to_use(train_argv, capsys, name, form):
     told = refused([*train_argv("none"), *form.format(name).split()], capsys)
-    assert told == f"fst-train: --trainer.{name}: {SETTLED[name]}"
+    assert told == f"fst-train: error: --trainer.{name}: {SETTLED[name]}"
 
 
 @pytest.mark.parametrize("text", ["trainer: {max_steps: 3}", "trainer.max_steps: 3"])
@@ -77,7 +77,7 @@ def test_callbacks_that_need_epochs_are_refused(train_argv, capsys, callback, wa
 def test_what_lightning_finds_wrong_late_is_one_line(train_argv, tmp_path, capsys):
     argv = train_argv(tmp_path / "run", "--trainer.callbacks", "StochasticWeightAveraging")
     told = refused([*argv, "--trainer.callbacks.swa_lrs", "0.1"], capsys)
-    assert told.startswith("fst-train: --trainer: SWA") and len(told.splitlines()) == 1
+    assert told.startswith("fst-train: error: --trainer: SWA") and len(told.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
 

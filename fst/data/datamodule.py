@@ -6,6 +6,7 @@ run continues the same sequence, and two processes see what one with twice the b
 """
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import pytorch_lightning as pl
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
 
 from fst.data.batches import StyleBatch
 from fst.data.photos import PhotoFolder
@@ -72,13 +74,34 @@ class ContentDataModule(pl.LightningDataModule):
         self._batches_done = 0
 
     def setup(self, stage: str | None = None) -> None:
-        """Decode what fits in memory, so that bad files are known before step 1.
+        """Decode what fits in memory, so that bad files are known before step 1; begin to draw.
 
         Raises:
             FstError: Too many files are bad.
         """
-        self.photos.preload()
+        with tqdm(leave=False, disable=self._is_quiet() or None) as bar:
+
+            def progress(done: int, count: int) -> None:
+                bar.total = count
+                bar.update(done - bar.n)
+
+            if isinstance(self.photos, Scenes) and not self.num_workers:
+                # Half the processors draw, in the order of the run, while its first steps go on.
+                order = _shuffled(self.seed, 0, self._epoch_of_photos(), len(self.photos)).tolist()
+                self.photos.begin(order, max(1, (os.cpu_count() or 1) // 2))
+            else:
+                bar.set_description(f"{'drawing' if self.content is None else 'reading'} pictures")
+                self.photos.preload(progress=progress)
         self.held_out.preload()
+
+    def _is_quiet(self) -> bool:
+        """Whether this process shows no progress."""
+        return self.trainer is not None and not self.trainer.is_global_zero
+
+    def _epoch_of_photos(self) -> int:
+        """How often every photo has been seen where the run goes on."""
+        world = 1 if self.trainer is None else self.trainer.world_size
+        return self._batches_done * self.batch_size * world // len(self.photos)
 
     def train_dataloader(self) -> DataLoader:
         """Batches of `TrainingImages` from where the run stands to the end of the epoch."""

@@ -23,16 +23,17 @@ from fst.training.start import announcement
 
 def announce(settings: Any, module: pl.LightningModule, data: Any, trainer: pl.Trainer) -> None:
     """Say what the run begins from and works on."""
-    names = ", ".join(style.name for style in module.styles)
+    count, names = len(module.styles), ", ".join(style.name for style in module.styles)
+    kind = "photos" if settings.content else "scenes"
     if not settings.content:
         print("no --content given: training on scenes drawn by the program")
     if start := announcement(settings, module):
         print(start)
-    world = trainer.world_size
+    world, most = trainer.world_size, "at most " * bool(settings.until)
     each = f" in each of {world} processes" if world > 1 else ""
     print(
-        f"{len(module.styles)} styles ({names}), {len(data.photos)} photos and "
-        f"{len(data.held_out)} held out, {settings.steps} steps of {settings.batch_size} x "
+        f"{count} style{'s' * (count > 1)} ({names}), {len(data.photos)} {kind} and "
+        f"{len(data.held_out)} held out, {most}{settings.steps} steps of {settings.batch_size} x "
         f"{settings.size} px{each}, {trainer.precision} on {trainer.strategy.root_device}"
     )
 
