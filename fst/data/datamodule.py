@@ -87,7 +87,7 @@ class ContentDataModule(pl.LightningDataModule):
 
             if isinstance(self.photos, Scenes) and not self.num_workers:
                 # Half the processors draw, in the order of the run, while its first steps go on.
-                order = _shuffled(self.seed, 0, self._epoch_of_photos(), len(self.photos)).tolist()
+                order = _shuffled(self.seed, 0, 0, len(self.photos)).tolist()
                 self.photos.begin(order, max(1, (os.cpu_count() or 1) // 2))
             else:
                 bar.set_description(f"{'drawing' if self.content is None else 'reading'} pictures")
@@ -97,11 +97,6 @@ class ContentDataModule(pl.LightningDataModule):
     def _is_quiet(self) -> bool:
         """Whether this process shows no progress."""
         return self.trainer is not None and not self.trainer.is_global_zero
-
-    def _epoch_of_photos(self) -> int:
-        """How often every photo has been seen where the run goes on."""
-        world = 1 if self.trainer is None else self.trainer.world_size
-        return self._batches_done * self.batch_size * world // len(self.photos)
 
     def train_dataloader(self) -> DataLoader:
         """Batches of `TrainingImages` from where the run stands to the end of the epoch."""

@@ -58,9 +58,7 @@ class Scenes(Dataset):
         """
         if not -self.count <= index < self.count:
             raise IndexError(f"index {index} is out of range for {self.count} scenes")
-        return (
-            self._draw(index % self.count) if self._drawn is None else self._drawn[index].result()
-        )
+        return self._drawn[index].result() if self._drawn else self._draw(index % self.count)
 
     def name(self, index: int) -> str:
         """What messages call a scene."""
