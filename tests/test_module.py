@@ -440,7 +440,7 @@ def test_a_checkpoint_of_before_the_groups_is_refused_in_one_line(run, tmp_path)
     for name in ("architecture", "objective", "schedule", "start"):
         flat |= groups[name]
     torch.save(stored | {"hyper_parameters": flat}, tmp_path / "old.ckpt")
-    with pytest.raises(FstError, match="of an older fst: read its network with Stylizer"):
+    with pytest.raises(FstError, match=r"a run of fst 0\.1: resume it with that version"):
         StyleTransferModule.load_from_checkpoint(tmp_path / "old.ckpt")
 
 

@@ -4,7 +4,7 @@ import copy
 import io
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from fst.errors import FstError
 from fst.io.atomic import remove_orphans, write_atomically
 from fst.io.torch_files import plain, read_torch_file
 from fst.style_model.format import build, save_style_model
-from fst.training.settings import in_groups
 from fst.training.stopping import Terminated
 
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam, for each parameter
@@ -115,8 +114,7 @@ def read_run(path: str | Path) -> dict[str, Any]:
     try:
         build(checkpoint["style_model"])
         settings = plain(checkpoint["hyper_parameters"], "the settings")
-        if "start" not in settings:  # of the first version
-            settings = in_groups(settings)
+        check_settings(settings)
         start, schedule = settings["start"], settings["schedule"]
         sound = (
             _is_count(checkpoint["global_step"])
@@ -133,6 +131,19 @@ def read_run(path: str | Path) -> dict[str, Any]:
     if not sound:
         raise FstError(f"{path}: damaged, its settings are of the wrong kind")
     return {**checkpoint, "hyper_parameters": settings}
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse the settings of fst 0.1, which stand in no groups.
+
+    Raises:
+        CheckpointError: Names the way out.
+    """
+    rates = settings.get("schedule", {}).keys() >= {"styles_first_steps", "styles_rate"}
+    if not (rates and "began_from" in settings.get("start", {})):
+        raise CheckpointError(
+            "a run of fst 0.1: resume it with that version, or begin a new run from its weights"
+        )
 
 
 def check_moments(checkpoint: dict[str, Any], parameters: list[Tensor]) -> None:

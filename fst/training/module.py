@@ -19,7 +19,7 @@ from fst.losses.style_groups import StyleIndex, check_ids, each_id
 from fst.losses.terms import grid_pattern
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import save_style_model
-from fst.training.checkpoint import CheckpointError, check_moments
+from fst.training.checkpoint import check_moments, check_settings
 from fst.training.facts import style_model_metadata
 from fst.training.finite import FiniteGuard
 from fst.training.held_out import HeldOutMetrics
@@ -250,13 +250,10 @@ class StyleTransferModule(pl.LightningModule):
         """Take up the figures of the last validation, which the next files tell again.
 
         Raises:
-            CheckpointError: The optimizer is that of another network: refused before it is used.
+            CheckpointError: It is of fst 0.1, or its optimizer is that of another network: refused
+                before it is used.
         """
-        is_former = "objective" not in checkpoint.get("hyper_parameters", {})
-        if is_former and self._trainer is None:  # by load_from_checkpoint
-            raise CheckpointError(
-                "its settings are those of an older fst: read its network with Stylizer"
-            )
+        check_settings(checkpoint.get("hyper_parameters", {}))
         check_moments(
             checkpoint, [*style_parameters(self.network), *convolution_weights(self.network)]
         )

@@ -188,28 +188,6 @@ class Start(Settings):
     tune_trunk: bool = False
 
 
-GROUPS = {
-    "architecture": Architecture,
-    "objective": Objective,
-    "schedule": Schedule,
-    "start": Start,
-}
-FORMER_NAMES = {"styles_first_steps": "rows_first_steps", "styles_rate": "rows_rate"}
-
-
-def in_groups(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyperparameters as the first version wrote them, without groups, as they are now."""
-    groups = {
-        group: {
-            field.name: flat[FORMER_NAMES.get(field.name, field.name)]
-            for field in fields(cls)
-            if FORMER_NAMES.get(field.name, field.name) in flat
-        }
-        for group, cls in GROUPS.items()
-    }
-    return {"styles": flat.get("styles", []), **groups, "seed": flat.get("seed", 0)}
-
-
 def each(value: Any, own: Sequence[Any]) -> Any:
     """A setting as one value for each style, where styles have their own; else as it is."""
     if all(o is None for o in own):

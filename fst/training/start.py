@@ -91,9 +91,6 @@ def _differences(settings: Any, styles: list, kept: list[dict[str, Any]]) -> Ite
             out = "leave the flag out, or start a new run"
             yield f"has {name} {architecture[name]}, not {value}: {out}"
     start, schedule = (stored["hyper_parameters"][name] for name in ("start", "schedule"))
-    if "began_from" not in start or not schedule.keys() >= {"styles_first_steps", "styles_rate"}:
-        out = f"begin a new run with --warm-start {settings.resume}"
-        yield f"was written by an older fst: {out}"
     if (tuned := start.get("tune_trunk", False)) != settings.tune_trunk:
         out = "leave the flag as it was, or start a new run"
         yield f"began with{'' if tuned else 'out'} --tune-trunk and goes on so: {out}"
