@@ -13,7 +13,10 @@ from torch.utils.tensorboard.summary import hparams
 from fst.io.markdown import escaped
 from fst.training.facts import flat_settings
 
-# What runs are compared by in TensorBoard's table of hyperparameters.
+# What TensorBoard's table of hyperparameters has of a run, and what runs are compared by there.
+TURNED = ("styles", "steps", "batch_size", "size_px", "style_size_px", "style_loss",
+    "content_weight", "style_weight", "tv_weight", "grid_weight", "learning_rate", "width",
+    "num_blocks", "began_from")  # fmt: skip
 COMPARED = ("val/brushwork", "val/style", "val/content", "val/found")
 
 
@@ -59,7 +62,8 @@ class RunLog(Callback):
         settings = flat_settings(module)
         rows = "".join(f"| {k} | {escaped(str(v), 400)} |\n" for k, v in settings.items())
         writer.add_text("settings", f"| setting | value |\n| --- | --- |\n{rows}", self._step)
-        table = hparams(settings, dict.fromkeys(COMPARED, 0.0))  # their names: curves have values
+        turned = {name: settings[name] for name in TURNED if name in settings}
+        table = hparams(turned, dict.fromkeys(COMPARED, 0.0))  # their names: curves have values
         for summary in table:
             writer.file_writer.add_summary(summary, self._step)
 
