@@ -52,7 +52,8 @@ class ContentDataModule(pl.LightningDataModule):
             num_styles: S, styles to draw from.
             seed: Of photo order, crops, flips and styles.
             held_out: Photos for validation only; by default up to 8 (at most a tenth) of `content`.
-            num_workers: Reader processes; by default 0 where the photos fit in memory, else 4.
+            num_workers: Reader processes; by default 4, and 0 on a CPU where the photos fit in
+                memory.
 
         Raises:
             FstError: A path is missing or holds no photo.
@@ -85,7 +86,7 @@ class ContentDataModule(pl.LightningDataModule):
                 bar.total = count
                 bar.update(done - bar.n)
 
-            if isinstance(self.photos, Scenes) and not self.num_workers:
+            if isinstance(self.photos, Scenes) and not self._readers(True):
                 # Half the processors draw, in the order of the run, while its first steps go on.
                 order = _shuffled(self.seed, 0, 0, len(self.photos)).tolist()
                 self.photos.begin(order, max(1, (os.cpu_count() or 1) // 2))
@@ -109,9 +110,7 @@ class ContentDataModule(pl.LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        workers = self.num_workers
-        if workers is None:
-            workers = 0 if self.photos.all_cached else 4
+        workers = self._readers(self.photos.all_cached)
         return DataLoader(
             TrainingImages(self.photos, self.size_px, self.num_styles, self.seed),
             batch_sampler=sampler,
@@ -119,6 +118,13 @@ class ContentDataModule(pl.LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=trainer.strategy.root_device.type == "cuda",
         )
+
+    def _readers(self, in_memory: bool) -> int:
+        """Processes that read: a GPU is not to wait for crops being cut."""
+        if self.num_workers is not None:
+            return self.num_workers
+        is_cpu = self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
+        return 0 if in_memory and is_cpu else 4
 
     def _epoch_batches(self) -> int:
         """Batches of an epoch: every photo once, or all of a run that is given its steps alone."""

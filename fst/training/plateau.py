@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
-from fst.runtime.console import tell
 from fst.training.schedule import WARMUP_STEPS
 
 WATCHED = "val/brushwork"
@@ -133,7 +132,7 @@ class Watch(Callback):
             self.fall = module.fall.first, module.fall.last
         if trainer.is_global_zero:
             with tqdm.external_write_mode():
-                tell("fst-train", self._told(module, now))
+                print(self._told(module, now), flush=True)
 
     def _learned(self, module: pl.LightningModule) -> Curve:
         """The curve from where all that shall learn does so at its full rate."""
