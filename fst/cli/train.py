@@ -86,7 +86,7 @@ def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) ->
     """
     problems: list[str] = []
     attempt = partial(tried, problems)
-    styles = attempt(_styles, settings)
+    styles = _styles(settings, problems)
     network = attempt(check_loss_network, settings)
     if network is not None:
         attempt(check_statistics, settings, styles or [], statistic(settings), network)
@@ -95,11 +95,11 @@ def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) ->
     if styles:
         attempt(check_pictures, styles)
         attempt(check_counts, settings, len(styles))
-    data = attempt(_data, settings, len(styles or [0]))
+    data = attempt(_data, settings, len(styles or [0]), flag="--content")
     attempt(asked_folder, settings)
-    kept = attempt(kept_styles, settings) or []
-    attempt(check_names, settings, styles or [], kept)
-    attempt(check_resume, settings, styles, kept)
+    kept = attempt(kept_styles, settings, flag="--add-to") or []
+    attempt(check_names, settings, styles or [], kept, flag="--add-to")
+    attempt(check_resume, settings, styles, kept, flag="--resume")
     if problems:
         raise Problems(problems)
     module = _module(settings, styles, kept)
@@ -150,7 +150,7 @@ def _fit(settings: Any, module, data, trainer, saver) -> None:
             raise
         reason = " ".join(str(error).split())[:160]
         raise FstError(
-            f"--resume: {settings.resume} cannot be gone on from ({type(error).__name__}: "
+            f"--resume: {settings.resume} cannot be resumed ({type(error).__name__}: "
             f"{reason}): begin a new run with --warm-start {settings.resume}"
         ) from error
 
@@ -163,18 +163,16 @@ def _of_spawned(error: Exception) -> BaseException:
     return FstError(told[-1]) if told else error
 
 
-def _styles(settings: Any) -> list:
+def _styles(settings: Any, problems: list[str]) -> list | None:
     from fst.data.styles import read_styles
 
     if settings.resume and not settings.styles and os.path.isfile(settings.resume):
-        raise FstError(
+        problems.append(
             f"--resume: {settings.resume} holds no settings, and no config.yaml is beside it: give "
             "--styles, --content and the other flags that the run began with"
         )
-    try:
-        return read_styles(settings.styles or [])
-    except FstError as error:
-        raise FstError(f"--styles: {error}") from None
+        return None
+    return tried(problems, read_styles, settings.styles or [], flag="--styles")
 
 
 def _one_or_each(values: list | None) -> Any:
@@ -185,18 +183,15 @@ def _one_or_each(values: list | None) -> Any:
 def _data(settings: Any, num_styles: int):
     from fst.data.datamodule import ContentDataModule
 
-    try:
-        return ContentDataModule(
-            settings.content or None,
-            size_px=settings.size,
-            batch_size=settings.batch_size,
-            num_styles=num_styles,
-            seed=settings.seed,
-            held_out=settings.held_out,
-            num_workers=settings.num_workers,
-        )
-    except FstError as error:
-        raise FstError(f"--content: {error}") from None
+    return ContentDataModule(
+        settings.content or None,
+        size_px=settings.size,
+        batch_size=settings.batch_size,
+        num_styles=num_styles,
+        seed=settings.seed,
+        held_out=settings.held_out,
+        num_workers=settings.num_workers,
+    )
 
 
 def _module(settings: Any, styles: list, kept: list[dict[str, Any]]):

@@ -234,50 +234,68 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     # YAML files may specify a style; the parser of --help knows only types that can be called.
     style = str if type(parser) is argparse.ArgumentParser else str | dict
-    add("--styles", type=style, nargs="+", metavar="FILE", help="a style each; a folder is one")
-    add("--content", type=str, nargs="+", metavar="DIR", help="photos to train on (drawn scenes)")
+    add("--styles", type=style, nargs="+", metavar="FILE",
+        help="one picture a style, or a folder of its pictures")  # fmt: skip
+    add("--content", type=str, nargs="+", metavar="DIR",
+        help="photos to train on (default: drawn scenes)")  # fmt: skip
     add("--held-out", type=str, nargs="+", metavar="DIR", help="photos for validation only")
-    add("--size", type=PositiveInt, metavar="PX", help="side of the crops (256; with --add-to 192)")
-    add("--style-size", type=PositiveInt, nargs="+", default=[objective.STYLE_SIZE_PX],
-        metavar="PX", help="larger: larger strokes; one, or one a style")  # fmt: skip
-    add("--batch-size", type=PositiveInt, metavar="N", help="images per step (4; with --add-to 2)")
-    add("--num-workers", type=NonNegativeInt, metavar="N", help="reader processes (by memory)")
+    add("--size", type=PositiveInt, metavar="PX",
+        help="side of the crops (default: 256; 192 with --add-to)")  # fmt: skip
+    size = objective.STYLE_SIZE_PX
+    add("--style-size", type=PositiveInt, nargs="+", default=[size], metavar="PX",
+        help="of style pictures; larger: larger strokes; one, or one a style")  # fmt: skip
+    add("--batch-size", type=PositiveInt, metavar="N",
+        help="images per step (default: 4; 2 with --add-to)")  # fmt: skip
+    add("--num-workers", type=NonNegativeInt, metavar="N",
+        help="reader processes (default: 0 or 4)")  # fmt: skip
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--steps", type=PositiveInt, metavar="N",
-        help=f"({WARM_STEPS}; --add-to {ADD_STEPS}; from scratch {SCRATCH_STEPS})")  # fmt: skip
+        help=f"(default: {WARM_STEPS}; {ADD_STEPS} with --add-to, {SCRATCH_STEPS} from scratch)"
+    )  # fmt: skip
     add("--until", choices=("plateau",),
-        help=f"end where strokes gain no more (--steps at most: {MOST} times as many)")  # fmt: skip
-    add("--warm-start", metavar="MODEL", help="style model to begin from (the shipped gallery)")
+        help=f"end where strokes gain no more ({MOST} times the usual --steps at most)")  # fmt: skip
+    add("--warm-start", metavar="MODEL",
+        help="style model to begin from (default: the shipped gallery)")  # fmt: skip
     add("--from-scratch", action="store_true", help="begin from random weights instead")
-    add("--add-to", metavar="MODEL", help="append the styles to a model; its own stay as they are")
-    add("--tune-trunk", action="store_true", help="with it: change them a little, to learn more")
+    add("--add-to", metavar="MODEL",
+        help="append the styles to a model, whose own stay as they are")  # fmt: skip
+    add("--tune-trunk", action="store_true", help="with --add-to: its styles may change a little")
     add("--rows-first", type=NonNegativeInt, metavar="N",
-        help="steps for gamma and beta alone (a quarter; 0 from scratch)")  # fmt: skip
-    add("--width", type=PositiveFloat, metavar="W", help="1: 24-64-128 channels (0.5)")
-    add("--num-blocks", type=NonNegativeInt, metavar="N", help="residual blocks (5)")
-    add("--lr", type=PositiveFloat, default=1e-3, metavar="R", help="Adam's peak rate (0.001)")
-    add("--scale-lr", action="store_true", help="times the root of the number of processes")
-    add("--seed", type=NonNegativeInt, default=0, metavar="N", help="of weights and drawing (0)")
-    add("-o", "--output", metavar="DIR", help="folder of the run (checkpoints/run-N)")
+        help="steps for gamma and beta alone (default: a quarter, or 0)")  # fmt: skip
+    add("--width", type=PositiveFloat, metavar="W",
+        help=f"scales the channels (default: {SCRATCH_TRUNK[0]})")  # fmt: skip
+    add("--num-blocks", type=NonNegativeInt, metavar="N",
+        help=f"residual blocks (default: {SCRATCH_TRUNK[1]})")  # fmt: skip
+    add("--lr", type=PositiveFloat, default=1e-3, metavar="R",
+        help="Adam's peak learning rate (default: 0.001)")  # fmt: skip
+    add("--scale-lr", action="store_true",
+        help="multiply it by the root of the number of processes")  # fmt: skip
+    add("--seed", type=NonNegativeInt, default=0, metavar="N",
+        help="of weights, crops and scenes (default: 0)")  # fmt: skip
+    add("-o", "--output", metavar="DIR", help="folder of the run (default: checkpoints/run-N)")
     add("--json", action="store_true", help="tell validations and the end as JSON, a line each")
     add("--resume", metavar="CKPT", help="continue a run, with its settings")
-    add("--save-every", type=PositiveInt, metavar="N", help="steps between saves (a 20th)")
-    add("--val-every", type=PositiveInt, metavar="N", help="steps between validations (a 10th)")
+    add("--save-every", type=PositiveInt, metavar="N",
+        help="steps between saves (default: a 20th of them)")  # fmt: skip
+    add("--val-every", type=PositiveInt, metavar="N",
+        help="steps between validations (default: a 10th of them)")  # fmt: skip
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
     add_loss(parser)
     style, grid = objective.WEIGHTS[1], objective.GRID_WEIGHT
     add = parser.add_argument
-    add("--content-weight", type=NonNegativeFloat, metavar="W", help="weight of content (1)")
+    add("--content-weight", type=NonNegativeFloat, metavar="W",
+        help="weight of content (default: 1)")  # fmt: skip
     add("--style-weight", type=NonNegativeFloat, nargs="+", metavar="W",
-        help=f"weight of style ({style:g}); one, or one a style")  # fmt: skip
-    add("--tv-weight", type=NonNegativeFloat, metavar="W", help="weight of smoothness")
+        help=f"weight of style (default: {style:g}); one, or one a style")  # fmt: skip
+    add("--tv-weight", type=NonNegativeFloat, metavar="W",
+        help="weight of total variation (default: 0)")  # fmt: skip
     add("--grid-weight", type=NonNegativeFloat, metavar="W",
-        help=f"weight against patterns in step with the pixel grid ({grid:g})")  # fmt: skip
+        help=f"weight against patterns of the pixel grid (default: {grid:g})")  # fmt: skip
 
 
 def _trainer_help() -> None:

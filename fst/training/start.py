@@ -29,10 +29,7 @@ def kept_styles(settings: Any) -> list[dict[str, Any]]:
         return []
     if settings.resume:  # the run holds them; the model may be gone
         return read_run(settings.resume)["hyper_parameters"]["start"].get("kept_styles", [])
-    try:
-        return load_style_model(settings.add_to)[1]["styles"]
-    except FstError as error:
-        raise FstError(f"--add-to: {error}") from None
+    return load_style_model(settings.add_to)[1]["styles"]
 
 
 def check_names(settings: Any, styles: list, kept: list[dict[str, Any]]) -> None:
@@ -44,13 +41,13 @@ def check_names(settings: Any, styles: list, kept: list[dict[str, Any]]) -> None
     names = {style["name"] for style in kept}
     if len(names) < len(kept):
         raise FstError(
-            f"--add-to: {settings.add_to} has several styles of one name: rename them with "
+            f"{settings.add_to} has several styles of one name: rename them with "
             "fst-styles rename MODEL ID NAME"
         )
     taken = [style.name for style in styles if style.name in names]
     if taken:
         raise FstError(
-            f"--add-to: {settings.add_to} has {', '.join(taken)} already: rename the picture, or "
+            f"{settings.add_to} has {', '.join(taken)} already: rename the picture, or "
             "the style with fst-styles rename"
         )
 
@@ -63,7 +60,7 @@ def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]])
     """
     if settings.resume:
         for told in _differences(settings, styles or [], kept):
-            raise FstError(f"--resume: {settings.resume} {told}")
+            raise FstError(f"{settings.resume} {told}")
 
 
 def _differences(settings: Any, styles: list, kept: list[dict[str, Any]]) -> Iterator[str]:
