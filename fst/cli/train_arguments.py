@@ -256,7 +256,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help=f"(default: {WARM_STEPS}; {ADD_STEPS} with --add-to, {SCRATCH_STEPS} from scratch)"
     )  # fmt: skip
     add("--until", choices=("plateau",),
-        help=f"end where strokes gain no more ({MOST} times the usual --steps at most)")  # fmt: skip
+        help=f"end at the plateau, after {MOST} times the usual steps at most")  # fmt: skip
     add("--warm-start", metavar="MODEL",
         help="style model to begin from (default: the shipped gallery)")  # fmt: skip
     add("--from-scratch", action="store_true", help="begin from random weights instead")
