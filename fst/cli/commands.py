@@ -27,6 +27,19 @@ COMMANDS = {
 COMPLETING = "_ARGCOMPLETE"
 
 
+def new_parser(prog: str, description: str, end: str, **options: Any) -> argparse.ArgumentParser:
+    """The parser of a command, as all of them have it; `finish` it when its flags are there."""
+    shape = partial(argparse.RawDescriptionHelpFormatter, max_help_position=36, width=100)
+    return argparse.ArgumentParser(
+        prog,
+        description=description,
+        epilog=end,
+        formatter_class=shape,
+        allow_abbrev=False,
+        **options,
+    )
+
+
 def finish(parser: argparse.ArgumentParser, shown: bool = True) -> argparse.ArgumentParser:
     """Add `--version` and near matches for mistyped flags; answer and exit, where a shell asks what
     could come next.

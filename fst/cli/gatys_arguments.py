@@ -12,7 +12,7 @@ from fst.cli.argument_types import (
     positive_number,
     whole,
 )
-from fst.cli.commands import finish
+from fst.cli.commands import finish, new_parser
 from fst.cli.loss_arguments import add_loss
 from fst.losses import objective
 
@@ -29,16 +29,9 @@ done), 130 interrupted (Ctrl-C; the best image so far is written)."""
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the arguments; shows help and usage errors and exits as argparse does."""
-    parser = argparse.ArgumentParser(
-        prog="fst-gatys",
-        usage="fst-gatys --content PHOTO --style PICTURE [-o FILE] [options]",
-        description="Optimise the pixels of one picture (Gatys et al. 2016).",
-        epilog=_EXAMPLES,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-            prog, max_help_position=30, width=96
-        ),
-        allow_abbrev=False,
-    )
+    usage = "fst-gatys --content PHOTO --style PICTURE [-o FILE] [options]"
+    about = "Optimise the pixels of one picture (Gatys et al. 2016)."
+    parser = new_parser("fst-gatys", about, _EXAMPLES, usage=usage)
     _add_pictures(parser)
     _add_descent(parser)
     _add_loss(parser)
@@ -88,10 +81,6 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--pooling", choices=("avg", "max"), default="avg", help="of the loss network (avg)")
     add("--content-weight", type=number, metavar="W", help="weight of content (1)")
-    add(
-        "--style-weight",
-        type=number,
-        metavar="W",
-        help=f"weight of style ({objective.GATYS_STYLE_WEIGHT:g})",
-    )
+    add("--style-weight", type=number, metavar="W",
+        help=f"weight of style ({objective.GATYS_STYLE_WEIGHT:g})")  # fmt: skip
     add("--tv-weight", type=number, metavar="W", help="weight of smoothness (0)")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from fst.assets import GALLERY
 from fst.cli.argument_types import device_name, positive, whole
-from fst.cli.commands import finish
+from fst.cli.commands import finish, new_parser
 from fst.cli.infer_controls import (
     add_controls,
     blend_of,
@@ -77,15 +77,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        usage="fst-infer [PICTURE ...] [--style NAME ...] [options]",
-        description="Paint pictures: files, folders, 'patterns', videos, - for stdin, or a sample.",
-        epilog=_EXAMPLES,
-        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=30),
-        allow_abbrev=False,
-        add_help=False,
-    )
+    usage = "fst-infer [PICTURE ...] [--style NAME ...] [options]"
+    about = "Paint pictures: files, folders, 'patterns', videos, - for stdin, or a sample."
+    parser = new_parser(PROGRAM, about, _EXAMPLES, usage=usage, add_help=False)
     add = parser.add_argument
     add("-h", "--help", action="help", help=argparse.SUPPRESS)  # who reads this has found it
     add("inputs", nargs="*", metavar="PICTURE", help=argparse.SUPPRESS)
@@ -100,19 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     add("-o", "--output", metavar="PATH", help="folder, file for one picture, or - (this folder)")
     add("--overwrite", action="store_true", help="replace files instead of numbering new ones")
     add("--json", action="store_true", help="tell a JSON object a line in place of paths")
-    add(
-        "--size",
-        type=partial(whole, least=MIN_SIZE_PX),
-        metavar="PX",
-        help="shrink shorter sides to at most PX pixels",
-    )
+    add("--size", type=partial(whole, least=MIN_SIZE_PX), metavar="PX",
+        help="shrink shorter sides to at most PX pixels")  # fmt: skip
     add("--bits", type=int, choices=(8, 16), default=8, help="of colour; 16: .png and .tif only")
-    add(
-        "--devices",
-        type=positive,
-        metavar="N",
-        help="share the pictures among N processes, or GPUs",
-    )
+    add("--devices", type=positive, metavar="N",
+        help="share the pictures among N processes, or GPUs")  # fmt: skip
     add("--num-nodes", type=positive, metavar="N", help="on so many machines each")
     add("--resume", action="store_true", help="go on after --devices: leave what is finished")
     add("--device", type=device_name, metavar="NAME", help="cpu, cuda, cuda:1, mps (a GPU or cpu)")

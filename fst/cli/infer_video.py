@@ -31,12 +31,7 @@ _OF_PICTURES = {
 def add_clip_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add(
-        "--steady",
-        type=share,
-        metavar="S",
-        help="videos: 0 frame by frame, to 1 (0.8)",
-    )
+    add("--steady", type=share, metavar="S", help="videos: 0 frame by frame, to 1 (0.8)")
     add("--sequence", nargs="?", const=Fraction(25), type=_rate, metavar="FPS",
         help="the pictures are frames of one video")  # fmt: skip
 

@@ -14,7 +14,7 @@ from jsonargparse.typing import (
     PositiveInt,
 )
 
-from fst.cli.commands import COMPLETING, finish
+from fst.cli.commands import COMPLETING, finish, new_parser
 from fst.cli.loss_arguments import add_loss
 from fst.cli.messages import Problems
 from fst.cli.train_files import CONFIG_NAME, is_plain, with_lists, with_stored_settings
@@ -199,16 +199,9 @@ def _parser() -> ArgumentParser:
 def _answer(argv: list[str]) -> None:
     """Show our flags alone, on one screen, through the standard library's formatter; or complete
     them, or show the version."""
-    parser = argparse.ArgumentParser(
-        prog="fst-train",
-        usage="fst-train --styles a.jpg b.jpg [--content photos/] [options]",
-        description="Train one network to paint in many styles.",
-        epilog=EPILOG,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-            prog, max_help_position=36, width=100
-        ),
-        add_help=False,
-    )
+    usage = "fst-train --styles a.jpg b.jpg [--content photos/] [options]"
+    about = "Train one network to paint in many styles."
+    parser = new_parser("fst-train", about, EPILOG, usage=usage, add_help=False)
     parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
     _add_arguments(parser)
     parser.add_argument("--config", metavar="YAML", help="read settings from a file")
