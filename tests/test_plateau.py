@@ -64,7 +64,17 @@ def test_the_rate_stays_and_then_falls_over_a_fifth_of_the_steps_before():
     assert (fall.first, fall.last) == (300, 360)
 
 
+def test_the_shortest_runs_have_a_rate():
+    assert [Fall.of_run(steps, until_plateau=True).factor(0) for steps in (1, 2, 3)] == [1, 1, 1]
+
+
 # Runs
+
+
+def test_a_run_without_validations_has_no_plateau(train_argv, tmp_path, capsys):
+    argv = train_argv(tmp_path / "run", "--until", "plateau", "--trainer.limit_val_batches", 0)
+    assert main(argv) == 2
+    assert "leave --trainer.limit_val_batches 0 out" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,7 @@ class Fall:
 
     def factor(self, step: int) -> float:
         """1 before, 0 after."""
-        done = min(1.0, max(0.0, (step - self.first) / (self.last - self.first)))
+        done = min(1.0, max(0.0, (step - self.first) / max(1, self.last - self.first)))
         return (1 + math.cos(math.pi * done)) / 2
 
 

@@ -68,6 +68,8 @@ def make_trainer(settings: Any, flags: dict[str, Any], folder: Path) -> tuple[pl
         )
     except Exception as error:  # Lightning checks its flags with many kinds of exceptions
         raise FstError(f"--trainer: {' '.join(str(error).split())}") from None
+    if settings.until and trainer.limit_val_batches == 0:
+        raise FstError("--until watches validations: leave --trainer.limit_val_batches 0 out")
     if trainer.precision not in PRECISIONS:
         raise FstError(
             f"--trainer.precision {trainer.precision}: the loss is computed in fp32; use one of "
