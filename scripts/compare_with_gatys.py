@@ -46,7 +46,7 @@ from fst.losses.objective import WEIGHTS
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.combined import load_loss_networks
 from fst.runtime.memory import keep_freed_memory
-from fst.stylize.sheets import table_of
+from fst.stylize.blend_grid import table_of
 from fst.stylize.stylizer import Stylizer
 
 TERMS = ("content", "style", "total")

@@ -45,7 +45,7 @@ from fst.metrics import (
 from fst.metrics.views import layers_of
 from fst.networks.loss_network import LossNetwork, load_loss_network
 from fst.networks.sizes import MIN_VGG_PX
-from fst.stylize.sheets import table_of
+from fst.stylize.blend_grid import table_of
 from fst.stylize.stylizer import Stylizer
 
 

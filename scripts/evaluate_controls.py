@@ -30,7 +30,7 @@ from torch import Tensor
 from fst.data.styles import Style
 from fst.errors import FstError
 from fst.io import images
-from fst.stylize.sheets import table_of
+from fst.stylize.blend_grid import table_of
 from fst.stylize.stylizer import Stylizer
 
 CONTROLS = ("texture", "strength", "share")

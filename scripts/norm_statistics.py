@@ -26,7 +26,7 @@ from fst.io import images
 from fst.metrics.brushwork import grey_of
 from fst.metrics.faults import Flat, Halo
 from fst.networks.conditional import ConditionalInstanceNorm2d
-from fst.stylize.sheets import table_of
+from fst.stylize.blend_grid import table_of
 
 SHARES = {"own statistics": 1.0, "half and half": 0.5, "typical statistics": 0.0}
 CELL_PX = 16

@@ -49,7 +49,7 @@ from fst.losses.style_loss import STYLE_LOSSES
 from fst.metrics import Ruler
 from fst.networks.combined import load_loss_networks
 from fst.runtime.memory import keep_freed_memory
-from fst.stylize.sheets import table_of
+from fst.stylize.blend_grid import table_of
 
 SAMPLE_STYLE = Path(__file__).parents[1] / "datasets" / "samples" / "styles" / "woodblock_waves.jpg"
 SLICES = [f"eigen slice={low}%-{low + 10}%" for low in range(0, 100, 10)]

@@ -53,7 +53,7 @@ def _rate(text: str) -> Fraction:
 
 def asks_for_clips(args: argparse.Namespace) -> bool:
     """Whether there is a clip among what is to be painted."""
-    from fst.stylize.video.clips import is_clip
+    from fst.io.paths import is_clip
 
     if args.sequence is not None:
         return True
@@ -100,7 +100,7 @@ def paint_clips(args: argparse.Namespace, open_model: Callable[..., tuple | None
 
 def _check_flags(args: argparse.Namespace) -> None:
     """Refuse what does not go together with clips."""
-    from fst.stylize.video.clips import is_clip
+    from fst.io.paths import is_clip
 
     given = [name for name, unset in _OF_PICTURES.items() if getattr(args, name) != unset]
     if given:

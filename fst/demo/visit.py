@@ -27,9 +27,8 @@ from fst.demo.painting import (
 )
 from fst.errors import FstError
 from fst.io import images
-from fst.io.paths import clip
+from fst.io.paths import clip, is_clip
 from fst.stylize.options import AUTO, NATIVE, PaintOptions
-from fst.stylize.video.clips import is_clip
 
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer

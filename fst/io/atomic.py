@@ -4,13 +4,14 @@ import errno
 import os
 import re
 import tempfile
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from fst.errors import FstError
 from fst.io.paths import numbered as with_numbers
-from fst.io.paths import printable, temporary_beside
+from fst.io.paths import printable
 
 ORPHAN_END = ".tmp"  # how the name ends of a file that is being written
 
@@ -29,7 +30,7 @@ def publish(path: Path, encode: Callable, overwrite: bool, numbered: bool = Fals
     Raises:
         FstError: existing path, or a failed write.
     """
-    temporary = temporary_beside(path)
+    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"  # hidden: `find` skips it
     try:
         if not (overwrite or numbered) and os.path.lexists(path):
             raise taken(path)
@@ -127,15 +128,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_orphans(folder: str | Path, names: Sequence[str]) -> list[Path]:
-    """Delete what writes of these files that were killed have left; nothing else.
-
-    Args:
-        folder: Where the files lie.
-        names: Of the files that `write_atomically` was writing.
-
-    Returns:
-        What was deleted.
-    """
+    """Delete what writes of these files by `write_atomically` that were killed have left, nothing
+    else; returns what was deleted."""
     starts = "|".join(re.escape(f".{name}.") for name in names)
     orphan = re.compile(f"({starts})[a-z0-9_]{{8}}{re.escape(ORPHAN_END)}")  # as mkstemp names
     found = [path for path in Path(folder).glob(".*") if orphan.fullmatch(path.name)]

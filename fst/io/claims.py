@@ -35,17 +35,8 @@ def claimed_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def claimed_file(path: Path, is_numbered: bool, flag: str = "-o") -> Iterator[Path]:
-    """Hold the name of a file to be written; its folder as in `claimed_folder`.
-
-    Args:
-        path: The name.
-        is_numbered: Where it is there, or held, take the next number.
-        flag: That it was given with, for messages.
-
-    Raises:
-        Claimed: Another command holds it, and there is to be no number.
-        FstError: Its folder cannot be made or written.
-    """
+    """Hold the name of a file to be written, or with `is_numbered` the next number that is free;
+    its folder and errors as in `claimed_folder`. `flag` is what it was given with, for messages."""
     for candidate in numbered(path) if is_numbered else [path]:
         with ExitStack() as held:
             lock_file = candidate.with_name(f".{clip(candidate.name, 240)}.lock")

@@ -44,10 +44,6 @@ def read_tiff_head(file: BinaryIO) -> TiffHead:
 
     An extra sample is transparency where its tag says so (1 or 2); 0, unspecified, is none. A file
     that has an extra sample but not the tag means transparency, as other readers take it.
-
-    Raises:
-        Unsupported: no reader of ours reads this kind right.
-        struct.error: it ends too early.
     """
     tags = _first_directory(file)
     photometric, samples = tags.get(PHOTOMETRIC, (1,))[0], tags.get(SAMPLES, (1,))[0]
@@ -157,16 +153,11 @@ def read_png_chunks(file: BinaryIO) -> dict[bytes, bytes]:
 
 
 def png_colours(chunks: dict[bytes, bytes]) -> tuple[float | None, np.ndarray | None] | None:
-    """How colours become sRGB, or None where nothing is to do or a profile says it.
+    """The exponent of linear light (None: the curve of sRGB) and the matrix (3, 3) that takes
+    linear light to that of sRGB (None: it is that); None where nothing is to do or a profile says
+    it.
 
     In the order of the PNG specification (third edition, 4.3): cICP, iCCP, sRGB, gAMA and cHRM.
-
-    Returns:
-        The exponent of linear light (None: the curve of sRGB), and the matrix (3, 3) that takes
-        linear light to that of sRGB (None: it is that).
-
-    Raises:
-        Unsupported: cICP says high dynamic range, or colours that are not known.
     """
     exponent, corners = None, _PRIMARIES[1]
     if len(chunks.get(b"cICP", b"")) == 4:

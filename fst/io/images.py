@@ -33,7 +33,6 @@ from fst.io.paths import (  # noqa: F401
     check_place,
     find,
     printable,
-    temporary_beside,
     unused_path,
 )
 from fst.io.vips import Strips, open_file, read_strips, read_whole, write_levels
@@ -46,16 +45,8 @@ SIDE_LIMITS_PX = {"JPEG": 65_535, "WEBP": 16_383}
 def resize_shorter_side(
     picture: Image.Image, shorter_side_px: int, enlarge: bool = False
 ) -> Image.Image:
-    """Scale a picture, keeping its shape, so that its shorter side has a given length.
-
-    Args:
-        picture: mode L or RGB.
-        shorter_side_px: the length wanted, 1 or more.
-        enlarge: enlarge smaller pictures too; otherwise they are returned as they are.
-
-    Raises:
-        FstError: if shorter_side_px is below 1.
-    """
+    """Scale a picture (mode L or RGB), keeping its shape, so that its shorter side has a given
+    length; a smaller one is returned as it is, unless `enlarge`."""
     check_shorter_side(shorter_side_px)
     shorter = min(picture.size)
     if shorter == shorter_side_px or (shorter < shorter_side_px and not enlarge):
@@ -75,11 +66,7 @@ def to_tensor(picture: Image.Image) -> torch.Tensor:
 
 
 def to_picture(image: torch.Tensor) -> Image.Image:
-    """A float tensor as a picture, clamped to [0,1] and rounded to the nearest of 256 levels.
-
-    Args:
-        image: (3,H,W) for RGB, or with alpha (4,H,W) for RGBA; floating, on any device; [0,1] is
-            black to white.
+    """A float tensor (3,H,W) or (4,H,W) as a picture, clamped to [0,1] and rounded to 256 levels.
 
     Raises:
         ValueError: if the tensor is not (3,H,W) or (4,H,W), or not floating.
@@ -251,7 +238,8 @@ def save(
         levels = levels.permute(1, 2, 0).contiguous().cpu().numpy().astype(np.uint16)  # (H,W,C)
         encode = partial(write_levels, levels, kind)
     else:
-        picture = to_picture(image if kind in ALPHA_FORMATS else on_white(image))
+        keeps_all = kind in ALPHA_FORMATS or len(image) == 3
+        picture = to_picture(image if keeps_all else on_white(image))
         options = {"subsampling": "4:4:4"} if kind == "JPEG" else {}
         encode = partial(picture.save, format=kind, quality=quality, **options)
     return publish(path, encode, overwrite, numbered)

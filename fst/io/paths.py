@@ -4,7 +4,6 @@ import fnmatch
 import os
 import re
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import count
@@ -23,6 +22,11 @@ FORMATS = {
     ".tiff": "TIFF",
 }
 IMAGE_SUFFIXES = tuple(FORMATS)
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm")  # that can be written
+READ_SUFFIXES = (*VIDEO_SUFFIXES, ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv",
+                 ".3gp", ".ogv")  # fmt: skip
+GIF_SUFFIX = ".gif"
+CLIP_SUFFIXES = (*READ_SUFFIXES, GIF_SUFFIX)
 MAX_PART_BYTES = 255  # of a file's or folder's name, on all file systems in use
 ABANDONED_AFTER_S = 3600  # no encoder writes nothing for so long
 
@@ -31,6 +35,11 @@ def printable(text: object) -> str:
     """Text fit for one line of a message: line breaks and other unprintables are escaped."""
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
     return "".join(shown)
+
+
+def is_clip(path: str | Path) -> bool:
+    """Whether the name is that of a video or GIF."""
+    return os.path.splitext(path)[1].lower() in CLIP_SUFFIXES
 
 
 def clip(text: str, max_bytes: int) -> str:
@@ -71,13 +80,8 @@ def unused_path(path: str | Path) -> Path:
     return next(name for name in numbered(Path(path)) if not os.path.lexists(name))
 
 
-def temporary_beside(path: Path) -> Path:
-    """A new hidden name in the folder of a path, for what is not yet whole; `find` skips it."""
-    return path.parent / f".{uuid.uuid4().hex}.tmp"
-
-
 def remove_abandoned(folders: Iterable[Path]) -> None:
-    """Remove what writers that were killed have left under such names."""
+    """Remove what calls of `fst.io.atomic.publish` that were killed have left."""
     for folder in folders:
         for name in os.listdir(folder) if folder.is_dir() else []:
             if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", name):

@@ -95,13 +95,8 @@ def tensors_in(content: Any) -> Iterator[Tensor]:
 def plain(value: Any, what: str, most: int = MAX_VALUES) -> Any:
     """A copy of plain values as JSON has them: dict, list, str, int, float, bool, None.
 
-    Args:
-        value: From a file.
-        what: How an error calls it.
-        most: So many values at most.
-
     Raises:
-        FstError: It holds others, or too many, or too deep.
+        FstError: `what` holds others, more than `most`, or too deep.
     """
     left = most
 

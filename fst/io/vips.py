@@ -100,7 +100,8 @@ def open_file(file: BinaryIO) -> Opened:
     if b"acTL" in chunks:
         _say_animated(file)
     size, turn = (image.width, image.height), orientation_of(image)
-    return Opened(kind, load, size, head.colours, head.alpha, turn, heads.png_colours(chunks))
+    png_colours = heads.png_colours(chunks) if chunks else None
+    return Opened(kind, load, size, head.colours, head.alpha, turn, png_colours)
 
 
 def _by_pillow(reader: type, file: BinaryIO, most: int | None = None) -> Opened:

@@ -23,10 +23,7 @@ def several() -> bool:
 
 
 def from_first(make: Callable[[], Value]) -> Value:
-    """What `make` gives in the first process, in all of them.
-
-    Args:
-        make: Called in the first process alone; its value must be picklable, tensors on the CPU.
+    """What `make` gives in the first process, in all of them: picklable, tensors on the CPU.
 
     Raises:
         FstError: As raised by `make`, in every process, so that none waits for the others.

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from fst.errors import FstError
 from fst.io.atomic import write_atomically
-from fst.io.torch_files import check_tensor, plain, read_torch_file
+from fst.io.torch_files import plain, read_torch_file
 from fst.networks.transformer import TransformerNet
 
 FORMAT = 3
@@ -84,8 +84,12 @@ def load_style_model(path: str | Path) -> tuple[TransformerNet, dict[str, Any]]:
     if not os.path.isfile(path):  # unlike Path.is_file, also of names that no file can have
         raise FstError(f"{path}: no such model; give a .safetensors style model or a .ckpt")
     with told_of(path, "style model"):
-        is_checkpoint = path.suffix.lower() == ".ckpt"
-        tensors, metadata = (_read_checkpoint if is_checkpoint else _read_style_model)(path)
+        if path.suffix.lower() == ".ckpt":
+            tensors, metadata = _read_checkpoint(path)
+        else:
+            tensors, metadata = read_safetensors(path, "fst")
+            if metadata is None:
+                raise FstError("a safetensors file, but not a style model of fst")
         network = build(metadata)
         network.load_state_dict(tensors, assign=True)
     if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
@@ -114,14 +118,9 @@ def read_safetensors(path: Path, entry: str) -> tuple[dict[str, Tensor], Any]:
         if text is None:
             return {}, None
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return _as_float32(tensors), json.loads(text)
-
-
-def _read_style_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors, metadata = read_safetensors(path, "fst")
-    if metadata is None:
-        raise FstError("a safetensors file, but not a style model of fst")
-    return tensors, metadata
+    if any(tensor.is_complex() for tensor in tensors.values()):
+        raise FstError("holds complex numbers")
+    return {name: tensor.float() for name, tensor in tensors.items()}, json.loads(text)
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -129,14 +128,8 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(checkpoint, dict) or "style_model" not in checkpoint:
         raise FstError("a checkpoint, but not one of fst-train")
     named = [(key.partition("network."), value) for key, value in checkpoint["state_dict"].items()]
-    tensors = {name: value for (before, network, name), value in named if network and not before}
-    return _as_float32(tensors), plain(checkpoint["style_model"], "the metadata")
-
-
-def _as_float32(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    for tensor in tensors.values():
-        check_tensor(tensor)
-    return {name: tensor.float() for name, tensor in tensors.items()}
+    tensors = {name: x.float() for (before, network, name), x in named if network and not before}
+    return tensors, plain(checkpoint["style_model"], "the metadata")
 
 
 def build(metadata: dict[str, Any]) -> TransformerNet:

@@ -65,8 +65,6 @@ def blend_grid(
     Raises:
         FstError: As `shares_of` and `Stylizer.stylize`.
     """
-    from fst.stylize.sheets import table_of  # torchvision takes seconds, and painting does without
-
     picture = images.resize_shorter_side(images.to_picture(images.on_white(image)), cell_px)
     small = images.to_tensor(picture)
     rows = [
@@ -74,3 +72,17 @@ def blend_grid(
         for row in shares_of(styles, steps)
     ]
     return table_of(rows, cell_px)
+
+
+def table_of(rows: Sequence[Sequence[Tensor]], cell_px: int) -> Tensor:
+    """Rows of equally many images (3, h, w) as one, a square of each: (3, H, W)."""
+    # torchvision takes seconds, and painting does without.
+    from torchvision.transforms.functional import center_crop
+    from torchvision.utils import make_grid
+
+    def cell(image: Tensor) -> Tensor:
+        picture = images.resize_shorter_side(images.to_picture(image), cell_px, enlarge=True)
+        return center_crop(images.to_tensor(picture), [cell_px, cell_px])
+
+    cells = [cell(image) for row in rows for image in row]
+    return make_grid(cells, nrow=len(rows[0]), padding=4, pad_value=1.0)

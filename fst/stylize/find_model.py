@@ -1,6 +1,7 @@
 """Which style model fst-infer paints with."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ def open_model(
     keep_freed_memory()
     if model is not None:
         return Stylizer(model, device, precision)
-    newest = None
+    newest = chosen = None
     wanted = [style for style in wanted if isinstance(style, str)]
     for path in [*newest_models(Path("checkpoints")), *[GALLERY] * GALLERY.is_file()]:
         try:
@@ -36,26 +37,19 @@ def open_model(
         except FstError as problem:
             tell(program, f"skipped {problem}")
             continue
-        newest = newest or (path, stylizer)
-        if _has_styles(stylizer, wanted):
-            if newest[0] != path:
-                tell(program, f"{shown_name(newest[0])} has no style {' '.join(wanted)}")
-            return _chosen(path, stylizer, program)
+        newest = newest or stylizer
+        with suppress(FstError):  # it has not all of them
+            for style in wanted:
+                stylizer.style_id(style)
+            chosen = stylizer
+            break
     if newest is None:
         raise FstError("no style model below checkpoints; train one with fst-train or give --model")
-    return _chosen(*newest, program)  # whose lack of the style is told with what it has
-
-
-def _has_styles(stylizer: "Stylizer", wanted: list) -> bool:
-    try:
-        return all(stylizer.style_id(style) >= 0 for style in wanted)
-    except FstError:
-        return False
-
-
-def _chosen(path: Path, stylizer: "Stylizer", program: str) -> "Stylizer":
-    tell(program, f"model {shown_name(path)}")
-    return stylizer
+    if chosen not in (None, newest):
+        tell(program, f"{shown_name(newest.path)} has no style {' '.join(wanted)}")
+    chosen = chosen or newest  # whose lack of the style is told with what it has
+    tell(program, f"model {shown_name(chosen.path)}")
+    return chosen
 
 
 def shown_name(path: Path) -> str:

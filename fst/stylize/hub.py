@@ -5,6 +5,7 @@ Imported by nothing else in fst: huggingface_hub takes its time.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -68,11 +69,7 @@ class HubStylizer(Stylizer, ModelHubMixin, library_name="fst"):
         *,
         device: str | torch.device = "cpu",
         precision: str = "fp32",
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | Path | None = None,
-        force_download: bool = False,
-        local_files_only: bool = False,
+        **download: Any,
     ) -> "HubStylizer":
         """Fetch a style model and load it; it is checked like any file that anyone may have made.
 
@@ -82,11 +79,8 @@ class HubStylizer(Stylizer, ModelHubMixin, library_name="fst"):
             pretrained_model_name_or_path: A repository such as "me/my-styles", or a folder.
             device: See `Stylizer`; so `precision`.
             precision: "fp32" or "bf16".
-            revision: Branch, tag or commit.
-            token: Of the Hub; by default the one that `hf auth login` has stored.
-            cache_dir: Where downloads are kept.
-            force_download: Fetch it again.
-            local_files_only: Take what was fetched before.
+            download: Of huggingface_hub's `hf_hub_download`: `revision` (branch, tag or commit),
+                `token`, `cache_dir`, `force_download`, `local_files_only`.
 
         Raises:
             FstError: It cannot be fetched, or is no style model.
@@ -95,15 +89,7 @@ class HubStylizer(Stylizer, ModelHubMixin, library_name="fst"):
         if os.path.isdir(name):
             return cls(Path(name) / MODEL_NAME, device, precision)
         try:
-            path = hf_hub_download(
-                name,
-                MODEL_NAME,
-                revision=revision,
-                token=token,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-            )
+            path = hf_hub_download(name, MODEL_NAME, **download)
         except (OSError, ValueError) as error:  # of the network, the disk, or a name that is none
             reason = " ".join(str(error).split())[:200]
             raise FstError(f"{name}: cannot fetch its {MODEL_NAME} ({reason})") from None

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    StyleChoice = int | str | Mapping[int | str, float]  # id, name, or shares of several
     Mask = Tensor | str | Path  # (h, w) in [0, 1], or a grey picture
 
+StyleChoice = int | str | Mapping[int | str, float]  # id, name, or shares of several
 MAX_STRENGTH = 1.5
 TEXTURE_SIZES = (0.5, 3.0)
 AUTO, NATIVE = "auto", "native"

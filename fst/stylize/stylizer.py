@@ -22,11 +22,10 @@ from fst.stylize.controls.alpha import split_alpha
 from fst.stylize.controls.masks import layered, place
 from fst.stylize.controls.strength import exaggerated, mixed
 from fst.stylize.controls.texture_size import painted_at_size
-from fst.stylize.options import PaintOptions, work_size
+from fst.stylize.options import PaintOptions, StyleChoice, work_size
 
 PRECISIONS = ("fp32", "bf16")
 FORMS = f"(3 or 4, H, W), or an array (H, W, 3 or 4), of at least {MIN_SIZE_PX} px a side"
-StyleChoice = int | str | Mapping[int | str, float]  # id, name, or shares of several
 
 
 class Stylizer:

@@ -8,7 +8,7 @@ import torch
 from fst.errors import FstError
 from fst.networks.transformer import STRIDE, TransformerNet
 from fst.runtime.memory import available_bytes, resident_bytes
-from fst.stylize.bands.row_store import check_room
+from fst.stylize.bands.rows import check_room
 
 # What --fast-statistics takes its moments from: squares of this side, so many pixels at most.
 # (Looked at beside it: a small copy of the whole, after which strokes came out pale and soft.)
@@ -35,21 +35,11 @@ class Plan:
 def whole_bytes(
     network: TransformerNet, size: tuple[int, int], work: tuple[int, int] | None = None
 ) -> int:
-    """About what `Stylizer.stylize` takes for an image at its peak, with one that is read ahead and
-    one that is being written.
-
-    Args:
-        network: Its channels say what a pixel takes.
-        size: (H, W) of the image.
-        work: (h, w) at which it is painted, where that is another.
-    """
+    """About what `Stylizer.stylize` takes for an image (H, W), painted at the size `work`, at its
+    peak, with one that is read ahead and one that is being written."""
     pixels, painted = math.prod(size), math.prod(work or size)
     enlarged = 0 if painted == pixels else ENLARGED_BYTES
-    return pixels * (60 + enlarged) + painted * _bytes_of_pixel(network)
-
-
-def _bytes_of_pixel(network: TransformerNet) -> int:
-    return 4 * _numbers_of_pixel(network) * WHOLE_COPIES + 40
+    return pixels * (60 + enlarged) + painted * (4 * _numbers_of_pixel(network) * WHOLE_COPIES + 40)
 
 
 def _numbers_of_pixel(network: TransformerNet) -> float:
@@ -73,8 +63,7 @@ def make_plan(
 
     Args:
         network: Its channels say what a row takes.
-        shape: (H, W, C) of the photo.
-        itemsize: Bytes of one of its numbers.
+        shape: (H, W, C) of the photo, of numbers of `itemsize` bytes.
         memory_bytes: What may be taken beyond what the process has.
         work: (h, w) at which it is painted, where that is less than its size.
 
@@ -87,7 +76,8 @@ def make_plan(
     stored = high * wide * (3 * 4 * last // STRIDE**2 + 3 * 4) + height * width * (
         2 * channels * itemsize
     )
-    row = wide * _numbers_of_pixel(network) * 4 * BAND_COPIES
+    bytes_of_pixel = 4 * _numbers_of_pixel(network)
+    row = wide * bytes_of_pixel * BAND_COPIES
     fixed = RESERVE
     if (high, wide) != (height, width):
         row = max(row, width * ENLARGED_ROW_BYTES)
@@ -103,7 +93,7 @@ def make_plan(
         )
     if not in_memory:
         check_room(stored)
-    sample_pixels = int(left // _bytes_of_pixel(network))
+    sample_pixels = int(left // (bytes_of_pixel * WHOLE_COPIES + 40))
     return Plan(int(band_px), in_memory, min(SAMPLE_PIXELS, sample_pixels))
 
 

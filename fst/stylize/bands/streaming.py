@@ -18,11 +18,11 @@ from torch import Tensor
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.moments import Moments
 from fst.networks.transformer import STRIDE, ResidualBlock, TransformerNet
-from fst.stylize.bands.row_layers import (
+from fst.stylize.bands.rows import (
     ConvRows,
     NormRows,
-    ReluRows,
     Rows,
+    RowStores,
     ShuffleRows,
     StoredRows,
     SumRows,
@@ -30,7 +30,6 @@ from fst.stylize.bands.row_layers import (
     WindowRows,
     Work,
 )
-from fst.stylize.bands.row_store import RowStore
 from fst.stylize.controls.masks import Enlarged
 
 # How often each part is computed: once for its own moments, and again for each pass after it that
@@ -42,22 +41,13 @@ class Look:
     """Which styles are where: style weights, each with its share of every place."""
 
     def __init__(self, weights: Sequence[Tensor], masks: Sequence[Enlarged] = ()) -> None:
-        """Take one style for the whole image, or several, each over those before it.
-
-        Args:
-            weights: K of (1, S).
-            masks: Where the second and later ones are, K - 1 of (1, H, W).
-        """
+        """Take one style for the whole image, or several, each over those before it: K weights (1,
+        S) and, of the second and later ones, where they are: K - 1 masks (1, H, W)."""
         self.weights, self.masks = torch.cat(list(weights)), list(masks)
 
     def affine(self, norm: ConditionalInstanceNorm2d, moments: Moments, step: int):
-        """What gives scale and shift, (1, C, 1 or h, 1 or W), for rows of a layer.
-
-        Args:
-            norm: Of the layer.
-            moments: Of its features.
-            step: Pixels of the image for one of the layer.
-        """
+        """What gives scale and shift, (1, C, 1 or h, 1 or W), for rows of a layer with these
+        moments; `step` pixels of the image are one of the layer."""
         gamma, beta = (self.weights.to(t) @ t for t in (norm.gamma, norm.beta))  # (K, C)
         factor = torch.rsqrt(moments.variance + norm.eps).to(gamma)  # (C,)
         scale, shift = gamma * factor, beta - moments.mean.to(gamma) * gamma * factor  # (K, C)
@@ -117,7 +107,7 @@ def _work_of_parts(network: TransformerNet, height: int, width: int) -> Iterator
 
 
 class Streamer:
-    """Paints a stored photo band by band, one pass a layer."""
+    """Paints a stored photo band by band, one pass a layer, on the device of the network."""
 
     def __init__(
         self,
@@ -125,65 +115,56 @@ class Streamer:
         look: Look,
         band_px: int,
         *,
-        in_memory: bool,
         work: Work,
-        stores: list[RowStore],
+        stores: RowStores,
         bf16: bool = False,
     ) -> None:
-        """Take the network.
-
-        Args:
-            network: In eval mode; its device is where bands are computed.
-            look: The styles.
-            band_px: Height of a band in rows of the image, a multiple of 4.
-            in_memory: Whether features are stored in memory, else in temporary files.
-            work: Told the multiplications done.
-            stores: Gets all stores that are made, for the caller to close.
-            bf16: Whether convolutions are computed in bfloat16.
-        """
+        """Take a network in eval mode, the height of a band in rows of the image, a multiple of 4,
+        who is told the multiplications done, and what makes room for features."""
         self.network, self.look, self.band_px = network, look, band_px
-        self.in_memory, self.work, self.stores, self.bf16 = in_memory, work, stores, bf16
+        self.work, self.stores, self.bf16 = work, stores, bf16
         self.device = network.conv_in.conv.weight.device
         self.height = 0  # of the photo, padded
 
     def paint(self, photo: Rows) -> Rows:
         """The painting's logits, (3, H, W) of the photo, normalised; `sigmoid` gives it."""
         net, self.height = self.network, photo.height
-        x = ReluRows(self._normed(ConvRows(photo, net.conv_in, self.work), net.conv_in.norm, 2))
+        x = self._normed(ConvRows(photo, net.conv_in, self.work), net.conv_in.norm, 2)
         x = self._trunk(ConvRows(x, net.down, self.work))
-        x = ReluRows(self._normed(UpsampleRows(x, net.up, self.work), net.up.norm, 2))
+        x = self._normed(UpsampleRows(x, net.up, self.work), net.up.norm, 2)
         return self._last(ShuffleRows(ConvRows(x, net.conv_out, self.work)))
 
     def _trunk(self, source: Rows) -> Rows:
         """The last downsampling layer and the residual blocks, at a quarter of the size."""
         norm, channels = self.network.down.norm, self.network.down.conv.out_channels
         x, first, second = (self._store(source, channels) for _ in range(3))
-        down = self._normed(source, norm, 4, into=x)
-        self._pass(ReluRows(down), into=x)
+        self._pass(self._normed(source, norm, 4, into=x), into=x)
         for block in self.network.blocks:
             inner = ConvRows(x, block.conv1, self.work)
-            inner = ReluRows(self._normed(inner, block.conv1.norm, 4, into=first))
+            inner = self._normed(inner, block.conv1.norm, 4, into=first)
             outer = ConvRows(inner, block.conv2, self.work)
-            outer = self._normed(outer, block.conv2.norm, 4, into=second)
+            outer = self._normed(outer, block.conv2.norm, 4, relu=False, into=second)
             self._pass(SumRows(x, outer), into=x)
         first.store.close()
         second.store.close()
         return x
 
     def _last(self, source: Rows) -> Rows:
-        return self._normed(source, self.network.conv_out.norm, 1, into=self._store(source, 3))
+        norm, into = self.network.conv_out.norm, self._store(source, 3)
+        return self._normed(source, norm, 1, relu=False, into=into)
 
     def _normed(
         self,
         source: Rows,
         norm: ConditionalInstanceNorm2d,
         step: int,
+        relu: bool = True,
         into: StoredRows | None = None,
     ) -> Rows:
         """One pass: the source's moments, its rows stored if asked; then it normalised."""
         moments = Moments()
         self._pass(source, moments, into)
-        return NormRows(into or source, self.look.affine(norm, moments, step))
+        return NormRows(into or source, self.look.affine(norm, moments, step), relu)
 
     def _pass(
         self, source: Rows, moments: Moments | None = None, into: StoredRows | None = None
@@ -197,9 +178,8 @@ class Streamer:
                 into.put(low, rows)
 
     def _store(self, like: Rows, channels: int) -> StoredRows:
-        shape = (like.height, like.width, channels)
-        self.stores.append(RowStore(shape, np.float32, in_memory=self.in_memory))
-        return StoredRows(self.stores[-1], self.device)
+        store = self.stores.new((like.height, like.width, channels), np.float32)
+        return StoredRows(store, self.device)
 
 
 class SampleStreamer(Streamer):
@@ -211,7 +191,7 @@ class SampleStreamer(Streamer):
         self.moments = sample_moments(self.network, sample, sample_weights)
 
     def _trunk(self, source: Rows) -> Rows:
-        x = ReluRows(self._normed(source, self.network.down.norm, 4))
+        x: Rows = self._normed(source, self.network.down.norm, 4)
         for block in self.network.blocks:
             x = _BlockRows(x, block, self)
         return x
@@ -219,16 +199,17 @@ class SampleStreamer(Streamer):
     def _last(self, source: Rows) -> Rows:
         into = self._store(source, 3)
         self._pass(source, into=into)
-        return self._normed(into, self.network.conv_out.norm, 1)
+        return self._normed(into, self.network.conv_out.norm, 1, relu=False)
 
     def _normed(
         self,
         source: Rows,
         norm: ConditionalInstanceNorm2d,
         step: int,
+        relu: bool = True,
         into: StoredRows | None = None,
     ) -> Rows:
-        return NormRows(source, self.look.affine(norm, self.moments[norm], step))
+        return NormRows(source, self.look.affine(norm, self.moments[norm], step), relu)
 
 
 class _BlockRows:
@@ -239,25 +220,17 @@ class _BlockRows:
         self.height, self.width = source.height, source.width
 
     def rows(self, low: int, high: int) -> Tensor:
-        x = WindowRows(self.source, low - 2, high + 2)
-        branch: Rows = x
-        for layer, last in ((self.block.conv1, False), (self.block.conv2, True)):
-            branch = ConvRows(branch, layer, self.streamer.work)
-            branch = self.streamer._normed(branch, layer.norm, 4)
-            branch = branch if last else ReluRows(branch)
-        return SumRows(x, branch).rows(low, high)
+        x, streamer = WindowRows(self.source, low - 2, high + 2), self.streamer
+        conv1, conv2 = self.block.conv1, self.block.conv2
+        inner = streamer._normed(ConvRows(x, conv1, streamer.work), conv1.norm, 4)
+        outer = ConvRows(inner, conv2, streamer.work)
+        return SumRows(x, streamer._normed(outer, conv2.norm, 4, relu=False)).rows(low, high)
 
 
 def sample_moments(
     network: TransformerNet, sample: Tensor, weights: Tensor
 ) -> dict[ConditionalInstanceNorm2d, Moments]:
-    """The moments that each layer's features have in parts of a photo.
-
-    Args:
-        network: In eval mode.
-        sample: (1, 3, h, w) in [0, 1].
-        weights: (1, S), or (1, S, h, w).
-    """
+    """The moments that each layer's features have in parts of a photo, (1, 3, h, w) in [0, 1]."""
     moments: dict[ConditionalInstanceNorm2d, Moments] = {}
 
     def note(norm: ConditionalInstanceNorm2d, inputs: tuple[Tensor, ...]) -> None:

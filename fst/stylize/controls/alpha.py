@@ -33,7 +33,6 @@ class VisibleMeans:
     """Mean colours of the squares of an image, as far as they are visible; by rows."""
 
     def __init__(self, size: tuple[int, int]) -> None:
-        """Take the size (H, W) of the image."""
         self.size, self.factor, self.low = size, shrink_factor(size, MOST_PX), 0
         small = tuple(-(-side // self.factor) for side in size)
         self.sums = torch.zeros(4, *small)  # colours times alpha, and alpha

@@ -25,7 +25,6 @@ class Enlarged:
     """A small map (C, h, w) as one of size (H, W), each pixel a square of `factor`, bilinear."""
 
     def __init__(self, small: Tensor, factor: int, size: tuple[int, int]) -> None:
-        """Take a map of at least size / factor, rounded up."""
         self.size, self.factor = size, factor
         if factor > 1:
             small = F.interpolate(small[None], scale_factor=(1, factor), mode="bilinear")[0]
@@ -90,15 +89,8 @@ def soften(mask: Tensor) -> Tensor:
 
 
 def layered(base: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Style weights by place, each layer painted over those before: (1, S, H, W), or (1, S).
-
-    Args:
-        base: Style weights where no mask is, (1, S).
-        layers: Style weights (1, S) and where they are, (H, W).
-
-    Returns:
-        Of the whole image, (1, S), where the weights are the same everywhere.
-    """
+    """Style weights (1, S), and over them layers of style weights (1, S) in places (H, W), each
+    over those before: (1, S, H, W), or (1, S) where the weights are the same everywhere."""
     weights = base[:, :, None, None]
     for style, where in layers:
         where = where.to(base)

@@ -25,14 +25,8 @@ def exaggerated(weights: Tensor, strength: float) -> Tensor:
 
 
 def mixed(photo: Tensor, painting: Tensor, strength: float, where: Tensor | None = None) -> Tensor:
-    """Photo and painting as one: (3, H, W) in [0, 1].
-
-    Args:
-        photo: (3, H, W).
-        painting: (3, H, W), its pixels on the photo's.
-        strength: From 0, the photo, to 1 and above, the painting.
-        where: Share of the painting by place, (H, W); None is 1 everywhere.
-    """
+    """Photo and painting (3, H, W) as one, from strength 0, the photo, to 1 and above, the
+    painting; `where`, (H, W), is the share of the painting by place."""
     if strength >= 1 and where is None:
         return painting
     share = painting_share(strength)

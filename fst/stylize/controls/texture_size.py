@@ -23,13 +23,8 @@ RowsOf = Callable[[int, int], Tensor]
 def painted_at_size(
     paint: Callable[[Tensor], Tensor], content: Tensor, work: tuple[int, int]
 ) -> Tensor:
-    """Paint a picture (3, H, W) in [0, 1] at another size and bring it back: (3, H, W).
-
-    Args:
-        paint: Gives the painting of an image (3, h, w).
-        content: (3, H, W) in [0, 1].
-        work: (h, w), see `fst.stylize.options.work_size`.
-    """
+    """Paint a picture (3, H, W) in [0, 1] at another size (h, w), see `work_size`, and bring it
+    back."""
     size = tuple(content.shape[1:])
     if work == size:
         return paint(content)
@@ -56,13 +51,7 @@ class Enlargement:
     """
 
     def __init__(self, painting: RowsOf, height: int, size: tuple[int, int]) -> None:
-        """Take a painting.
-
-        Args:
-            painting: Gives its rows `low` to `high` exclusive, (3, high - low, w) in [0, 1].
-            height: h, how many there are.
-            size: (H, W) to enlarge it to, H >= h.
-        """
+        """Take a painting by its rows, `height` of them, and the size (H, W) to enlarge it to."""
         self.painting, self.height, self.size = painting, height, size
 
     def rows(self, low: int, high: int) -> Tensor:
@@ -117,7 +106,6 @@ class Shrinking:
     """An image (3, H, W), given by its rows from the top, as `resized` shrinks it."""
 
     def __init__(self, size: tuple[int, int], small: tuple[int, int]) -> None:
-        """Take its size (H, W), and the one to shrink it to."""
         self.height, self.low = size[0], 0
         self.image = torch.zeros(3, *small)
 

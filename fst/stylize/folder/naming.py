@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fst.assets import SAMPLE_PHOTO
 from fst.errors import FstError
-from fst.io.paths import clip
+from fst.io.paths import IMAGE_SUFFIXES, check_place, clip, find, numbered
 
 MAX_STYLE_CHARS = 80
 MAX_NAME_BYTES = 240  # file systems stop at 255; the rest is for the suffix and a number
@@ -21,8 +21,6 @@ Plan = list[tuple[Path, list[tuple[int, Path]]]]
 
 
 def _is_output_file(output: str | None) -> bool:
-    from fst.io.images import IMAGE_SUFFIXES
-
     # os.path.splitext, not Path.suffix: "out.png/" is a folder.
     is_picture = os.path.splitext(output or "")[1].lower() in IMAGE_SUFFIXES
     return is_picture and not os.path.isdir(output or "")
@@ -36,38 +34,31 @@ def check_output(
     Raises:
         FstError: It is of the wrong kind, exists, or is an input.
     """
-    from fst.io.images import IMAGE_SUFFIXES, check_place, check_target
-
-    is_file = _is_output_file(output)
+    is_file, exists = _is_output_file(output), os.path.lexists(output or "")
     if not os.path.exists(output or ""):
         check_place(output if is_file else Path(output or "", "picture.png"))
     if not output or os.path.isdir(output):
         return
-    if not _is_output_file(output):
-        if os.path.lexists(output):
-            raise FstError(f"-o {output} is a file; name a folder or a new picture file")
-        if count == 1:
-            check_folder_name(output, IMAGE_SUFFIXES, "picture")
-        return
-    if count > 1:
+    if not is_file and exists:
+        raise FstError(f"-o {output} is a file; name a folder or a new picture file")
+    if is_file and count > 1:
         raise FstError(
             f"-o {output} is one file, but {count} pictures are to be written; name a folder"
         )
+    if not is_file:
+        return check_folder_name(output, IMAGE_SUFFIXES, "picture") if count == 1 else None
+    from fst.io.images import check_target
+
     check_target(output, bits)
     if identity(Path(output)) in {identity(photo) for photo in photos} - {None}:
         raise FstError(clash(Path(output)))
-    if os.path.lexists(output) and not overwrite:
+    if exists and not overwrite:
         raise FstError(f"-o {output} exists; name another file or add --overwrite")
 
 
 def check_folder_name(output: str, known: Sequence[str], what: str) -> None:
-    """Refuse what looks like a file of another kind, where one file is written: it would become a
-    folder.
-
-    Args:
-        output: Given with -o; neither a folder that is there nor one of the known kinds.
-        known: Suffixes of the kinds that can be written.
-        what: They are of.
+    """Refuse an -o, neither a folder that is there nor of the `known` suffixes, that looks like a
+    file of another kind than `what`: it would become a folder.
 
     Raises:
         FstError: Names the kinds, and how to name a folder.
@@ -96,14 +87,8 @@ def identity(path: Path) -> FileId | None:
 
 
 def find_photos(inputs: list[str], problems: list[str]) -> dict[Path, Path]:
-    """The pictures to paint, each with the folder it gets below the output folder.
-
-    Args:
-        inputs: Files, folders and patterns; the sample that ships where there are none.
-        problems: Gets a line for each that gives no picture.
-    """
-    from fst.io import images
-
+    """The pictures to paint, each with the folder it gets below the output folder; the sample that
+    ships where there are no inputs. Each that gives no picture adds a line to the problems."""
     if not inputs:
         if not SAMPLE_PHOTO.is_file():
             problems.append("no picture given; name files, folders or patterns")
@@ -112,7 +97,7 @@ def find_photos(inputs: list[str], problems: list[str]) -> dict[Path, Path]:
     seen: set[Path] = set()
     for given in inputs:
         try:
-            found = images.find(given)
+            found = find(given)
         except FstError as problem:
             problems.append(str(problem))
             continue
@@ -140,27 +125,16 @@ def make_plan(
     """What to write of each photo; folders given keep their structure below the output folder."""
     if output and _is_output_file(output):
         return [(photo, [(style_id, Path(output)) for style_id in styles]) for photo in photos]
-    top = Path(output or "")
-    return [
-        (
-            photo,
-            [
-                (
-                    style_id,
-                    top / (below if output else "") / _file_name(photo, style_id, name, bits),
-                )
-                for style_id, name in styles.items()
-            ],
-        )
-        for photo, below in photos.items()
-    ]
-
-
-def _file_name(photo: Path, style_id: int, style_name: str, bits: int) -> str:
-    suffix = ".jpg" if photo.suffix.lower() in (".jpg", ".jpeg") and bits == 8 else ".png"
-    style = safe_name(style_name) or f"style{style_id}"
-    room = MAX_NAME_BYTES - len(style.encode())
-    return f"{clip(photo.stem, room)}_{style}{suffix}"
+    plan: Plan = []
+    for photo, below in photos.items():
+        folder = Path(output or "") / (below if output else "")
+        suffix = ".jpg" if photo.suffix.lower() in (".jpg", ".jpeg") and bits == 8 else ".png"
+        plan.append((photo, []))
+        for style_id, style_name in styles.items():
+            style = safe_name(style_name) or f"style{style_id}"
+            stem = clip(photo.stem, MAX_NAME_BYTES - len(style.encode()))
+            plan[-1][1].append((style_id, folder / f"{stem}_{style}{suffix}"))
+    return plan
 
 
 def safe_name(name: str) -> str:
@@ -182,11 +156,7 @@ def input_clashes(plan: Plan) -> list[str]:
 
 def free_path(path: Path, protected: set[FileId]) -> Path:
     """The path, with a number where it would replace a protected file."""
-    candidate, number = path, 0
-    while identity(candidate) in protected:
-        number += 1
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return candidate
+    return next(name for name in numbered(path) if identity(name) not in protected)
 
 
 def blend_name(shares: dict[str, float]) -> str:

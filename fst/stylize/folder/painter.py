@@ -37,6 +37,7 @@ class Painter:
         self.stylizer, self.plan, self.args, self.options = stylizer, plan, args, options
         # Kept from --overwrite: the inputs, and what this run wrote under a name that comes twice.
         self.protected: set[FileId] = {identity(photo) for photo, _ in plan} - {None}
+        self.ours: set[Path] = set()  # what an earlier run wrote
         # Paintings that are being written, and what is told of them.
         self.waiting: deque[tuple[Future, dict[str, Any]]] = deque()
         self.budget = memory_plan.memory_left(args.max_memory, stylizer.device)
@@ -101,7 +102,13 @@ class Painter:
                     written: Future = Future()
                     written.set_result(self._write(path, partial(self._in_bands, photo, style)))
                 else:
-                    save = partial(images.save, self._painting(content, style), bits=self.args.bits)
+                    if self.args.sheet:
+                        painting = self._sheet(content)
+                    elif self.args.blend_grid:
+                        painting = self._blend_grid(content)
+                    else:
+                        painting = self.stylizer.stylize(content, style, self.options)
+                    save = partial(images.save, painting, bits=self.args.bits)
                     written = self.writer.submit(self._write, path, save)
                 self.waiting.append((written, {"picture": str(photo), "style": self._name(style)}))
                 self.left -= 1
@@ -126,15 +133,13 @@ class Painter:
         """A style as it is told: its name, or the shares of a blend; None of a sheet of several."""
         return self.stylizer.style_names[style] if isinstance(style, int) else style
 
-    def _painting(self, content: Tensor, style: Any) -> Tensor:
-        if self.args.sheet:
-            from fst.stylize.style_sheet import style_sheet
+    def _sheet(self, content: Tensor) -> Tensor:
+        from fst.stylize.style_sheet import style_sheet
 
-            return style_sheet(
-                self.stylizer, content, self.args.sheet, self.options, self.args.size
-            )
-        if not self.args.blend_grid:
-            return self.stylizer.stylize(content, style, self.options)
+        ids, cell_px = self.args.sheet, self.args.size
+        return style_sheet(self.stylizer, content, ids, self.options, cell_px)
+
+    def _blend_grid(self, content: Tensor) -> Tensor:
         from fst.stylize.blend_grid import CELL_PX, blend_grid
 
         cell_px, styles = self.args.size or CELL_PX, self.args.blend_grid
@@ -161,15 +166,11 @@ class Painter:
 
     def _write(self, path: Path, write: Callable[..., Path]) -> Path:
         """Have a painting written under the name planned, or the next free number of it."""
-        overwrite = self.overwrites(path)
+        overwrite = self.args.overwrite or path in self.ours
         free = free_path(path, self.protected) if overwrite else path
         written = write(free, overwrite=overwrite, numbered=True)
         self.protected |= {identity(written)} - {None}
         return written
-
-    def overwrites(self, path: Path) -> bool:
-        """Whether a file at this path is replaced."""
-        return self.args.overwrite
 
     def _say(self, write: Callable[[str], None], text: str, steps: int = 1) -> None:
         """Write a line without tearing the bar, then move the bar."""

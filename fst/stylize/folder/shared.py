@@ -167,15 +167,8 @@ class Team:
 def paint_shared(
     stylizer: Stylizer, plan: Plan, args: argparse.Namespace, options: PaintOptions, team: Team
 ) -> int:
-    """Paint every picture of the plan in its styles; returns the exit code.
-
-    Args:
-        stylizer: Paints, on the device of this process.
-        plan: What to write of each photo; that of the first process counts.
-        args: The command line.
-        options: How.
-        team: The processes.
-    """
+    """Paint every picture in its styles, by the plan of the first process; returns the exit
+    code."""
     folder, records = output_folder(args.output), {}
     problems: list[str] = []
     if args.resume and team.rank == 0:
@@ -250,12 +243,9 @@ class RecordingPainter(Painter):
             self.keys[path] = painting_key(self.settings, style_id, content)
         return super().read(photo)
 
-    def overwrites(self, path: Path) -> bool:
-        """Also what an earlier run wrote."""
-        return path in self.ours or super().overwrites(path)
-
     def _write(self, path: Path, write: Any) -> Path:
-        if self.overwrites(path) or not os.path.lexists(path):  # else another took the name
+        is_ours = self.args.overwrite or path in self.ours
+        if is_ours or not os.path.lexists(path):  # else another took the name
             self.record.begin(path)
         written = super()._write(path, write)
         if written in self.keys:

@@ -1,6 +1,5 @@
 """What all clips are, whatever file they come from: frames with times, and what goes along."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -12,13 +11,15 @@ from typing import Any
 from torch import Tensor
 
 from fst.errors import FstError
-from fst.io.images import IMAGE_SUFFIXES, find, printable
+from fst.io.paths import (
+    CLIP_SUFFIXES,
+    GIF_SUFFIX,
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    find,
+    printable,
+)
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm")  # that can be written
-READ_SUFFIXES = (*VIDEO_SUFFIXES, ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv",
-                 ".3gp", ".ogv")  # fmt: skip
-GIF_SUFFIX = ".gif"
-CLIP_SUFFIXES = (*READ_SUFFIXES, GIF_SUFFIX)
 DEFAULT_RATE = Fraction(25)  # frames a second, where nothing says how many
 MIN_RATE, MAX_RATE = Fraction(1, 1000), 1000  # anything else is a mistake
 
@@ -58,11 +59,6 @@ class Clip:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def is_clip(path: str | Path) -> bool:
-    """Whether the name is that of a video or GIF."""
-    return os.path.splitext(path)[1].lower() in CLIP_SUFFIXES
 
 
 def frame_files(given: str | list[str]) -> list[Path]:

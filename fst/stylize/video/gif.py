@@ -78,12 +78,9 @@ def _frames(path: Path, size: tuple[int, int], problems: list[str]) -> Iterator[
 
 
 def write_gif(path: Path, clip: Clip, items: Iterable) -> int:
-    """Write frames as a GIF that repeats as the clip does; sound is left out.
+    """Write frames as a GIF that repeats as the clip does; sound is left out. Returns their number.
 
     A GIF has 50 frames a second at most: of a faster clip some are left out.
-
-    Returns:
-        Frames written.
 
     Raises:
         FstError: It cannot be written, or is too long for memory.

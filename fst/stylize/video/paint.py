@@ -8,7 +8,7 @@ in the encoder, both of 1.5 bytes a pixel.
 
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,12 +17,12 @@ from typing import Any
 from fst.errors import FstError
 from fst.io import images
 from fst.io.decode import ImageError
+from fst.io.paths import GIF_SUFFIX
 from fst.stylize.bands.memory_plan import memory_left, whole_bytes
 from fst.stylize.options import PaintOptions, work_size
 from fst.stylize.stylizer import StyleChoice, Stylizer, check_size
 from fst.stylize.video.clips import (
     DEFAULT_RATE,
-    GIF_SUFFIX,
     MAX_RATE,
     MIN_RATE,
     Clip,
@@ -121,15 +121,19 @@ def paint_video(
     steady = SteadyStylizer(stylizer, video.steadiness)
     with open_clip(source, video.shorter_side_px, video.frame_rate) as clip:
         _check_size(clip, stylizer, options.texture_size)
-        painting = _Painting(steady, clip, style, options, progress, stopped)
+        painting = _Painting(steady, clip, style, options, progress, stopped, not is_folder)
         if video.numbered:
-            target = _free_name(target, clip)
-        path = (
-            _write_pictures(target, painting, video.overwrite)
-            if is_folder
-            else _write(target, clip, painting, video.overwrite)
-        )
-        return PaintedClip(path, painting.count, steady.cuts, painting.whole, clip.problems)
+            if clip.streams and target.suffix.lower() != GIF_SUFFIX:
+                from fst.stylize.video.writer import unsupported
+
+                target = target.with_suffix(".mkv") if unsupported(clip, target) else target
+            target = images.unused_path(target)
+        if is_folder:
+            for frame in painting:
+                images.save(frame.image, target / frame.name, overwrite=video.overwrite)
+        else:
+            target = _write(target, clip, painting, video.overwrite)
+        return PaintedClip(target, painting.count, steady.cuts, painting.whole, clip.problems)
 
 
 def _is_file(source: str | Path | list[str]) -> bool:
@@ -188,30 +192,31 @@ def _check_size(clip: Clip, stylizer: Stylizer, texture_size: float | str) -> No
         )
 
 
+@dataclass
 class _Painting:
     """The clip's items with the frames painted; counts them."""
 
-    def __init__(
-        self,
-        steady: SteadyStylizer,
-        clip: Clip,
-        style: StyleChoice,
-        options: PaintOptions,
-        progress: Callable[[int, int | None], None] | None,
-        stopped: Callable[[], bool],
-    ) -> None:
-        self.steady, self.clip, self.style, self.options = steady, clip, style, options
-        self.progress, self.stopped = progress, stopped
-        self.count, self.whole = 0, True
-        self.in_one_file = False
+    steady: SteadyStylizer
+    clip: Clip
+    style: StyleChoice
+    options: PaintOptions
+    progress: Callable[[int, int | None], None] | None
+    stopped: Callable[[], bool]
+    in_one_file: bool  # whose frames have one size
+    count: int = 0
+    whole: bool = True
 
     def __iter__(self) -> Iterator[Any]:
         for item in self.clip.items:
             if not isinstance(item, Frame):
                 yield item
                 continue
-            if self.in_one_file and item.image.shape[1:] != self.clip.size:
-                raise ImageError(_other_size(item, self.clip))
+            size, first = tuple(item.image.shape[1:]), self.clip.size
+            if self.in_one_file and size != first:
+                raise ImageError(
+                    f"frame {images.printable(item.name)} has {size[1]}x{size[0]} px, the first "
+                    f"one {first[1]}x{first[0]}: the frames of one file have one size"
+                )
             if self.stopped():
                 self.whole = False
                 return
@@ -222,27 +227,9 @@ class _Painting:
                 self.progress(self.count, self.clip.count)
 
 
-def _free_name(target: Path, clip: Clip) -> Path:
-    """The target, as a .mkv where it must be, with a number where there is one."""
-    if clip.streams and target.suffix.lower() != GIF_SUFFIX:
-        from fst.stylize.video.writer import unsupported
-
-        target = target.with_suffix(".mkv") if unsupported(clip, target) else target
-    return images.unused_path(target)
-
-
-def _other_size(frame: Frame, clip: Clip) -> str:
-    (height, width), (first_height, first_width) = frame.image.shape[1:], clip.size
-    return (
-        f"frame {images.printable(frame.name)} has {width}x{height} px, the first one "
-        f"{first_width}x{first_height}: the frames of one file have one size"
-    )
-
-
 def _write(target: Path, clip: Clip, painting: _Painting, overwrite: bool) -> Path:
     """Write all there is; returns the path."""
     kind = target.suffix.lower()
-    painting.in_one_file = True
     part = target.with_name(f"{target.stem}.{uuid.uuid4().hex[:8]}.part{target.suffix}")
     try:
         if kind == GIF_SUFFIX:
@@ -274,10 +261,3 @@ def _publish(part: Path, target: Path, painting: _Painting, overwrite: bool) -> 
     free = images.give_name(part, target, numbered=True)
     part.unlink(missing_ok=True)
     return free
-
-
-def _write_pictures(folder: Path, frames: Iterable[Frame], overwrite: bool) -> Path:
-    """Each frame under its name."""
-    for frame in frames:
-        images.save(frame.image, folder / frame.name, overwrite=overwrite)
-    return folder

@@ -66,7 +66,8 @@ class SteadyStylizer(Stylizer):
         Raises:
             FstError: The steadiness is outside [0, 1].
         """
-        check_steadiness(steadiness)
+        if not 0 <= steadiness <= 1:
+            raise FstError(f"steadiness {steadiness:g}: expected a number from 0 to 1")
         vars(self).update(vars(stylizer))
         self.kept, self.parts = MOST_KEPT * steadiness, parts
         kept = self.kept if "statistics" in parts else 0.0
@@ -91,13 +92,11 @@ class SteadyStylizer(Stylizer):
         if self.seen is not None and _same(look, self.look) and torch.equal(content, self.seen):
             return self.painting  # clips of few frames a second repeat them to be more
         before = self._from_before(content) if _same(look, self.look) else None
+        calm = content
         if before is None:
             self.begin()
-            calm = content
-        else:
-            calm = content
-            if "photo" in self.parts:
-                calm = torch.lerp(content, before.frame, before.share * before.is_still)
+        elif "photo" in self.parts:
+            calm = torch.lerp(content, before.frame, before.share * before.is_still)
         painting = super()._painted(calm, weights, work)
         if before is not None and "painting" in self.parts:
             painting = torch.lerp(painting, before.painting, before.share)
@@ -128,16 +127,6 @@ class SteadyStylizer(Stylizer):
             weights = F.interpolate(weights, tuple(content.shape[1:]), mode="bilinear")
             weights = F.pad(weights, (left, 0, top, 0), mode="replicate")
         return super()._paint(padded, weights)[:, top:, left:]
-
-
-def check_steadiness(steadiness: float) -> None:
-    """Refuse a steadiness outside [0, 1].
-
-    Raises:
-        FstError: It is outside, or no number.
-    """
-    if not 0 <= steadiness <= 1:
-        raise FstError(f"steadiness {steadiness:g}: expected a number from 0 to 1")
 
 
 @dataclass
@@ -186,7 +175,6 @@ class SteadyNorm(ConditionalInstanceNorm2d):
     """
 
     def __init__(self, norm: ConditionalInstanceNorm2d, kept: float) -> None:
-        """Take the tables of a norm, and the share k that is kept of what was before."""
         super().__init__(*norm.gamma.shape, eps=norm.eps)
         self.gamma, self.beta, self.kept = norm.gamma, norm.beta, kept
         self.turn: tuple[int, ...] = ()  # frames painted at several sizes have statistics of each

@@ -80,16 +80,13 @@ def _is_held(stream: Any, container: str) -> bool:
 
 
 def write_video(path: Path, kind: str, clip: Clip, items: Iterable[Any]) -> int:
-    """Encode frames, and copy the packets between them, until there are no more.
+    """Encode frames, and copy the packets between them; returns how many frames there were.
 
     Args:
         path: Of the file; written from the start, whatever is there.
         kind: Its suffix, which names container and encoder.
         clip: What the frames are of.
         items: Frames (3, H, W) and packets. Whatever it raises ends the file there, whole.
-
-    Returns:
-        Frames written.
 
     Raises:
         FstError: It cannot be written.

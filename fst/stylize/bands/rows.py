@@ -1,23 +1,142 @@
-"""The layers of the network as sources of rows: each computes the rows asked of it, and no others.
+"""The layers of the network as sources of rows, and what images and features are kept in by rows.
 
 A source gives rows `low` to `high` of its whole image as (1, C, high - low, W), fp32, and asks the
 source before it for what it needs: a few rows more on either side, and at the image's edge those
 that the network's padding repeats. What no `RowStore` holds is computed anew each time.
 """
 
+import errno
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
-from typing import Protocol
+from contextlib import ExitStack, closing
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fst.errors import FstError
 from fst.networks.transformer import STRIDE, ConditionedConv, ShuffledConv, UpsampleConv
-from fst.stylize.bands.row_store import RowStore
+from fst.runtime.memory import readable_bytes
 from fst.stylize.controls.masks import Enlarged
 
 Work = Callable[[int], None]  # told the multiplications of each convolution
+
+
+class RowStore:
+    """Room for (H, W, C) numbers, written and read by bands of rows.
+
+    A temporary file has no name once it is open (on POSIX), so that nothing is left of it however
+    the process ends. It is read and written, not mapped: mapped pages would count as resident.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int, int], dtype: np.dtype | type, *, in_memory: bool
+    ) -> None:
+        """Take the room in memory, or in the folder for temporary files (TMPDIR).
+
+        Raises:
+            FstError: The folder has too little room.
+        """
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self._row_bytes = shape[1] * shape[2] * self.dtype.itemsize
+        self._array = np.empty(shape, dtype) if in_memory else None
+        self._file = None if in_memory else _file_of(shape[0] * self._row_bytes)
+
+    def read(self, low: int, high: int) -> np.ndarray:
+        """Rows from `low` to `high` exclusive, (high - low, W, C); a copy."""
+        if self._array is not None:
+            return self._array[low:high].copy()
+        rows = np.empty((high - low, *self.shape[1:]), self.dtype)
+        self._file.seek(low * self._row_bytes)
+        left = memoryview(rows).cast("B")
+        while len(left):  # one call of the system moves at most 2 GiB
+            left = left[self._file.readinto(left) :]
+        return rows
+
+    def write(self, low: int, rows: np.ndarray) -> None:
+        """Put rows (h, W, C) at `low`."""
+        if self._array is not None:
+            self._array[low : low + len(rows)] = rows
+            return
+        self._file.seek(low * self._row_bytes)
+        left = memoryview(np.ascontiguousarray(rows, self.dtype)).cast("B")
+        while len(left):
+            left = left[self._file.write(left) :]
+
+    def mapped(self) -> np.ndarray:
+        """All of it, (H, W, C): the array itself, or the file mapped for reading."""
+        if self._array is not None:
+            return self._array
+        return np.memmap(self._file, self.dtype, "r", shape=self.shape)
+
+    def close(self) -> None:
+        """Give the room back."""
+        self._array = None
+        if self._file is not None:
+            self._file.close()
+
+
+class RowStores(ExitStack):
+    """Stores of one painting, closed together."""
+
+    def __init__(self, in_memory: bool) -> None:
+        super().__init__()
+        self.in_memory = in_memory
+
+    def new(self, shape: tuple[int, int, int], dtype: type) -> RowStore:
+        """Room for (H, W, C) numbers; arguments and errors as of `RowStore`."""
+        return self.enter_context(closing(RowStore(shape, dtype, in_memory=self.in_memory)))
+
+
+def check_room(size: int) -> None:
+    """Refuse to begin what needs more bytes of temporary files than there is room.
+
+    Raises:
+        FstError: Names the folder.
+    """
+    try:
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise _unusable(error) from None
+    if size > free:
+        raise _no_room(folder, size)
+
+
+def _file_of(size: int) -> Any:
+    try:
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+    except OSError as error:
+        raise _unusable(error) from None
+    try:
+        if hasattr(os, "posix_fallocate"):  # now, rather than failing on the way
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            file.close()
+            raise _no_room(tempfile.gettempdir(), size) from None
+    return file
+
+
+def _unusable(error: OSError) -> FstError:
+    return FstError(
+        f"temporary files cannot be made ({error.strerror or error}): set TMPDIR to a folder that "
+        "can be written, or give more --max-memory"
+    )
+
+
+def _no_room(folder: str, size: int) -> FstError:
+    return FstError(
+        f"{folder}: no room for {readable_bytes(size)} of temporary files: set TMPDIR to a folder "
+        "on a larger disk, or give more --max-memory"
+    )
+
+
+# ---- sources ------------------------------------------------------------------------------------
 
 
 class Rows(Protocol):
@@ -32,18 +151,12 @@ class Rows(Protocol):
 
 
 class PhotoRows:
-    """A stored photo in [0, 1], its sides reflected up to multiples of `STRIDE`."""
+    """A stored photo (H, W, 3 or 4) in [0, 1], its sides reflected up to multiples of `STRIDE`;
+    where alpha is 0, the colours `hidden` (3, H, W)."""
 
     def __init__(
         self, store: RowStore, device: torch.device, hidden: Enlarged | None = None
     ) -> None:
-        """Take a photo.
-
-        Args:
-            store: (H, W, 3), or with alpha (H, W, 4), of whole numbers, white being the largest.
-            device: Where to give rows.
-            hidden: Colours (3, H, W) to show where alpha is 0.
-        """
         self.store, self.device, self.hidden = store, device, hidden
         self.size = store.shape[:2]
         self.height, self.width = (side + -side % STRIDE for side in self.size)
@@ -69,11 +182,24 @@ def image_rows(levels: np.ndarray) -> Tensor:
     return values.permute(2, 0, 1)[None]
 
 
+class ImageRows:
+    """An image (3, h, w) in memory, its sides reflected up to multiples of `STRIDE`."""
+
+    def __init__(self, image: Tensor, device: torch.device) -> None:
+        height, width = image.shape[1:]
+        sides = (0, -width % STRIDE, 0, -height % STRIDE)
+        self.image, self.device = F.pad(image[None], sides, mode="reflect"), device
+        self.height, self.width = self.image.shape[2:]
+
+    def rows(self, low: int, high: int) -> Tensor:
+        rows = self.image[:, :, low:high]
+        return rows.to(self.device, memory_format=torch.channels_last, copy=True)
+
+
 class StoredRows:
     """What a store of fp32 numbers holds."""
 
     def __init__(self, store: RowStore, device: torch.device) -> None:
-        """Take a store (H, W, C)."""
         self.store, self.device = store, device
         self.height, self.width = store.shape[:2]
 
@@ -90,7 +216,6 @@ class WindowRows:
     """Rows `first` and following of an image, computed once."""
 
     def __init__(self, source: Rows, first: int, last: int) -> None:
-        """Compute rows `first` to `last` of the source, as far as there are."""
         self.height, self.width = source.height, source.width
         self.first = max(0, first)
         self.values = source.rows(self.first, min(last, source.height))
@@ -100,10 +225,9 @@ class WindowRows:
 
 
 class ConvRows:
-    """A convolution over reflected borders."""
+    """A convolution over reflected borders, without the layer's norm."""
 
     def __init__(self, source: Rows, layer: ConditionedConv, work: Work) -> None:
-        """Take the source and the network's layer, whose norm is left out."""
         self.source, self.layer, self.work = source, layer, work
         self.stride = layer.conv.stride[0]
         self.height, self.width = source.height // self.stride, source.width // self.stride
@@ -121,7 +245,6 @@ class UpsampleRows:
     """An `UpsampleConv`, without its norm."""
 
     def __init__(self, source: Rows, layer: UpsampleConv, work: Work) -> None:
-        """Take the source and the network's layer."""
         self.source, self.layer, self.work = source, layer, work
         self.height, self.width = 2 * source.height, 2 * source.width
 
@@ -139,7 +262,6 @@ class ShuffleRows:
     """Four maps of each channel as one of twice the size, see `ShuffledConv`."""
 
     def __init__(self, source: Rows) -> None:
-        """Take the source."""
         self.source, self.height, self.width = source, 2 * source.height, 2 * source.width
 
     def rows(self, low: int, high: int) -> Tensor:
@@ -149,34 +271,25 @@ class ShuffleRows:
 
 
 class NormRows:
-    """Features normalised with the moments of their whole image, in the styles of a `Look`."""
+    """Features normalised with the moments of their whole image, in the styles of a `Look`;
+    `affine` gives scale and shift for rows, (1, C, 1 or h, 1 or W)."""
 
-    def __init__(self, source: Rows, affine: Callable[[int, int], tuple[Tensor, Tensor]]) -> None:
-        """Take the source, and what gives scale and shift for rows, (1, C, 1 or h, 1 or W)."""
-        self.source, self.affine = source, affine
+    def __init__(
+        self, source: Rows, affine: Callable[[int, int], tuple[Tensor, Tensor]], relu: bool
+    ) -> None:
+        self.source, self.affine, self.relu = source, affine, relu
         self.height, self.width = source.height, source.width
 
     def rows(self, low: int, high: int) -> Tensor:
         scale, shift = self.affine(low, high)
-        return self.source.rows(low, high).mul_(scale).add_(shift)
-
-
-class ReluRows:
-    """max(x, 0)."""
-
-    def __init__(self, source: Rows) -> None:
-        """Take the source."""
-        self.source, self.height, self.width = source, source.height, source.width
-
-    def rows(self, low: int, high: int) -> Tensor:
-        return self.source.rows(low, high).relu_()
+        x = self.source.rows(low, high).mul_(scale).add_(shift)
+        return x.relu_() if self.relu else x
 
 
 class SumRows:
     """Two sources added up."""
 
     def __init__(self, one: Rows, other: Rows) -> None:
-        """Take two sources of one size."""
         self.one, self.other, self.height, self.width = one, other, one.height, one.width
 
     def rows(self, low: int, high: int) -> Tensor:
@@ -184,14 +297,8 @@ class SumRows:
 
 
 def padded_rows(source: Rows, low: int, high: int, mode: str) -> Tensor:
-    """Rows of a source and, beyond its edges, those that padding puts there.
-
-    Args:
-        source: What gives the rows.
-        low: May be below 0.
-        high: May be above the height.
-        mode: "reflect" or "replicate", as of `F.pad`.
-    """
+    """Rows of a source and, beyond its edges, those that padding of a mode of `F.pad` puts
+    there."""
     last = source.height - 1
     if low >= 0 and high <= source.height:
         return source.rows(low, high)
