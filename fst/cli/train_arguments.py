@@ -274,7 +274,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--save-every", type=PositiveInt, metavar="N",
         help="steps between saves (default: a 20th of them)")  # fmt: skip
     add("--val-every", type=PositiveInt, metavar="N",
-        help="steps between validations (default: a 10th of them)")  # fmt: skip
+        help="steps between validations (default: a 10th, or 100)")  # fmt: skip
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:

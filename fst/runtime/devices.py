@@ -1,31 +1,55 @@
 """Which device a command computes on, and which precision trains fastest there."""
 
+from typing import TYPE_CHECKING
+
 from fst.errors import FstError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def usable_device(name: str | None) -> str:
-    """The device named, or a GPU if there is one, else the CPU.
+    """The device named, or a GPU if there is one, else the CPU; what is fp32 there will be fp32.
 
     Raises:
         FstError: This machine does not have it.
     """
     import torch
 
+    exact_fp32()
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=name)
+        device = torch.device(name)
+        if device.type == "cuda" and torch.cuda.is_available():
+            # Not tried: each process of several would take memory of the first GPU by it.
+            if (device.index or 0) >= torch.cuda.device_count():
+                raise RuntimeError(f"there are {torch.cuda.device_count()} of them, from cuda:0 on")
+        else:
+            torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise FstError(f"device {name} cannot be used ({reason}); try --device cpu") from None
     return name
 
 
+def exact_fp32() -> None:
+    """Have GPUs compute in fp32 what is asked for in fp32, for the rest of the process.
+
+    torch by itself takes the factors of convolutions, though not of other products, in TF32, which
+    has 10 of the 23 bits. Who wants speed for bits has bf16, which is faster than that.
+    """
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def best_precision(accelerator: str = "auto") -> str:
     """Lightning's name of it: "bf16-mixed" where the processor multiplies bf16, else "32-true".
 
     bf16 has the range of fp32, so nothing overflows; statistics and losses are kept in fp32.
-    Where it is only emulated it is slower than fp32.
+    Where it is only emulated it is slower than fp32. Older GPUs (Volta, Turing) have fp16 alone,
+    which is left to those who ask for "16-mixed": its scaler may leave out steps.
 
     Args:
         accelerator: Lightning's name: "auto", "cpu", "gpu", "cuda", "mps", ...
@@ -48,3 +72,12 @@ def _cpu_multiplies_bf16() -> bool:
     except OSError:
         return False  # not Linux: fp32 is right everywhere
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def described(device: "torch.device") -> str:
+    """A device for messages: of a GPU its name, too."""
+    if device.type != "cuda":
+        return str(device)
+    import torch
+
+    return f"{device} ({torch.cuda.get_device_name(device)})"

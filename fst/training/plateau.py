@@ -14,6 +14,7 @@ from fst.training.schedule import WARMUP_STEPS
 
 WATCHED = "val/brushwork"
 WINDOW = 5  # validations that a gain is measured over: single ones are noisy
+FEWEST = 3  # in short runs
 # Share of the distance from the paintings' strokes that as many steps as the run has done would
 # still take away. Below it more steps are not worth their time.
 LITTLE = 0.03
@@ -35,7 +36,7 @@ class Standing(NamedTuple):
 
 
 def standing(curve: Curve) -> Standing | None:
-    """Where a run stands; None before there are `WINDOW` validations.
+    """Where a run stands; None before there are `FEWEST` validations.
 
     By a straight line through the last validations, of distance over the logarithm of the step: its
     fall by a doubling of the steps is what so many steps more would give.
@@ -47,7 +48,7 @@ def standing(curve: Curve) -> Standing | None:
         >>> standing([(step, 0.5) for step in (20, 40, 60, 80, 100)]).to_plateau
         0
     """
-    if len(curve) < WINDOW:
+    if len(curve) < FEWEST:
         return None
     slope, level, step = _line(curve[-WINDOW:])
     gain = -slope * math.log2(1 + 100 / step) / level
@@ -72,15 +73,18 @@ def _line(points: Curve) -> tuple[float, float, int]:
 
 
 def advice(curve: Curve) -> str:
-    """Whether more steps would help, for the end of a run; "" where that cannot be told."""
-    now = standing(curve)
-    if now is None:
+    """Whether more steps would help, for the end of a run of fixed length; "" of too short ones.
+
+    By the whole curve: its end is flat in any case, because the learning rate has fallen to 0.
+    """
+    if len(curve) < FEWEST:
         return ""
-    if now.to_plateau == 0:
-        return "more steps would hardly help: the strokes have come to a plateau"
+    slope, level, _ = _line(curve)
+    if -slope / level < LITTLE:
+        return "by this run's curve more steps would hardly help"
     return (
-        f"more steps would help: brushwork was still gaining {now.gain:.1%} per 100 steps; "
-        "twice as many, say"
+        f"more steps would help: by this run's curve twice as many would take {-slope / level:.0%} "
+        "off the distance of the strokes"
     )
 
 
@@ -124,9 +128,9 @@ class Watch(Callback):
         if trainer.sanity_checking or not math.isfinite(value):
             return
         self.curve = [point for point in self.curve if point[0] < step] + [(step, value)]
-        learned = self._learned(module)
+        learned = self.learned(module)
         now, before = standing(learned), standing(learned[:-1])
-        is_there = now and before and now.to_plateau == before.to_plateau == 0
+        is_there = len(learned) > WINDOW and now.to_plateau == before.to_plateau == 0
         if module.schedule.until_plateau and self.fall is None and is_there:
             module.fall.begin(step)
             self.fall = module.fall.first, module.fall.last
@@ -134,7 +138,7 @@ class Watch(Callback):
             with tqdm.external_write_mode():
                 print(self._told(module, now), flush=True)
 
-    def _learned(self, module: pl.LightningModule) -> Curve:
+    def learned(self, module: pl.LightningModule) -> Curve:
         """The curve from where all that shall learn does so at its full rate."""
         waits = module.schedule.styles_first_steps
         waits *= not module.start.kept_styles or module.start.tune_trunk  # else nothing follows

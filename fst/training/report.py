@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from fst.runtime.console import quieten_lightning
+from fst.runtime.devices import described, exact_fp32
 from fst.runtime.memory import keep_freed_memory
 from fst.runtime.processes import follow_first
 from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME, SETTINGS
@@ -34,7 +35,8 @@ def announce(settings: Any, module: pl.LightningModule, data: Any, trainer: pl.T
     print(
         f"{count} style{'s' * (count > 1)} ({names}), {len(data.photos)} {kind} and "
         f"{len(data.held_out)} held out, {most}{settings.steps} steps of {settings.batch_size} x "
-        f"{settings.size} px{each}, {trainer.precision} on {trainer.strategy.root_device}"
+        f"{settings.size} px{each}, {trainer.precision} on "
+        f"{described(trainer.strategy.root_device)}"
     )
 
 
@@ -52,6 +54,7 @@ class RunEnds(Callback):
         """What holds for a whole process."""
         quieten_lightning()
         keep_freed_memory()
+        exact_fp32()
         if multiprocessing.parent_process():  # spawned
             follow_first()
 
@@ -71,7 +74,7 @@ class RunEnds(Callback):
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """The final figures on the terminal."""
         if trainer.is_global_zero:
-            _conclude(module, trainer.datamodule, _curve(trainer))
+            _conclude(module, trainer.datamodule, _curve(trainer, module))
             _tell_where(self.folder, trainer, module)
 
 
@@ -109,10 +112,10 @@ class Results(Callback):
         print(json.dumps(line), file=sys.__stdout__, flush=True)
 
 
-def _curve(trainer: pl.Trainer) -> Curve:
+def _curve(trainer: pl.Trainer, module: pl.LightningModule) -> Curve:
     """Brushwork of the run, as its callback has noted it; of one that it has ended, nothing."""
     watches = (callback for callback in trainer.callbacks if isinstance(callback, Watch))
-    return next((watch.curve for watch in watches if watch.fall is None), [])
+    return next((watch.learned(module) for watch in watches if watch.fall is None), [])
 
 
 def _conclude(module: pl.LightningModule, data: Any, curve: Curve) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from fst.errors import FstError
 from fst.io import images
 from fst.networks.transformer import STRIDE
-from fst.runtime.memory import release_freed_memory
+from fst.runtime.memory import release_freed_memory, taken_bytes
 from fst.stylize.bands.memory_plan import SAMPLE_PX, Plan, fast_pays_off, make_plan, memory_left
 from fst.stylize.bands.rows import ImageRows, PhotoRows, Rows, RowStores, image_rows
 from fst.stylize.bands.streaming import (
@@ -43,8 +43,8 @@ class FileOptions:
         bits: A channel of the output: 8, or 16 for PNG and TIFF.
         overwrite: Replace an existing file.
         numbered: Where the output is taken when the painting is done, number a new name.
-        max_memory_bytes: Resident memory of the process that it may come to; half of what is free
-            by default.
+        max_memory_bytes: Resident memory of the process that it may come to, on a GPU what its
+            tensors may take there; half of what is free by default.
         fast_statistics: Take means and variances from squares of the photo, a megapixel in all:
             one pass instead of many, near the exact result but not equal to it. Pictures of less
             than four times as many pixels are painted exactly all the same.
@@ -110,7 +110,8 @@ def stylize_file(
     left = memory_left(file.max_memory_bytes, stylizer.device)
     itemsize = max(np.dtype(strips.dtype).itemsize, file.bits // 8)
     try:
-        plan = make_plan(stylizer.network, strips.shape, itemsize, left, work)
+        taken = taken_bytes(stylizer.device)
+        plan = make_plan(stylizer.network, strips.shape, itemsize, left, work, taken)
     except FstError as error:
         raise images.ImageError(f"{name}: {error}") from None
     plan.band_px = file.band_px or plan.band_px

@@ -91,6 +91,8 @@ def soften(mask: Tensor) -> Tensor:
 def layered(base: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Style weights (1, S), and over them layers of style weights (1, S) in places (H, W), each
     over those before: (1, S, H, W), or (1, S) where the weights are the same everywhere."""
+    if not layers:  # and nothing to look at, for which a GPU would have to be waited for
+        return base
     weights = base[:, :, None, None]
     for style, where in layers:
         where = where.to(base)

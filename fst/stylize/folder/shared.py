@@ -26,7 +26,7 @@ from lightning_fabric.plugins.environments import (
 from fst.errors import FstError
 from fst.io.paths import remove_abandoned
 from fst.runtime.console import tell
-from fst.runtime.memory import resident_bytes
+from fst.runtime.memory import taken_bytes
 from fst.runtime.processes import FIRST, WATCH_S, follow_first, from_first
 from fst.stylize.bands.memory_plan import memory_left
 from fst.stylize.folder.naming import Plan, output_folder
@@ -183,7 +183,7 @@ def paint_shared(
     if team.here > 1 and args.max_memory is None:  # the half of what is free is for all
         share = memory_left(None, torch.device("cpu")) // team.here
         share = min(share, memory_left(None, stylizer.device))  # a GPU each
-        args.max_memory = resident_bytes() + share
+        args.max_memory = taken_bytes(stylizer.device) + share
     try:
         settings = settings_key(stylizer, args, options)
         jobs = _share(team, jobs, settings, args.resume)
