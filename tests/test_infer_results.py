@@ -93,6 +93,7 @@ def test_stdin_is_painted_into_a_folder_and_a_file_to_stdout(run):
         (("-", "-o", "-", "--style", "wave"), b"no picture", b"stdin.png"),
         (("-", "-o", "-", "--all-styles"), b"x", b"stdout takes one painting"),
         (("-", "-", "-o", "out"), b"x", b"stdin is one picture"),
+        (("-", "-o", "out", "--devices", 2), b"x", b"- is for one process"),
     ],
 )
 def test_what_cannot_be_piped_is_told_in_a_line(run, arguments, photo, told):

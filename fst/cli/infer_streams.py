@@ -45,6 +45,8 @@ def standard_streams(args: argparse.Namespace) -> Iterator[None]:
 def _check(args: argparse.Namespace) -> None:
     if args.inputs.count(STREAM) > 1:
         raise FstError("-: stdin is one picture; name it once")
+    if args.devices or args.num_nodes:
+        raise FstError("- is for one process: leave out --devices and --num-nodes")
     if args.output == STREAM and (len(args.inputs) > 1 or args.all_styles or args.json):
         raise FstError("-o -: stdout takes one painting; leave out --all-styles, --json and all "
                        "pictures but one")  # fmt: skip
