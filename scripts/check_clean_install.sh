@@ -30,7 +30,7 @@ run python -m fst infer --style the_scream=0.5 signac=0.5 --size 256
 run fst-styles extract gallery signac
 run fst-train --styles wave.jpg --steps 2 --size 64 --batch-size 1
 run fst-infer wave.jpg --size 128
-run fst-gatys --texture --style wave.jpg --sizes 64 --steps 5 -o texture.png
+run fst-gatys --texture --style wave.jpg --size 64 --steps 5 -o texture.png
 run fst-gram wave.jpg --size 128 -o report
 run python -c "import fst; print(fst.__version__, fst.__file__.split('site-packages')[1])"
 say ls

@@ -75,8 +75,8 @@ def _put_clocks(clocks: contextlib.ExitStack, spent: dict[str, float]) -> None:
     from fst.data.datamodule import ContentDataModule
     from fst.training.card import RunCard
     from fst.training.checkpoint import RunSaver
+    from fst.training.grid import PaintingGrid
     from fst.training.module import StyleTransferModule
-    from fst.training.review import ReviewGrid
 
     begun = time.perf_counter()
     places = [
@@ -84,7 +84,7 @@ def _put_clocks(clocks: contextlib.ExitStack, spent: dict[str, float]) -> None:
         (StyleTransferModule, "setup", "style targets"),
         (_FitLoop, "run", "training"),
         (_EvaluationLoop, "run", "reviews"),
-        (ReviewGrid, "on_validation_epoch_end", "of them grids"),
+        (PaintingGrid, "on_validation_epoch_end", "of them grids"),
         (RunSaver, "save", "saves"),
         (RunCard, "on_fit_end", "card"),
     ]

@@ -153,12 +153,12 @@ def images_per_s(devices: int, steps: int) -> float:
     """Median throughput that a run of fst-train logs, its first figure left out."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "fst.cli.train", "--styles", *map(str, STYLES)]
-        command += ["--steps", str(steps), "--review-every", str(steps), "-o", f"{folder}/run"]
+        command += ["--steps", str(steps), "--val-every", str(steps), "-o", f"{folder}/run"]
         command += ["--trainer.accelerator", "cpu", "--trainer.devices", str(devices)]
         command += ["--trainer.log_every_n_steps", "4", "--trainer.limit_val_batches", "0"]
         settings = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run(command, check=True, capture_output=True, env=settings)
-        events = EventAccumulator(f"{folder}/run/tensorboard").Reload()
+        events = EventAccumulator(f"{folder}/run").Reload()
         values = [event.value for event in events.Scalars("throughput/images_per_s")]
     return statistics.median(values[1:])
 

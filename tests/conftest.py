@@ -93,7 +93,7 @@ def train_argv(photo_folder, style_files, loss_weights):
     def make(output, *extra):
         argv = ["--styles", *style_files, "--content", photo_folder, "--loss-weights", loss_weights]
         argv += ["--size", 48, "--batch-size", 2, "--width", 0.125, "--num-blocks", 1]
-        argv += ["--steps", 12, "--save-every", 3, "--review-every", 6, "--num-workers", 0]
+        argv += ["--steps", 12, "--save-every", 3, "--val-every", 6, "--num-workers", 0]
         argv += ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true"]
         argv += ["--trainer.log_every_n_steps", 2, "--trainer.enable_progress_bar", "false"]
         return [str(argument) for argument in [*argv, "-o", output, *extra]]

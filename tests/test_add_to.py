@@ -89,7 +89,7 @@ def test_a_tuned_trunk_moves_and_the_drift_is_told(run, argv, tmp_path, capsys):
     before, after = (Stylizer(f / "model.safetensors") for f in (run, tmp_path / "run"))
     assert not torch.equal(before.network.conv_in.conv.weight, after.network.conv_in.conv.weight)
     told = capsys.readouterr().out
-    drift = after.metadata["training"]["metrics"]["held_out/drift"]
+    drift = after.metadata["training"]["metrics"]["val/drift"]
     assert drift > 0 and f"{drift:.2f}/255" in told
     tables = [{k: v[:2] for k, v in s.network.state_dict().items() if k.endswith(("gamma", "beta"))}
               for s in (before, after)]  # fmt: skip

@@ -165,7 +165,7 @@ def gatys_argv(tmp_path, monkeypatch, style_files, loss_weights):
     monkeypatch.chdir(tmp_path)
     smooth_field(4, 48, 64).save(tmp_path / "photo.png")
     argv = ["--content", "photo.png", "--style", style_files[0], "--loss-weights", loss_weights]
-    return [str(a) for a in [*argv, "--sizes", 48, "--steps", 2, "--device", "cpu"]]
+    return [str(a) for a in [*argv, "--size", 48, "--steps", 2, "--device", "cpu"]]
 
 
 def test_a_picture_that_another_optimises_is_refused_or_numbered(gatys_argv, tmp_path, capsys):

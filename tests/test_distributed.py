@@ -39,7 +39,7 @@ def pair(train_argv, tmp_path_factory):
     folders = []
     for extra in (PROCESSES, ["--batch-size", "4"]):
         folder = tmp_path_factory.mktemp("run")
-        argv = train_argv(folder / "run", "--steps", 4, "--review-every", 2, *extra)
+        argv = train_argv(folder / "run", "--steps", 4, "--val-every", 2, *extra)
         argv += ["--style-loss", "meanstd"]
         done = start(folder, argv)
         assert done.returncode == 0, done.stderr[-3000:]
@@ -104,15 +104,15 @@ def test_the_loss_network_is_not_wrapped(seen):
 def test_the_first_process_alone_writes_and_speaks(pair):
     (two, done), _ = pair
     assert done.stdout.count("written:") == done.stdout.count("card:") == 1
-    events = list((two / "run" / "tensorboard").glob("events*"))
-    assert len(events) == len(list((pair[1][0] / "run" / "tensorboard").glob("events*")))
-    assert sorted(f.name for f in (two / "run").iterdir()) == [
+    events = list((two / "run").glob("events*"))
+    assert len(events) == len(list((pair[1][0] / "run").glob("events*")))
+    assert sorted(f.name for f in (two / "run").iterdir() if f not in events) == [
         "config.yaml",
+        "hparams.yaml",
         "last.ckpt",
         "model.jpg",
         "model.md",
         "model.safetensors",
-        "tensorboard",
     ]
 
 
@@ -129,7 +129,7 @@ def test_sharding_strategies_are_refused_with_the_reason(train_argv, tmp_path, c
 @pytest.mark.slow
 def test_spawned_processes_train_the_same_model(pair, train_argv, tmp_path):
     """ddp_spawn: the starting process does not train; the model is none the less whole."""
-    argv = train_argv(tmp_path / "run", "--steps", 4, "--review-every", 2, "--trainer.devices", 2)
+    argv = train_argv(tmp_path / "run", "--steps", 4, "--val-every", 2, "--trainer.devices", 2)
     argv += ["--style-loss", "meanstd", "--trainer.strategy", "ddp_spawn"]
     done = subprocess.run(
         [sys.executable, "-m", "fst.cli.train", *argv],

@@ -1,5 +1,6 @@
 """fst-gatys: what it writes, what it says, and what it refuses."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ def argv(tmp_path, monkeypatch, style_files, loss_weights):
 
     def make(*extra, content=("--content", "photo.png")):
         common = [*content, "--style", style_files[0], "--loss-weights", loss_weights]
-        common += ["--sizes", 48, "--steps", 6, "--device", "cpu"]
+        common += ["--size", 48, "--steps", 6, "--device", "cpu"]
         return [str(argument) for argument in [*common, *extra]]
 
     return make
@@ -32,6 +33,21 @@ def test_a_picture_is_painted_and_its_path_printed(argv, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == "photo_stripes.png\n" and "64x48 px after 6 steps" in err
     assert images.load(tmp_path / "photo_stripes.png").shape == (3, 48, 64)
+
+
+def test_the_result_is_told_as_an_object(argv, capsys):
+    assert main(argv("--json")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["path"] == "photo_stripes.png" and (told["width"], told["height"]) == (64, 48)
+    assert told["steps"] == 6 and told["stopped"] == "done"
+    assert {"total", "content", "style"} <= set(told["losses"])
+
+
+def test_the_former_name_of_the_size_goes_on_with_a_warning(argv, tmp_path, capsys):
+    former = ["--sizes" if argument == "--size" else argument for argument in argv("-o", "a.png")]
+    assert main(former) == 0
+    assert "warning: --sizes is called --size from now on" in capsys.readouterr().err
+    assert images.load(tmp_path / "a.png").shape == (3, 48, 64)
 
 
 def test_a_second_run_overwrites_nothing(argv, tmp_path):
@@ -143,7 +159,7 @@ def test_pictures_of_a_pixel_are_painted(argv, tmp_path, flag, size):
     assert images.load(tmp_path / "a.png").isfinite().all()
 
 
-@pytest.mark.parametrize("extra", [(), ("--optimizer", "adam", "--lr", 0.5), ("--sizes", 32, 48)])
+@pytest.mark.parametrize("extra", [(), ("--optimizer", "adam", "--lr", 0.5), ("--size", 32, 48)])
 def test_the_losses_told_are_those_logged_for_that_step(argv, tmp_path, capsys, extra):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

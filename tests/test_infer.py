@@ -558,7 +558,7 @@ def test_without_checkpoints_the_gallery_is_taken(run, tmp_path, monkeypatch):
     monkeypatch.setattr(find_model, "GALLERY", gallery)
     code, out, err = run("p.png", model=None)
     assert (code, out) == (0, ["p_g.png"])
-    assert err == [f"fst-infer: model {tmp_path / 'gallery.safetensors'}"]
+    assert err == ["fst-infer: model gallery"]
 
 
 def test_a_style_the_newest_model_lacks_is_looked_for_in_older_ones_and_the_gallery(
@@ -572,12 +572,38 @@ def test_a_style_the_newest_model_lacks_is_looked_for_in_older_ones_and_the_gall
     for choice, model, name in (
         (("--style-id", 0), "checkpoints/new/model.safetensors", "newer"),
         (("--style", "other"), "checkpoints/old/model.safetensors", "other"),
-        (("--style-id", 2), gallery, "g2"),
+        (("--style", "g2"), "gallery", "g2"),
     ):
         code, out, err = run("p.png", *choice, model=None)
         assert (code, out, err[-1]) == (0, [f"p_{name}.png"], f"fst-infer: model {model}")
         said = ["fst-infer: checkpoints/new/model.safetensors has no style " + str(choice[1])]
         assert err[:-1] == (said if name != "newer" else [])
+
+
+def test_an_id_means_a_style_of_the_newest_model_alone(run, tmp_path, monkeypatch):
+    _save_photo("p.png")
+    gallery = _save_model(tmp_path / "gallery.safetensors", ["g0", "g1", "g2"])
+    monkeypatch.setattr(find_model, "GALLERY", gallery)
+    _save_model(Path("checkpoints/new/model.safetensors"), ["newer"])
+    code, out, err = run("p.png", "--style-id", 2, model=None)
+    assert (code, out) == (2, [])
+    assert err[0] == "fst-infer: model checkpoints/new/model.safetensors"
+    assert "style id 2 is out of range: the model has 1 styles" in err[1]
+    assert err[1].endswith("--model gallery has those that ship")
+
+
+def test_the_gallery_is_listed_beside_the_newest_model(run, tmp_path, monkeypatch):
+    gallery = _save_model(tmp_path / "gallery.safetensors", ["g0", "g1"])
+    monkeypatch.setattr(find_model, "GALLERY", gallery)
+    _save_model(Path("checkpoints/new/model.safetensors"), ["newer"])
+    code, out, err = run("--list-styles", model=None)
+    assert (code, [line.split()[1] for line in out]) == (0, ["newer", "g0", "g1"])
+    assert err == ["fst-infer: model checkpoints/new/model.safetensors",
+                   "fst-infer: and with --model gallery, or by name:"]  # fmt: skip
+    told = [json.loads(line) for line in run("--list-styles", "--json", model=None)[1]]
+    models = ["checkpoints/new/model.safetensors", "gallery", "gallery"]
+    assert [style["model"] for style in told] == models
+    assert told[1] == {"id": 0, "name": "g0", "pictures": 1, "model": "gallery"}
 
 
 def test_a_style_no_model_has_is_refused_with_those_of_the_newest(run, tmp_path, monkeypatch):

@@ -188,7 +188,7 @@ def test_a_run_leaves_a_card_with_its_figures_and_settings(run, photo_folder, st
     metrics = Stylizer(run / "model.safetensors").metadata["training"]["metrics"]
     for style_id, (name, file) in enumerate([("stripes", "stripes.png"), ("cloud", "cloud.jpg")]):
         kinds = ("style", "content", "brushwork")
-        distances = [f"{metrics[f'held_out_{kind}/{name}']:.3f}" for kind in kinds]
+        distances = [f"{metrics[f'val/{kind}/{name}']:.3f}" for kind in kinds]
         assert f"| {style_id} | {name} | {file} | {' | '.join(distances)} |" in body
     assert "Gram matrices (relu1_2, relu2_2, relu3_3, relu4_3, relu5_1)" in body
     for row in (
@@ -268,7 +268,7 @@ def test_an_interrupted_run_leaves_a_card_that_says_so(
 
 def test_a_model_with_added_styles_has_a_card_of_all(run, train_argv, tmp_path, style_files):
     argv = ["--styles", style_files[1], "--add-to", run / "model.safetensors", "--steps", 2]
-    argv = train_argv(tmp_path / "run", *argv, "--review-every", 2)
+    argv = train_argv(tmp_path / "run", *argv, "--val-every", 2)
     (tmp_path / "new.jpg").write_bytes(Path(style_files[1]).read_bytes())
     argv[argv.index(str(style_files[1]), argv.index("--add-to") - 2)] = str(tmp_path / "new.jpg")
     assert main(argv) == 0

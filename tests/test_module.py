@@ -20,9 +20,10 @@ from fst.data.batches import StyleBatch
 from fst.errors import FstError
 from fst.io.images import load
 from fst.networks.loss_network import load_loss_network
+from fst.training.curves import RunLog
+from fst.training.grid import PaintingGrid
 from fst.training.module import StyleTransferModule
 from fst.training.report import RunEnds
-from fst.training.review import ReviewGrid, RunLog
 from fst.training.schedule import WARMUP_STEPS
 from fst.training.settings import Architecture, Objective
 
@@ -203,11 +204,11 @@ def test_targets_are_those_of_the_style_pictures(fitted, style_files):
 
 def test_held_out_figures_name_every_style(fitted):
     kinds = ("style", "content", "brushwork", "found")
-    expected = {f"held_out_{kind}/{s}" for kind in kinds for s in ("stripes", "cloud")}
-    assert set(fitted.final_metrics) == expected | {f"held_out/{kind}" for kind in kinds}
+    expected = {f"val/{kind}/{s}" for kind in kinds for s in ("stripes", "cloud")}
+    assert set(fitted.final_metrics) == expected | {f"val/{kind}" for kind in kinds}
     assert all(math.isfinite(figure) for figure in fitted.final_metrics.values())
-    styles = [fitted.final_metrics[f"held_out_style/{name}"] for name in ("stripes", "cloud")]
-    assert fitted.final_metrics["held_out/style"] == pytest.approx(sum(styles) / 2)
+    styles = [fitted.final_metrics[f"val/style/{name}"] for name in ("stripes", "cloud")]
+    assert fitted.final_metrics["val/style"] == pytest.approx(sum(styles) / 2)
 
 
 def test_one_style_alone_is_not_found_and_folders_and_shallow_networks_are_measured(
@@ -231,19 +232,22 @@ def test_one_style_alone_is_not_found_and_folders_and_shallow_networks_are_measu
         assert all(math.isfinite(figure) for figure in module.final_metrics.values())
 
 
-class Reviews(Callback):
-    """Notes whether each review measured brushwork, and stops the run after so many."""
+class Validations(Callback):
+    """Notes the steps of which brushwork was measured, and stops the run after one of them."""
 
     def __init__(self, stop_after):
         self.measured, self.stop_after = [], stop_after
 
+    def on_train_batch_end(self, trainer, *_):
+        trainer.should_stop = trainer.global_step == self.stop_after
+
     def on_validation_end(self, trainer, module):
-        self.measured.append("held_out/brushwork" in module.final_metrics)
-        trainer.should_stop = len(self.measured) == self.stop_after
+        assert "val/brushwork" in module.final_metrics
+        self.measured.append(module.measured_step)
 
 
-class FinalReview(RunEnds):
-    """Of the end of a run by fst-train, the review alone."""
+class LastValidation(RunEnds):
+    """Of the end of a run by fst-train, the validation alone."""
 
     def setup(self, *_, **__):
         pass
@@ -251,17 +255,15 @@ class FinalReview(RunEnds):
     on_fit_end = setup
 
 
-@pytest.mark.parametrize(
-    ("stop_after", "measured"), [(None, [False, False, True]), (1, [False, True])]
-)
-def test_brushwork_is_measured_in_the_last_review_alone(
+@pytest.mark.parametrize(("stop_after", "measured"), [(None, [2, 4]), (3, [2, 3]), (2, [2])])
+def test_every_validation_measures_brushwork_and_the_last_step_has_one(
     make_module, tmp_path, stop_after, measured
 ):
-    """The run's last step has it, and so has the state that an earlier end leaves."""
-    reviews = Reviews(stop_after)
-    callbacks = [reviews, FinalReview(tmp_path)]
-    fit(make_module(), tmp_path, steps=3, val_check_interval=1, callbacks=callbacks)
-    assert reviews.measured == measured
+    """So has the state that an earlier end leaves."""
+    validations = Validations(stop_after)
+    callbacks = [validations, LastValidation(tmp_path)]
+    fit(make_module(), tmp_path, steps=4, val_check_interval=2, callbacks=callbacks)
+    assert validations.measured == measured
 
 
 def test_the_shift_is_the_same_for_both_images_and_drawn_by_the_step(make_module):
@@ -347,7 +349,7 @@ def test_any_batch_of_images_trains_the_same(make_module, tmp_path, form, kind):
                                          if kind == "float" else images))  # fmt: skip
     for ours, theirs in zip(module.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
-    assert math.isfinite(module.final_metrics["held_out/style"])
+    assert math.isfinite(module.final_metrics["val/style"])
 
 
 def test_both_styles_are_drawn_where_batches_have_no_ids(make_module, tmp_path):
@@ -441,7 +443,7 @@ def test_a_checkpoint_of_before_the_groups_is_refused_in_one_line(run, tmp_path)
     for name in ("architecture", "objective", "schedule", "start"):
         flat |= groups[name]
     torch.save(stored | {"hyper_parameters": flat}, tmp_path / "old.ckpt")
-    with pytest.raises(FstError, match="of an older fst: read its network with Stylizer"):
+    with pytest.raises(FstError, match=r"a run of fst 0\.1: resume it with that version"):
         StyleTransferModule.load_from_checkpoint(tmp_path / "old.ckpt")
 
 
@@ -489,16 +491,17 @@ def test_a_grid_is_painted_of_any_validation_loader(make_module, tmp_path):
     logger = TensorBoardLogger(tmp_path, name="", version="log")
     trainer = pl.Trainer(
         max_epochs=1, accelerator="cpu", logger=logger, enable_checkpointing=False,
-        enable_progress_bar=False, num_sanity_val_steps=0, callbacks=[ReviewGrid(), RunLog()],
+        enable_progress_bar=False, num_sanity_val_steps=0, callbacks=[PaintingGrid(), RunLog()],
         log_every_n_steps=1, enable_model_summary=False,
     )  # fmt: skip
     loaders = (DataLoader(batches[:n], batch_size=None) for n in (2, 3))
     trainer.fit(make_module(), *loaders)
     events = EventAccumulator(str(tmp_path / "log"), {"images": 0})
     events.Reload()
-    (grid,) = events.Images("review/styles")
-    assert (grid.width, grid.height) == (3 * 52 + 4, 3 * 44 + 4)  # cells with 4 px between them
-    assert {"train/total", "train/style", "train_layer/relu1_1"} <= set(events.Tags()["scalars"])
+    (grid,) = events.Images("val/paintings")
+    # Cells with 6 px between them, 22 px for the names above the first row.
+    assert (grid.width, grid.height) == (3 * 54 + 6, 3 * 46 + 22)
+    assert {"train/loss", "train/style", "train/layer/relu1_1"} <= set(events.Tags()["scalars"])
 
 
 class Waits(TorchDispatchMode):

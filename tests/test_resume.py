@@ -97,21 +97,3 @@ def test_a_run_goes_on_without_the_gpu_that_wrote_its_checkpoint(run, tmp_path, 
         torch.load(tmp_path / "last.ckpt", map_location=None, weights_only=True)
     assert main(["--resume", str(tmp_path / "last.ckpt"), "--steps", "14"]) == 0
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 14
-
-
-def test_a_run_of_before_the_groups_of_settings_goes_on(run, tmp_path):
-    """Their checkpoints have the settings side by side, some under other names."""
-    old, new = tmp_path / "old", tmp_path / "new"
-    for folder in (old, new):
-        shutil.copytree(run, folder)
-    stored = torch.load(old / "last.ckpt", weights_only=True)
-    groups = stored["hyper_parameters"]
-    former = {"styles_first_steps": "rows_first_steps", "styles_rate": "rows_rate"}
-    flat = {"styles": groups["styles"], "seed": groups["seed"]}
-    for name in ("architecture", "objective", "schedule", "start"):
-        flat |= {former.get(key, key): value for key, value in groups[name].items()}
-    torch.save(stored | {"hyper_parameters": flat}, old / "last.ckpt")
-    for folder in (old, new):
-        assert main(["--resume", str(folder / "last.ckpt"), "--steps", "14"]) == 0
-    weights, expected = (load_file(folder / "model.safetensors") for folder in (old, new))
-    assert all(torch.equal(weights[name], expected[name]) for name in expected)

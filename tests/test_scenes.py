@@ -1,6 +1,7 @@
 """Drawn scenes: the same ones in any order, varied, like photographs, and in place of photos."""
 
 import pickle
+import threading
 from functools import cache
 from itertools import pairwise
 
@@ -79,6 +80,36 @@ def test_every_public_name_the_training_uses_is_there_as_in_a_photo_folder():
     assert "3 scenes" in scenes.report() and "\n" not in scenes.report()
     for name in (n for n in vars(PhotoFolder) if not n.startswith("_")):
         assert hasattr(scenes, name)
+
+
+def test_scenes_are_drawn_in_the_order_asked_for_while_others_go_on(monkeypatch):
+    scenes, drawn, go_on = Scenes(5, 24), [], threading.Event()
+    genuine = Scenes._draw
+
+    def draw(self, index):
+        drawn.append(index)
+        if len(drawn) == 3:
+            go_on.wait(60)
+        return genuine(self, index)
+
+    monkeypatch.setattr(Scenes, "_draw", draw)
+    scenes.begin([4, 2, 0, 1, 3], max_workers=1)
+    for index in (4, 2):  # there, with three still to come
+        assert torch.equal(scenes[index], genuine(scenes, index))
+    go_on.set()
+    scenes.preload()
+    assert drawn == [4, 2, 0, 1, 3] and torch.equal(scenes[3], genuine(scenes, 3))
+
+
+def test_a_scene_that_cannot_be_drawn_is_told_to_who_asks(monkeypatch):
+    def fail(self, index):
+        raise MemoryError("none left")
+
+    monkeypatch.setattr(Scenes, "_draw", fail)
+    scenes = Scenes(2, 24)
+    scenes.begin()
+    with pytest.raises(MemoryError, match="none left"):
+        scenes[1]
 
 
 def test_index_counts_from_the_end_and_ends_an_iteration():

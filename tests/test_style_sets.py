@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -216,3 +217,28 @@ def test_a_name_like_a_path_stays_in_the_folder(tmp_path, monkeypatch, capsys):
     assert len(list((tmp_path / "in").iterdir())) == 1
     shutil.rmtree(tmp_path / "in")
     assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+# For programs
+
+
+def test_styles_and_files_are_told_as_objects(model, capsys):
+    assert main(["list", model, "--json"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    common = {"pictures": 1, "model": model, "weight": 2.0}
+    assert told == [{"id": i, "name": name, **common} for i, name in enumerate(NAMES)]
+    assert main(["extract", model, "rain", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"path": "rain.style.safetensors"}
+    assert main(["remove", model, "wave", "-o", "less.safetensors", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"path": "less.safetensors"}
+
+
+def test_without_a_model_the_newest_run_is_listed_and_else_the_gallery(model, capsys):
+    assert main(["list"]) == 0
+    assert capsys.readouterr().err.startswith("fst-styles: gallery: trunk ")
+    Path("checkpoints").mkdir()
+    shutil.copy(model, "checkpoints/m.safetensors")
+    assert main(["list"]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith("fst-styles: checkpoints/m.safetensors: trunk ")
+    assert [line.split()[1] for line in out.splitlines()] == NAMES

@@ -70,9 +70,10 @@ def photo(tmp_path):
 
 
 def test_a_run_writes_checkpoint_model_card_and_settings(run):
-    names = {path.name for path in run.iterdir()}
+    names = {path.name.split(".tfevents")[0] for path in run.iterdir()}
     card = {"model.md", "model.jpg"}
-    assert names == {"last.ckpt", "model.safetensors", "config.yaml", "tensorboard"} | card
+    curves = {"events.out", "hparams.yaml"}
+    assert names == {"last.ckpt", "model.safetensors", "config.yaml"} | curves | card
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "last.ckpt"])
@@ -119,12 +120,30 @@ def test_the_model_names_no_folder_of_this_machine(run, style_files):
     assert [style["images"] for style in metadata["styles"]] == [["stripes.png"], ["cloud.jpg"]]
     assert str(style_files[0].parent) not in header
     assert metadata["training"]["step"] == 12
-    assert set(metadata["training"]["metrics"]) >= {"held_out_style/cloud", "held_out/style"}
+    assert set(metadata["training"]["metrics"]) >= {"val/style/cloud", "val/style"}
 
 
 def test_the_same_command_gives_the_same_weights(run, train_argv, tmp_path):
     assert main(train_argv(tmp_path / "again")) == 0
     assert_same_end(tmp_path / "again", run)
+
+
+def test_results_are_told_to_programs_and_all_else_to_people(train_argv, tmp_path):
+    command = [sys.executable, "-m", "fst.cli.train", *train_argv(tmp_path / "run", "--json")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(line["event"], line["step"]) for line in told] == [
+        ("validation", 6),
+        ("validation", 12),
+        ("end", 12),
+    ]
+    assert told[0]["metrics"].keys() >= {"val/brushwork", "val/style/cloud"}
+    assert told[2]["metrics"] == told[1]["metrics"] and told[2]["stopped"] is None
+    assert told[2]["model"] == str(tmp_path / "run" / "model.safetensors")
+    assert os.path.isfile(told[2]["model"]) and os.path.isfile(told[2]["checkpoint"])
+    assert "held-out distances" in done.stderr and "paint:" in done.stderr
+    assert "json" not in (tmp_path / "run" / "config.yaml").read_text()
 
 
 def test_another_seed_gives_other_weights(run, train_argv, tmp_path):
@@ -144,13 +163,13 @@ def test_training_brings_the_paintings_closer_to_the_style(train_argv, loss_weig
     about = {"topology": "vgg19", "padding": "reflect"}
     save_file(shallow, tmp_path / "shallow.safetensors", about)
     # Enough steps for any seed and any processor's rounding: four seeds came to 0.46 to 0.52.
-    extra = ["--steps", 200, "--save-every", 200, "--review-every", 2, "--width", 0.25]
+    extra = ["--steps", 200, "--save-every", 200, "--val-every", 2, "--width", 0.25]
     extra += ["--lr", 0.005, "--style-weight", 20, "--content-layer", "relu3_1"]
     extra += ["--style-layers", "relu1_1", "relu2_1", "relu3_1"]
     extra += ["--loss-weights", tmp_path / "shallow.safetensors"]
     assert main(train_argv(tmp_path / "run", *extra)) == 0
-    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    values = [e.value for e in sorted(events.Scalars("held_out/style"), key=lambda e: e.step)]
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    values = [e.value for e in sorted(events.Scalars("val/style"), key=lambda e: e.step)]
     assert np.mean(values[-2:]) < 0.85 * values[0]
 
 
@@ -159,7 +178,7 @@ def test_one_style_trains(train_argv, style_files, tmp_path):
     assert main(argv) == 0
     stored = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["style_model"]
     assert [style["name"] for style in stored["styles"]] == ["stripes"]
-    assert stored["training"]["metrics"]["held_out_style/stripes"] > 0
+    assert stored["training"]["metrics"]["val/style/stripes"] > 0
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_a_wrong_specification_names_the_style(argv, config, tmp_path, capsys):
 def test_two_processes_train_styles_of_different_statistics(argv, tmp_path):
     words = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--steps", "4"]
     command = [sys.executable, "-m", "fst.cli.train", *argv(tmp_path / "run", *words)]
-    command += ["--review-every", "2"]
+    command += ["--val-every", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(Stylizer(tmp_path / "run" / "model.safetensors").style_names) == 4

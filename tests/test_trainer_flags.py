@@ -42,7 +42,7 @@ def test_the_table_has_every_flag_once():
 @pytest.mark.parametrize("form", ["--trainer.{} 3", "--trainer.{}=3"])
 def test_a_flag_that_is_settled_is_answered_with_the_one_to_use(train_argv, capsys, name, form):
     told = refused([*train_argv("none"), *form.format(name).split()], capsys)
-    assert told == f"fst-train: --trainer.{name}: {SETTLED[name]}"
+    assert told == f"fst-train: error: --trainer.{name}: {SETTLED[name]}"
 
 
 @pytest.mark.parametrize("text", ["trainer: {max_steps: 3}", "trainer.max_steps: 3"])
@@ -77,7 +77,7 @@ def test_callbacks_that_need_epochs_are_refused(train_argv, capsys, callback, wa
 def test_what_lightning_finds_wrong_late_is_one_line(train_argv, tmp_path, capsys):
     argv = train_argv(tmp_path / "run", "--trainer.callbacks", "StochasticWeightAveraging")
     told = refused([*argv, "--trainer.callbacks.swa_lrs", "0.1"], capsys)
-    assert told.startswith("fst-train: --trainer: SWA") and len(told.splitlines()) == 1
+    assert told.startswith("fst-train: error: --trainer: SWA") and len(told.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
 
@@ -115,10 +115,10 @@ def test_a_tensorboard_elsewhere_is_named(train_argv, tmp_path, capsys):
 
 
 def test_early_stopping_says_that_and_why_it_stopped(train_argv, tmp_path, capsys):
-    argv = train_argv(tmp_path / "run", "--review-every", 2, "--trainer.callbacks", "EarlyStopping")
-    argv += ["--trainer.callbacks.monitor", "held_out/style", "--trainer.callbacks.patience", "1"]
+    argv = train_argv(tmp_path / "run", "--val-every", 2, "--trainer.callbacks", "EarlyStopping")
+    argv += ["--trainer.callbacks.monitor", "val/style", "--trainer.callbacks.patience", "1"]
     out = end_of([*argv, "--trainer.callbacks.min_delta", 100], capsys)
-    assert "ended early, after 4 of 12 steps: Monitored metric held_out/style did not" in out
+    assert "ended early, after 4 of 12 steps: Monitored metric val/style did not" in out
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_barebones_trains(train_argv, tmp_path, capsys):
 
 def test_a_model_checkpoint_stores_beside_ours(train_argv, tmp_path):
     argv = train_argv(tmp_path / "run", "--trainer.callbacks", "ModelCheckpoint")
-    argv += ["--trainer.callbacks.monitor", "held_out/style", "--trainer.callbacks.save_top_k", "2"]
+    argv += ["--trainer.callbacks.monitor", "val/style", "--trainer.callbacks.save_top_k", "2"]
     assert main([*argv, "--trainer.callbacks.dirpath", str(tmp_path / "best")]) == 0
     assert len(list((tmp_path / "best").glob("*.ckpt"))) == 2
     assert (tmp_path / "run" / "last.ckpt").is_file()

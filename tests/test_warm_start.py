@@ -150,7 +150,7 @@ def test_a_checkpoint_of_an_older_version_is_refused_with_the_way_out(run, tmp_p
     del checkpoint["hyper_parameters"]["schedule"]["styles_rate"]
     torch.save(checkpoint, tmp_path / "old.ckpt")
     assert main(["--resume", str(tmp_path / "old.ckpt"), "--styles", "a.jpg"]) == 2
-    assert f"--warm-start {tmp_path / 'old.ckpt'}" in capsys.readouterr().err
+    assert "old.ckpt: a run of fst 0.1: resume it with that version" in capsys.readouterr().err
 
 
 def test_all_problems_are_told_at_once(tmp_path, capsys):

@@ -6,6 +6,7 @@ import re
 from functools import partial
 
 from fst.errors import FstError
+from fst.runtime.console import tell
 
 
 def whole(text: str, least: int = 0, most: int | None = None) -> int:
@@ -58,6 +59,15 @@ def device_name(text: str) -> str:
     if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:[0-9]{1,3})?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is none of cpu, cuda, cuda:1, mps, xpu")
     return text
+
+
+class Former(argparse.Action):
+    """A flag's name of before, which goes on for one version."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Take the values as those of the flag's present name."""
+        tell(parser.prog, f"warning: {option_string} is called --{self.dest} from now on")
+        setattr(namespace, self.dest, values)
 
 
 def amount(text: str) -> int:

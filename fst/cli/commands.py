@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
 
 import fst
@@ -26,6 +25,19 @@ COMMANDS = {
 }
 # argcomplete sets it in the program whose arguments it is asked to complete.
 COMPLETING = "_ARGCOMPLETE"
+
+
+def new_parser(prog: str, description: str, end: str, **options: Any) -> argparse.ArgumentParser:
+    """The parser of a command, as all of them have it; `finish` it when its flags are there."""
+    shape = partial(argparse.RawDescriptionHelpFormatter, max_help_position=36, width=100)
+    return argparse.ArgumentParser(
+        prog,
+        description=description,
+        epilog=end,
+        formatter_class=shape,
+        allow_abbrev=False,
+        **options,
+    )
 
 
 def finish(parser: argparse.ArgumentParser, shown: bool = True) -> argparse.ArgumentParser:
@@ -95,13 +107,10 @@ def _ids(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> dict[str, st
 
 def _styles(parsed_args: argparse.Namespace) -> list[str]:
     """The styles of the model that fst-infer would take; none where that cannot be told."""
-    from fst.assets import GALLERY
     from fst.style_model.names import model_path, style_names_in
-    from fst.stylize.find_model import newest_models
+    from fst.stylize.find_model import newest_model
 
-    model = parsed_args.model
-    if model is None:
-        model = next(iter(newest_models(Path("checkpoints"))), GALLERY)
+    model = parsed_args.model or newest_model()
     try:
         return style_names_in(model_path(model))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # half-typed, or foreign

@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from fst.cli.argument_types import amount, device_name, whole
-from fst.cli.commands import finish
+from fst.cli.commands import finish, new_parser
+from fst.cli.messages import told
 from fst.errors import FstError
 from fst.runtime.console import tell
 from fst.runtime.devices import usable_device
@@ -40,23 +41,14 @@ def main(argv: list[str] | None = None) -> int:
         with _ended_by_sigterm(stop):
             return serve(args, stop)
     except FstError as problem:
-        tell(PROGRAM, f"error: {problem}")
-        return 2
+        return told(PROGRAM, problem)
     except KeyboardInterrupt:
         return 0
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Command line of fst-demo."""
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description="Serve a web page to paint photos with.",
-        epilog=_EXAMPLES,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-            prog, max_help_position=30, width=96
-        ),
-        allow_abbrev=False,
-    )
+    parser = new_parser(PROGRAM, "Serve a web page to paint photos with.", _EXAMPLES)
     add = parser.add_argument
     add("--model", metavar="FILE", help="a style model, a .ckpt, or gallery (newest run)")
     add("--host", default=LOCAL[0], help="address to listen on (127.0.0.1: this machine alone)")
@@ -64,13 +56,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--size", type=partial(whole, least=64, most=2048), default=768, metavar="PX",
         help="shorter side of previews at most (768)")  # fmt: skip
     add("--max-upload", type=amount, default=50 * MIB, metavar="N", help="of a photo's file (50M)")
-    add(
-        "--max-megapixels",
-        type=partial(whole, least=1, most=300),
-        default=50,
-        metavar="N",
-        help="of a photo (50)",
-    )
+    add("--max-megapixels", type=partial(whole, least=1, most=300), default=50, metavar="N",
+        help="of a photo (50)")  # fmt: skip
     add("--max-memory", type=amount, default=2048 * MIB, metavar="N",
         help="what needs more is painted in bands (2G)")  # fmt: skip
     add("--device", type=device_name, metavar="NAME", help="cpu, cuda, ... (a GPU or cpu)")

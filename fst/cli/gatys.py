@@ -15,7 +15,7 @@ from fst.cli.loss_arguments import loss_network, statistic
 from fst.cli.messages import Problems, told, tried
 from fst.errors import FstError
 from fst.io.paths import clip
-from fst.runtime.console import tell
+from fst.runtime.console import print_result, tell
 from fst.runtime.devices import usable_device
 from fst.stylize.folder.naming import check_folder_name
 
@@ -53,14 +53,14 @@ def prepare(args: argparse.Namespace) -> tuple[dict, Path]:
         FstError: Lists all that is wrong, a line each.
     """
     problems: list[str] = []
-    names = ("sizes", "steps", "optimizer", "seed", "aspect")
+    names = ("steps", "optimizer", "seed", "aspect")
     settings: dict = {name: getattr(args, name) for name in names}
     made = {"content": _content, "style": _style, "start": _start, "loss": _loss, "output": _output}
     settings |= {name: tried(problems, make, args) for name, make in made.items()}
     if problems:
         raise Problems(problems)
     output = settings.pop("output")
-    settings |= {"style_size_px": args.style_size, "learning_rate": args.lr}
+    settings |= {"sizes": args.size, "style_size_px": args.style_size, "learning_rate": args.lr}
     settings["bf16"] = None if args.precision is None else args.precision == "bf16"
     settings["max_memory_bytes"] = args.max_memory
     return settings, output
@@ -82,7 +82,9 @@ def run(args: argparse.Namespace, settings: dict, output: Path) -> int:
         written = images.save(result.image, output, overwrite=args.overwrite, numbered=True)
     except FstError as error:
         return told(PROGRAM, error, 1)
-    print(written, flush=True)
+    height, width = result.image.shape[1:]
+    about = {"width": width, "height": height, "steps": result.steps, "stopped": result.stopped}
+    print_result(str(written), args.json, **about, losses=result.losses)
     return _conclude(result)
 
 
@@ -108,7 +110,7 @@ def _content(args: argparse.Namespace) -> "Tensor | None":
         return None
     if not args.content:
         raise FstError("give --content PICTURE, or --texture for the style alone")
-    return images.load(args.content, max(args.sizes))
+    return images.load(args.content, max(args.size))
 
 
 def _style(args: argparse.Namespace) -> "list[Tensor]":
@@ -123,7 +125,7 @@ def _style(args: argparse.Namespace) -> "list[Tensor]":
         files = images.find(args.style)
     except FstError as error:
         raise FstError(f"--style: {error}") from None
-    return [images.load(file, args.style_size or max(args.sizes)) for file in files]
+    return [images.load(file, args.style_size or max(args.size)) for file in files]
 
 
 def _start(args: argparse.Namespace) -> "str | Tensor":
@@ -134,7 +136,7 @@ def _start(args: argparse.Namespace) -> "str | Tensor":
         return args.start
     if not os.path.isfile(args.start):
         raise FstError(f"--start {args.start}: neither {' nor '.join(STARTS)} nor a file")
-    return images.load(args.start, max(args.sizes))
+    return images.load(args.start, max(args.size))
 
 
 def _loss(args: argparse.Namespace) -> "PerceptualLoss":

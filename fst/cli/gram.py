@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from fst.cli.argument_types import device_name, grid, positive, whole
-from fst.cli.commands import finish
+from fst.cli.commands import finish, new_parser
 from fst.cli.loss_arguments import add_loss_network, loss_network
 from fst.cli.messages import Problems, noting, told
 from fst.errors import FstError
@@ -50,15 +50,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """Command line of fst-gram."""
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description="Report what the Gram matrices of style pictures say.",
-        epilog=_EXAMPLES.replace("%%", "%"),
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-            prog, max_help_position=30, width=96
-        ),
-        allow_abbrev=False,
-    )
+    about = "Report what the Gram matrices of style pictures say."
+    parser = new_parser(PROGRAM, about, _EXAMPLES.replace("%%", "%"))
     add = parser.add_argument
     add("pictures", nargs="+", metavar="PICTURE", help="files, folders or 'patterns'")
     add("-o", "--output", type=Path, default=Path("gram-report"), metavar="FOLDER",

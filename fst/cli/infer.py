@@ -13,8 +13,9 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fst.assets import GALLERY
 from fst.cli.argument_types import device_name, positive, whole
-from fst.cli.commands import finish
+from fst.cli.commands import finish, new_parser
 from fst.cli.infer_controls import (
     add_controls,
     blend_of,
@@ -22,11 +23,14 @@ from fst.cli.infer_controls import (
     painting_options,
     styles_asked_for,
 )
+from fst.cli.infer_list import list_styles
+from fst.cli.infer_streams import standard_streams
 from fst.cli.infer_video import add_clip_flags, asks_for_clips, check_no_clip_flags, paint_clips
-from fst.cli.messages import noting
+from fst.cli.infer_watch import check_watch, watch
+from fst.cli.messages import noting, told
 from fst.errors import FstError
 from fst.networks.sizes import MIN_SIZE_PX
-from fst.runtime.console import print_line, tell
+from fst.runtime.console import tell
 from fst.runtime.devices import usable_device
 from fst.stylize.find_model import open_model
 from fst.stylize.folder.naming import (
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
 
 PROGRAM = "fst-infer"
+ELSEWHERE = "; --model gallery has those that ship"
 _EXAMPLES = """examples:
   fst-infer photo.jpg --style wave               writes photo_wave.jpg here
   fst-infer photo.jpg --style wave=0.7 udnie=0.3 --mask the_scream=sky.png --keep-colors
@@ -58,7 +63,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args = finish(_parser(), shown=False).parse_intermixed_args(argv)
         args.from_command_line = argv is None
-        return _run(args)
+        with standard_streams(args):
+            return _run(args)
+    except FstError as problem:
+        return told(PROGRAM, problem)
     except KeyboardInterrupt:
         print("fst-infer: interrupted; what is written stays", file=sys.stderr)
         return 130
@@ -69,41 +77,28 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        usage="fst-infer [PICTURE ...] [--style NAME ...] [options]",
-        description="Paint pictures with a trained style model.",
-        epilog=_EXAMPLES,
-        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=30),
-        allow_abbrev=False,
-        add_help=False,
-    )
+    usage = "fst-infer [PICTURE ...] [--style NAME ...] [options]"
+    about = "Paint pictures: files, folders, 'patterns', videos, - for stdin, or a sample."
+    parser = new_parser(PROGRAM, about, _EXAMPLES, usage=usage, add_help=False)
     add = parser.add_argument
     add("-h", "--help", action="help", help=argparse.SUPPRESS)  # who reads this has found it
-    add("inputs", nargs="*", metavar="PICTURE",
-        help="files, folders, 'patterns', videos; else a sample")  # fmt: skip
+    add("inputs", nargs="*", metavar="PICTURE", help=argparse.SUPPRESS)
     add("--style-id", nargs="+", action="extend", type=_style_id, metavar="N", help="style by id")
     add("--style", nargs="+", action="extend", metavar="NAME", help="by name; NAME=SHARE blends")
     add("--all-styles", action="store_true", help="paint in every style of the model")
     add_controls(parser)
     add_clip_flags(parser)
+    add("--watch", metavar="FOLDER", help="paint what is in it and what arrives, until Ctrl-C")
     add("--list-styles", action="store_true", help="show id, name and number of pictures; stop")
     add("--model", metavar="FILE", help="a style model, a .ckpt, or gallery (newest run)")
-    add("-o", "--output", metavar="PATH", help="folder, or file for one picture (this folder)")
+    add("-o", "--output", metavar="PATH", help="folder, file for one picture, or - (this folder)")
     add("--overwrite", action="store_true", help="replace files instead of numbering new ones")
-    add(
-        "--size",
-        type=partial(whole, least=MIN_SIZE_PX),
-        metavar="PX",
-        help="shrink shorter sides to at most PX pixels",
-    )
+    add("--json", action="store_true", help="tell a JSON object a line in place of paths")
+    add("--size", type=partial(whole, least=MIN_SIZE_PX), metavar="PX",
+        help="shrink shorter sides to at most PX pixels")  # fmt: skip
     add("--bits", type=int, choices=(8, 16), default=8, help="of colour; 16: .png and .tif only")
-    add(
-        "--devices",
-        type=positive,
-        metavar="N",
-        help="share the pictures among N processes, or GPUs",
-    )
+    add("--devices", type=positive, metavar="N",
+        help="share the pictures among N processes, or GPUs")  # fmt: skip
     add("--num-nodes", type=positive, metavar="N", help="on so many machines each")
     add("--resume", action="store_true", help="go on after --devices: leave what is finished")
     add("--device", type=device_name, metavar="NAME", help="cpu, cuda, cuda:1, mps (a GPU or cpu)")
@@ -130,12 +125,15 @@ def _run(args: argparse.Namespace) -> int:
         device = usable_device(args.device)
         team = _team(args, device)
         check_no_clip_flags(args)
+        check_watch(args)
     # Of several processes the first says what there is to say, and looks for the pictures.
     first = team is None or team.rank == 0
     with nullcontext() if first else redirect_stderr(StringIO()):
         chosen = _open(args, team.device if team else device, problems)
     if args.list_styles and not problems:
-        return _list_styles(chosen[0])
+        return list_styles(args, chosen[0])
+    if args.watch is not None and not problems:
+        return watch(args, *chosen)
     photos = find_photos(args.inputs, problems) if first and not args.list_styles else {}
     plan = _plan(photos, chosen[1] if chosen else {}, args, problems)
     for problem in dict.fromkeys(problems):
@@ -191,16 +189,17 @@ def _team(args: argparse.Namespace, device: str) -> "Team | None":
     return Team(args, device)
 
 
-def _list_styles(stylizer: "Stylizer") -> int:
-    from fst.io.images import printable
-
-    names = [printable(name) for name in stylizer.style_names]
-    wide = max(len(name) for name in names)
-    for style_id, (name, style) in enumerate(zip(names, stylizer.styles, strict=True)):
-        images = style.get("images")
-        count = len(images) if isinstance(images, list) else 0  # the file may say anything
-        print_line(f"{style_id:3}  {name:{wide}}  {count} picture{'s' * (count != 1)}")
-    return 0
+def _sheet(stylizer: "Stylizer", args: argparse.Namespace, problems: list[str]) -> str:
+    """What the file of a --sheet is called; `args.sheet` becomes the ids of its styles."""
+    if args.blend_grid or args.texture is not None:
+        raise FstError("--sheet shows one style beside the other: leave out --blend-grid and "
+                       "--texture")  # fmt: skip
+    wanted = [*(args.style_id or []), *(args.style or [])] or range(len(stylizer.style_names))
+    args.sheet = []
+    for style in wanted:
+        with noting(problems):
+            args.sheet.append(stylizer.style_id(style))
+    return "sheet"
 
 
 def _choose_styles(
@@ -209,6 +208,8 @@ def _choose_styles(
     """The styles to paint in, from id to name."""
     names = stylizer.style_names
     args.blend = None
+    if args.sheet:
+        return {BLEND_ID: _sheet(stylizer, args, problems)}
     if args.blend_grid:
         if args.fast_statistics or args.max_memory:
             raise FstError("--blend-grid paints small pictures: leave out --max-memory and "
@@ -233,7 +234,8 @@ def _choose_styles(
             style_id = stylizer.style_id(style)
         except FstError as problem:
             is_path = isinstance(style, str) and os.path.lexists(style)
-            problems.append(f"{problem}{'; pictures go before --style' * is_path}")
+            where = "" if args.model or stylizer.path == GALLERY else ELSEWHERE
+            problems.append(f"{problem}{'; pictures go before --style' * is_path}{where}")
         else:
             chosen[style_id] = names[style_id]
     return chosen

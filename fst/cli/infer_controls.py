@@ -30,19 +30,10 @@ _SHARE = r"[0-9]*\.?[0-9]+"
 def add_controls(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add(
-        "--texture",
-        type=share,
-        metavar="T",
-        help="0 to 1 along the ids of one painting",
-    )
-    add(
-        "--texture-size",
-        type=_texture_size,
-        default=AUTO,
-        metavar="T",
-        help="of strokes: auto, native, or 0.5 to 3 (1: as at 512 px)",
-    )
+    add("--texture", type=share, metavar="T", help="0 to 1 along the ids of one painting")
+    add("--texture-size", type=_texture_size, default=AUTO, metavar="T",
+        help="of strokes: auto, native, or 0.5 to 3")  # fmt: skip
+    add("--sheet", action="store_true", help="one sheet of all styles, or those named, with names")
     add("--blend-grid", nargs="+", metavar=("A", "B"), help="one sheet of blends of 2 or 4 styles")
     add("--strength", type=partial(number, most=MAX_STRENGTH), default=1.0, metavar="S",
         help="0: the photo, 1: the painting, up to 1.5")  # fmt: skip

@@ -18,6 +18,7 @@ PROGRAM = "fst-infer"
 # Flags that only pictures have, and what they are when they are not given.
 _OF_PICTURES = {
     "blend_grid": None,
+    "sheet": False,
     "devices": None,
     "num_nodes": None,
     "resume": False,
@@ -30,12 +31,7 @@ _OF_PICTURES = {
 def add_clip_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add(
-        "--steady",
-        type=share,
-        metavar="S",
-        help="videos: 0 frame by frame, to 1 (0.8)",
-    )
+    add("--steady", type=share, metavar="S", help="videos: 0 frame by frame, to 1 (0.8)")
     add("--sequence", nargs="?", const=Fraction(25), type=_rate, metavar="FPS",
         help="the pictures are frames of one video")  # fmt: skip
 

@@ -9,7 +9,7 @@ from fst.runtime.console import tell
 
 # Errors of the library, which knows no flags, to those that change what they tell of.
 FLAGS = {
-    "ImageTooLargeError": "--sizes, --max-memory",
+    "ImageTooLargeError": "--size, --max-memory",
     "LossWeightsError": "--loss-weights",
     "NotFiniteError": "--resume, --lr, --loss-weights",
     "OtherArchitectureError": "leave --width and --num-blocks out, or give --from-scratch instead",
@@ -28,17 +28,24 @@ class Problems(FstError):
 
 
 @contextmanager
-def noting(problems: list[str]) -> Iterator[None]:
-    """Collects an FstError, so that all problems with the arguments are told at once."""
+def noting(problems: list[str], flag: str | None = None) -> Iterator[None]:
+    """Collects an FstError, so that all problems with the arguments are told at once.
+
+    Args:
+        problems: Gets a line for each.
+        flag: Whose fault it is: the library, which finds it, knows no flags.
+    """
     try:
         yield
     except FstError as problem:
-        problems += lines_of(problem)
+        problems += [f"{flag}: {line}" if flag else line for line in lines_of(problem)]
 
 
-def tried(problems: list[str], make: Callable[..., Made], *args: Any) -> Made | None:
-    """What `make` returns; None, and the problem noted, where it raises an FstError."""
-    with noting(problems):
+def tried(
+    problems: list[str], make: Callable[..., Made], *args: Any, flag: str | None = None
+) -> Made | None:
+    """What `make` returns; None, and the problem noted as by `noting`, where it raises FstError."""
+    with noting(problems, flag):
         return make(*args)
     return None
 

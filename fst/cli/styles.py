@@ -5,6 +5,7 @@ once.
 """
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -14,13 +15,15 @@ from typing import Any
 
 from fst.cli.commands import finish
 from fst.errors import FstError
-from fst.runtime.console import tell
+from fst.runtime.console import print_result, tell
 from fst.style_model.names import model_path
+from fst.stylize.find_model import newest_model, shown_name
 from fst.stylize.folder.naming import check_folder_name, safe_name
 
 PROGRAM = "fst-styles"
+TOLD = ("statistic", "weight", "size_px")  # how a style was trained, where it says so
 _EXAMPLES = """examples:
-  fst-styles list MODEL
+  fst-styles list                                             of the model fst-infer would take
   fst-styles extract MODEL wave -o wave.style.safetensors     one style, a few KB
   fst-styles merge MODEL wave.style.safetensors -o NEW        appended; other ids stay
   fst-styles remove MODEL wave -o NEW                         later ids move down by one
@@ -57,7 +60,8 @@ def make_parser() -> argparse.ArgumentParser:
     def command(name: str, run: Any, help: str, changes: bool = True) -> Any:
         sub = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
         sub.set_defaults(run=run)
-        sub.add_argument("model", metavar="MODEL")
+        sub.add_argument("model", metavar="MODEL", nargs="?" if run is run_list else None)
+        sub.add_argument("--json", action="store_true", help="tell a JSON object a line")
         if changes:
             where = sub.add_mutually_exclusive_group(required=True)
             where.add_argument("-o", "--output", type=Path, metavar="FILE", help="the new model")
@@ -86,15 +90,20 @@ def run_list(args: argparse.Namespace) -> None:
     from fst.io.images import printable
     from fst.style_model.sets import read_styles_of
 
-    styles = read_styles_of(model_path(args.model))
-    tell(PROGRAM, f"{args.model}: trunk {styles[0].trunk}")
+    model = args.model or shown_name(newest_model())
+    styles = read_styles_of(model_path(model))
+    tell(PROGRAM, f"{model}: trunk {styles[0].trunk}")
     wide = max(len(printable(style.name)) for style in styles)
     for style_id, style in enumerate(styles):
         shown = style.style.get("images")
         count = len(shown) if isinstance(shown, list) else 0  # the file may say anything
+        if args.json:
+            known = {key: style.style[key] for key in TOLD if key in style.style}
+            about = {"id": style_id, "name": style.name, "pictures": count, "model": model, **known}
+            print(json.dumps(about))
+            continue
         how = [f"{count} picture{'s' * (count != 1)}"]
-        how += [f"{k} {style.style[k]}" for k in ("statistic", "weight", "size_px")
-                if k in style.style]  # fmt: skip
+        how += [f"{key} {style.style[key]}" for key in TOLD if key in style.style]
         print(printable(f"{style_id:3}  {printable(style.name):{wide}}  {', '.join(how)}"))
 
 
@@ -121,7 +130,7 @@ def run_extract(args: argparse.Namespace) -> None:
     for style, path in zip(chosen, targets, strict=True):
         with claimed_file(path, is_numbered=False):
             _refuse_existing(path, args.overwrite)  # once more: another may have written it
-            print(save_style(path, style))
+            print_result(str(save_style(path, style)), args.json)
 
 
 def run_merge(args: argparse.Namespace) -> None:
@@ -208,7 +217,7 @@ def _write(args: argparse.Namespace, styles: list, blamed: str = "") -> None:
         model = with_styles(*load_style_model(source), styles)
     except FstError as error:
         raise FstError(f"{blamed}{error}") from None
-    print(save_style_model(target, *model))
+    print_result(str(save_style_model(target, *model)), args.json)
 
 
 if __name__ == "__main__":

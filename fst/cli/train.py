@@ -8,13 +8,13 @@ import os
 import re
 import signal
 import sys
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fst.cli.loss_arguments import statistic
-from fst.cli.messages import Problems, lines_of, tried
+from fst.cli.messages import Problems, told, tried
 from fst.cli.train_arguments import parse
 from fst.errors import FstError
 from fst.runtime.console import tell
@@ -36,6 +36,8 @@ from fst.training.start import (
     kept_styles,
 )
 
+PROGRAM = "fst-train"
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run fst-train; returns the exit code: 0 done, 1 failed on the way, 2 wrong arguments."""
@@ -48,31 +50,27 @@ def _run(argv: list[str], held: ExitStack) -> int:
         settings, trainer_settings = parse(argv)
         run = prepare(settings, trainer_settings, held)
     except FstError as error:
-        return _told(error, 2)
+        return told(PROGRAM, error)
     try:
         done = finished(settings)
         if done:  # a job that is put in the queue once more has not failed
-            tell("fst-train", done)
+            tell(PROGRAM, done)
         else:
-            train(settings, *run)
+            # For programs, stdout has results alone.
+            with redirect_stdout(sys.stderr) if settings.json else nullcontext():
+                train(settings, *run)
     except FstError as error:
-        return _told(error, 2 if isinstance(error, Refused) else 1)
+        return told(PROGRAM, error, 2 if isinstance(error, Refused) else 1)
     except OSError as error:
-        told = as_disk_error(error, run[-1].folder)
-        if told is None:
+        problem = as_disk_error(error, run[-1].folder)
+        if problem is None:
             raise
-        return _told(told, 1)
+        return told(PROGRAM, problem, 1)
     return 0
 
 
 class Refused(FstError):
     """Lightning has found what is wrong with its flags when it began."""
-
-
-def _told(error: FstError, code: int) -> int:
-    for line in lines_of(error):
-        tell("fst-train", line)
-    return code
 
 
 def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) -> tuple:
@@ -88,7 +86,7 @@ def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) ->
     """
     problems: list[str] = []
     attempt = partial(tried, problems)
-    styles = attempt(_styles, settings)
+    styles = _styles(settings, problems)
     network = attempt(check_loss_network, settings)
     if network is not None:
         attempt(check_statistics, settings, styles or [], statistic(settings), network)
@@ -97,11 +95,11 @@ def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) ->
     if styles:
         attempt(check_pictures, styles)
         attempt(check_counts, settings, len(styles))
-    data = attempt(_data, settings, len(styles or [0]))
+    data = attempt(_data, settings, len(styles or [0]), flag="--content")
     attempt(asked_folder, settings)
-    kept = attempt(kept_styles, settings) or []
-    attempt(check_names, settings, styles or [], kept)
-    attempt(check_resume, settings, styles, kept)
+    kept = attempt(kept_styles, settings, flag="--add-to") or []
+    attempt(check_names, settings, styles or [], kept, flag="--add-to")
+    attempt(check_resume, settings, styles, kept, flag="--resume")
     if problems:
         raise Problems(problems)
     module = _module(settings, styles, kept)
@@ -152,7 +150,7 @@ def _fit(settings: Any, module, data, trainer, saver) -> None:
             raise
         reason = " ".join(str(error).split())[:160]
         raise FstError(
-            f"--resume: {settings.resume} cannot be gone on from ({type(error).__name__}: "
+            f"--resume: {settings.resume} cannot be resumed ({type(error).__name__}: "
             f"{reason}): begin a new run with --warm-start {settings.resume}"
         ) from error
 
@@ -165,18 +163,16 @@ def _of_spawned(error: Exception) -> BaseException:
     return FstError(told[-1]) if told else error
 
 
-def _styles(settings: Any) -> list:
+def _styles(settings: Any, problems: list[str]) -> list | None:
     from fst.data.styles import read_styles
 
     if settings.resume and not settings.styles and os.path.isfile(settings.resume):
-        raise FstError(
+        problems.append(
             f"--resume: {settings.resume} holds no settings, and no config.yaml is beside it: give "
             "--styles, --content and the other flags that the run began with"
         )
-    try:
-        return read_styles(settings.styles or [])
-    except FstError as error:
-        raise FstError(f"--styles: {error}") from None
+        return None
+    return tried(problems, read_styles, settings.styles or [], flag="--styles")
 
 
 def _one_or_each(values: list | None) -> Any:
@@ -187,18 +183,15 @@ def _one_or_each(values: list | None) -> Any:
 def _data(settings: Any, num_styles: int):
     from fst.data.datamodule import ContentDataModule
 
-    try:
-        return ContentDataModule(
-            settings.content or None,
-            size_px=settings.size,
-            batch_size=settings.batch_size,
-            num_styles=num_styles,
-            seed=settings.seed,
-            held_out=settings.held_out,
-            num_workers=settings.num_workers,
-        )
-    except FstError as error:
-        raise FstError(f"--content: {error}") from None
+    return ContentDataModule(
+        settings.content or None,
+        size_px=settings.size,
+        batch_size=settings.batch_size,
+        num_styles=num_styles,
+        seed=settings.seed,
+        held_out=settings.held_out,
+        num_workers=settings.num_workers,
+    )
 
 
 def _module(settings: Any, styles: list, kept: list[dict[str, Any]]):

@@ -14,7 +14,7 @@ from jsonargparse.typing import (
     PositiveInt,
 )
 
-from fst.cli.commands import COMPLETING, finish
+from fst.cli.commands import COMPLETING, finish, new_parser
 from fst.cli.loss_arguments import add_loss
 from fst.cli.messages import Problems
 from fst.cli.train_files import CONFIG_NAME, is_plain, with_lists, with_stored_settings
@@ -22,9 +22,11 @@ from fst.cli.train_problems import all_problems
 from fst.cli.trainer_flags import SETTLED, TRAINER
 from fst.errors import FstError
 from fst.losses import objective
+from fst.training.start import first_steps
 
 EPILOG = """flags of pytorch-lightning's Trainer are accepted as --trainer.NAME, such as
 --trainer.devices 2 or --trainer.precision 32-true; --trainer.help lists them"""
+MOST = 10  # times the usual steps, for a run that ends at its plateau
 SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
 # Side of the crops and images a step. Gamma and beta alone learn a style within 10 % of what
 # training all weights reaches from 200 steps of 2 x 192 px (docs/train.md, "Styles one by one").
@@ -81,12 +83,24 @@ def _choose_start(config: Namespace, flags: set[str]) -> None:
     config.width = trunk[0] if config.width is None else config.width
     config.num_blocks = trunk[1] if config.num_blocks is None else config.num_blocks
     rows_alone = config.add_to and not config.tune_trunk
-    if config.steps is None:
-        config.steps = ADD_STEPS if rows_alone else WARM_STEPS
-        config.steps = SCRATCH_STEPS if config.from_scratch else config.steps
+    usual = ADD_STEPS if rows_alone else WARM_STEPS
+    usual = SCRATCH_STEPS if config.from_scratch else usual
+    if config.until and not config.resume:
+        _until_plateau(config, usual)
+    config.steps = config.steps or usual
     size_px, batch_size = ADD_BATCH if rows_alone else BATCH
     config.size = config.size or size_px
     config.batch_size = config.batch_size or batch_size
+
+
+def _until_plateau(config: Namespace, usual_steps: int) -> None:
+    """What else follows from the usual number of steps, where the run may take many more."""
+    config.steps = config.steps or MOST * usual_steps
+    usual_steps = min(usual_steps, config.steps)
+    config.val_every = config.val_every or max(1, usual_steps // 10)
+    config.save_every = config.save_every or max(1, usual_steps // 20)
+    if config.rows_first is None:
+        config.rows_first = first_steps(usual_steps, bool(config.from_scratch))
 
 
 def _one_beginning(config: Namespace, flags: set[str]) -> None:
@@ -154,7 +168,7 @@ class _Stored:
         """The configuration as YAML, without the settings named."""
         config = self._config.clone()
         config.resume = config.output = None  # they belong to one call, not to the run
-        for name in ("config", *left_out):
+        for name in ("config", "json", *left_out):
             config.pop(name, None)
         for name, value in vars(config.trainer).items():
             if not is_plain(name, value):  # a class: the file would be refused
@@ -185,19 +199,14 @@ def _parser() -> ArgumentParser:
 def _answer(argv: list[str]) -> None:
     """Show our flags alone, on one screen, through the standard library's formatter; or complete
     them, or show the version."""
-    parser = argparse.ArgumentParser(
-        prog="fst-train",
-        usage="fst-train --styles a.jpg b.jpg [--content photos/] [options]",
-        description="Train one network to paint in many styles.",
-        epilog=EPILOG,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-            prog, max_help_position=36, width=100
-        ),
-    )
+    usage = "fst-train --styles a.jpg b.jpg [--content photos/] [options]"
+    about = "Train one network to paint in many styles."
+    parser = new_parser("fst-train", about, EPILOG, usage=usage, add_help=False)
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
     _add_arguments(parser)
     parser.add_argument("--config", metavar="YAML", help="read settings from a file")
     parser.add_argument("--print_config", action="store_true", help="print them as such a file")
-    finish(parser)
+    finish(parser, shown=False)
     parser.parse_args(["--version" if "--version" in argv else "--help"])
 
 
@@ -218,52 +227,68 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     # YAML files may specify a style; the parser of --help knows only types that can be called.
     style = str if type(parser) is argparse.ArgumentParser else str | dict
-    add("--styles", type=style, nargs="+", metavar="FILE", help="a style each; a folder is one")
-    add("--content", type=str, nargs="+", metavar="DIR", help="photos to train on (drawn scenes)")
-    add("--held-out", type=str, nargs="+", metavar="DIR", help="photos for review only")
-    add("--size", type=PositiveInt, metavar="PX", help="side of the crops (256; with --add-to 192)")
-    add("--style-size", type=PositiveInt, nargs="+", default=[objective.STYLE_SIZE_PX],
-        metavar="PX", help="larger: larger strokes; one, or one a style")  # fmt: skip
-    add("--batch-size", type=PositiveInt, metavar="N", help="images per step (4; with --add-to 2)")
-    add("--num-workers", type=NonNegativeInt, metavar="N", help="reader processes (by memory)")
+    add("--styles", type=style, nargs="+", metavar="FILE",
+        help="one picture a style, or a folder of its pictures")  # fmt: skip
+    add("--content", type=str, nargs="+", metavar="DIR",
+        help="photos to train on (default: drawn scenes)")  # fmt: skip
+    add("--held-out", type=str, nargs="+", metavar="DIR", help="photos for validation only")
+    add("--size", type=PositiveInt, metavar="PX",
+        help="side of the crops (default: 256; 192 with --add-to)")  # fmt: skip
+    size = objective.STYLE_SIZE_PX
+    add("--style-size", type=PositiveInt, nargs="+", default=[size], metavar="PX",
+        help="of style pictures; larger: larger strokes; one, or one a style")  # fmt: skip
+    add("--batch-size", type=PositiveInt, metavar="N",
+        help="images per step (default: 4; 2 with --add-to)")  # fmt: skip
+    add("--num-workers", type=NonNegativeInt, metavar="N",
+        help="reader processes (default: 0 or 4)")  # fmt: skip
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--steps", type=PositiveInt, metavar="N",
-        help=f"({WARM_STEPS}; --add-to {ADD_STEPS}; from scratch {SCRATCH_STEPS})")  # fmt: skip
-    add("--warm-start", metavar="MODEL", help="style model to begin from (the shipped gallery)")
+        help=f"(default: {WARM_STEPS}; {ADD_STEPS} with --add-to, {SCRATCH_STEPS} from scratch)"
+    )  # fmt: skip
+    add("--until", choices=("plateau",),
+        help=f"end at the plateau, after {MOST} times the usual steps at most")  # fmt: skip
+    add("--warm-start", metavar="MODEL",
+        help="style model to begin from (default: the shipped gallery)")  # fmt: skip
     add("--from-scratch", action="store_true", help="begin from random weights instead")
-    add("--add-to", metavar="MODEL", help="append the styles to a model; its own stay as they are")
-    add("--tune-trunk", action="store_true", help="with it: change them a little, to learn more")
+    add("--add-to", metavar="MODEL",
+        help="append the styles to a model, whose own stay as they are")  # fmt: skip
+    add("--tune-trunk", action="store_true", help="with --add-to: its styles may change a little")
     add("--rows-first", type=NonNegativeInt, metavar="N",
-        help="steps for gamma and beta alone (a quarter; 0 from scratch)")  # fmt: skip
-    add("--width", type=PositiveFloat, metavar="W", help="1: 24-64-128 channels (0.5)")
-    add("--num-blocks", type=NonNegativeInt, metavar="N", help="residual blocks (5)")
-    add("--lr", type=PositiveFloat, default=1e-3, metavar="R", help="Adam's peak rate (0.001)")
-    add("--scale-lr", action="store_true", help="times the root of the number of processes")
-    add("--seed", type=NonNegativeInt, default=0, metavar="N", help="of weights and drawing (0)")
-    add("-o", "--output", metavar="DIR", help="folder of the run (checkpoints/run-N)")
+        help="steps for gamma and beta alone (default: a quarter, or 0)")  # fmt: skip
+    add("--width", type=PositiveFloat, metavar="W",
+        help=f"scales the channels (default: {SCRATCH_TRUNK[0]})")  # fmt: skip
+    add("--num-blocks", type=NonNegativeInt, metavar="N",
+        help=f"residual blocks (default: {SCRATCH_TRUNK[1]})")  # fmt: skip
+    add("--lr", type=PositiveFloat, default=1e-3, metavar="R",
+        help="Adam's peak learning rate (default: 0.001)")  # fmt: skip
+    add("--scale-lr", action="store_true",
+        help="multiply it by the root of the number of processes")  # fmt: skip
+    add("--seed", type=NonNegativeInt, default=0, metavar="N",
+        help="of weights, crops and scenes (default: 0)")  # fmt: skip
+    add("-o", "--output", metavar="DIR", help="folder of the run (default: checkpoints/run-N)")
+    add("--json", action="store_true", help="tell validations and the end as JSON, a line each")
     add("--resume", metavar="CKPT", help="continue a run, with its settings")
-    add("--save-every", type=PositiveInt, metavar="N", help="steps between saves (a 20th)")
-    add(
-        "--review-every",
-        type=PositiveInt,
-        metavar="N",
-        help="steps between reviews (a 10th, or 100)",
-    )
+    add("--save-every", type=PositiveInt, metavar="N",
+        help="steps between saves (default: a 20th of them)")  # fmt: skip
+    add("--val-every", type=PositiveInt, metavar="N",
+        help="steps between validations (default: a 10th, or 100)")  # fmt: skip
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
     add_loss(parser)
     style, grid = objective.WEIGHTS[1], objective.GRID_WEIGHT
     add = parser.add_argument
-    add("--content-weight", type=NonNegativeFloat, metavar="W", help="weight of content (1)")
+    add("--content-weight", type=NonNegativeFloat, metavar="W",
+        help="weight of content (default: 1)")  # fmt: skip
     add("--style-weight", type=NonNegativeFloat, nargs="+", metavar="W",
-        help=f"weight of style ({style:g}); one, or one a style")  # fmt: skip
-    add("--tv-weight", type=NonNegativeFloat, metavar="W", help="weight of smoothness")
+        help=f"weight of style (default: {style:g}); one, or one a style")  # fmt: skip
+    add("--tv-weight", type=NonNegativeFloat, metavar="W",
+        help="weight of total variation (default: 0)")  # fmt: skip
     add("--grid-weight", type=NonNegativeFloat, metavar="W",
-        help=f"weight against patterns in step with the pixel grid ({grid:g})")  # fmt: skip
+        help=f"weight against patterns of the pixel grid (default: {grid:g})")  # fmt: skip
 
 
 def _trainer_help() -> None:

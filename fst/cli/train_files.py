@@ -12,10 +12,12 @@ import yaml
 
 from fst.cli.trainer_flags import TRAINER, settled
 from fst.errors import FstError
+from fst.runtime.console import tell
 
 CONFIG_NAME = "config.yaml"
 LIST_FLAGS = ("styles", "content", "held_out", "style_size", "style_weight", "loss_weights",
     "style_layers", "style_loss")  # fmt: skip
+FORMER = {"review_every": "val_every"}  # names of settings in files of before
 MAX_FILE_BYTES = 1_000_000  # of YAML, which takes seconds a megabyte to read
 # Settings of Lightning's Trainer that are objects, but for the values that say no more than how.
 OBJECTS = {
@@ -67,6 +69,7 @@ def with_lists(argv: list[str]) -> list[str]:
     Raises:
         FstError: A file is refused, see `read_settings`.
     """
+    argv = [_renamed(a) for a in argv]
     argv = [part for a in argv for part in (a.split("=", 1) if a.startswith("--config=") else [a])]
     for place, argument in enumerate(argv[:-1]):
         if argument == "--config" and os.path.isfile(argv[place + 1]):
@@ -76,8 +79,20 @@ def with_lists(argv: list[str]) -> list[str]:
     return argv
 
 
+def _renamed(argument: str) -> str:
+    """A flag by its present name; that of before goes on for a version."""
+    former = argument.partition("=")[0]
+    name = FORMER.get(former.removeprefix("--").replace("-", "_")) if former[:2] == "--" else None
+    if name is None:
+        return argument
+    now = f"--{name.replace('_', '-')}"
+    tell("fst-train", f"warning: {former} is called {now} from now on")
+    return now + argument[len(former) :]
+
+
 def _listed(content: dict[str, Any]) -> dict[str, Any]:
-    """Settings with single values made lists."""
+    """Settings by their present names, with single values made lists."""
+    content = {FORMER.get(key, key): value for key, value in content.items()}
     values = {key: content[key] for key in LIST_FLAGS if content.get(key) is not None}
     single = {key: [value] for key, value in values.items() if not isinstance(value, list)}
     return content | single

@@ -6,6 +6,7 @@ run continues the same sequence, and two processes see what one with twice the b
 """
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import pytorch_lightning as pl
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
 
 from fst.data.batches import StyleBatch
 from fst.data.photos import PhotoFolder
@@ -29,7 +31,7 @@ NUM_SCENES = 300
 
 
 class ContentDataModule(pl.LightningDataModule):
-    """Photos of folders as endless seeded crops, and a few held out for review."""
+    """Photos of folders as endless seeded crops, and a few held out for validation."""
 
     def __init__(
         self,
@@ -49,7 +51,7 @@ class ContentDataModule(pl.LightningDataModule):
             batch_size: Images per step and process.
             num_styles: S, styles to draw from.
             seed: Of photo order, crops, flips and styles.
-            held_out: Photos for review only; by default up to 8 (at most a tenth) of `content`.
+            held_out: Photos for validation only; by default up to 8 (at most a tenth) of `content`.
             num_workers: Reader processes; by default 4, and 0 on a CPU where the photos fit in
                 memory.
 
@@ -73,13 +75,29 @@ class ContentDataModule(pl.LightningDataModule):
         self._batches_done = 0
 
     def setup(self, stage: str | None = None) -> None:
-        """Decode what fits in memory, so that bad files are known before step 1.
+        """Decode what fits in memory, so that bad files are known before step 1; begin to draw.
 
         Raises:
             FstError: Too many files are bad.
         """
-        self.photos.preload()
+        with tqdm(leave=False, disable=self._is_quiet() or None) as bar:
+
+            def progress(done: int, count: int) -> None:
+                bar.total = count
+                bar.update(done - bar.n)
+
+            if isinstance(self.photos, Scenes) and not self._readers(True):
+                # Half the processors draw, in the order of the run, while its first steps go on.
+                order = _shuffled(self.seed, 0, 0, len(self.photos)).tolist()
+                self.photos.begin(order, max(1, (os.cpu_count() or 1) // 2))
+            else:
+                bar.set_description(f"{'drawing' if self.content is None else 'reading'} pictures")
+                self.photos.preload(progress=progress)
         self.held_out.preload()
+
+    def _is_quiet(self) -> bool:
+        """Whether this process shows no progress."""
+        return self.trainer is not None and not self.trainer.is_global_zero
 
     def train_dataloader(self) -> DataLoader:
         """Batches of `TrainingImages` from where the run stands to the end of the epoch."""
@@ -92,16 +110,21 @@ class ContentDataModule(pl.LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        device, workers = trainer.strategy.root_device.type, self.num_workers
-        if workers is None:  # a GPU is not to wait for crops being cut
-            workers = 0 if self.photos.all_cached and device == "cpu" else 4
+        workers = self._readers(self.photos.all_cached)
         return DataLoader(
             TrainingImages(self.photos, self.size_px, self.num_styles, self.seed),
             batch_sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=device == "cuda",
+            pin_memory=trainer.strategy.root_device.type == "cuda",
         )
+
+    def _readers(self, in_memory: bool) -> int:
+        """Processes that read: a GPU is not to wait for crops being cut."""
+        if self.num_workers is not None:
+            return self.num_workers
+        is_cpu = self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
+        return 0 if in_memory and is_cpu else 4
 
     def _epoch_batches(self) -> int:
         """Batches of an epoch: every photo once, or all of a run that is given its steps alone."""

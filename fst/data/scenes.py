@@ -1,9 +1,10 @@
 """Training scenes drawn by the program, for training without any photos."""
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ class Scenes(Dataset):
             raise FstError("; ".join(wrong))
         self.count, self.shorter_side_px, self.seed = count, shorter_side_px, seed
         self.bad_files: dict[Path, str] = {}  # a drawn scene cannot be damaged
-        self._cache: torch.Tensor | None = None  # (count,3,H,W)
+        self._drawn: list[Future[torch.Tensor]] | None = None  # or being drawn, by index
 
     def __len__(self) -> int:
         """Number of scenes."""
@@ -49,27 +50,28 @@ class Scenes(Dataset):
         """The scene of an index.
 
         Returns:
-            (3,H,W) uint8. It may be a part of the cache: copy it before writing into it.
+            (3,H,W) uint8, which is kept: copy it before writing into it. One that is being drawn is
+            waited for.
 
         Raises:
             IndexError: The index is out of range.
         """
         if not -self.count <= index < self.count:
             raise IndexError(f"index {index} is out of range for {self.count} scenes")
-        return self._draw(index % self.count) if self._cache is None else self._cache[index]
+        return self._drawn[index].result() if self._drawn else self._draw(index % self.count)
 
     def name(self, index: int) -> str:
         """What messages call a scene."""
         return f"scene {index}"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the cache: a spawned worker draws what it needs itself."""
-        return {**self.__dict__, "_cache": None}
+        """Everything but what is drawn: a spawned worker draws what it needs itself."""
+        return {**self.__dict__, "_drawn": None}
 
     @property
     def all_cached(self) -> bool:
-        """Whether every scene is in memory."""
-        return self._cache is not None
+        """Whether every scene is in memory, or on its way there."""
+        return self._drawn is not None
 
     def preload(
         self,
@@ -82,17 +84,34 @@ class Scenes(Dataset):
             max_workers: Number of threads; default one a processor.
             progress: Called as progress(scenes_done, count) after each scene.
         """
+        self.begin(max_workers=max_workers)
+        for index, scene in enumerate(self._drawn):
+            scene.result()
+            if progress is not None:
+                progress(index + 1, self.count)
+
+    def begin(self, order: Iterable[int] | None = None, max_workers: int | None = None) -> None:
+        """Have all scenes drawn into memory while others go on, once.
+
+        Args:
+            order: In which they will be asked for; default from the first on.
+            max_workers: As in `preload`.
+        """
         if self.all_cached:
             return
         texture_tiles()  # made once here instead of by every thread
-        height, width = self._size_px
-        cache = torch.empty(self.count, 3, height, width, dtype=torch.uint8)
-        with ThreadPoolExecutor(max_workers or os.cpu_count() or 1) as pool:
-            for index, scene in enumerate(pool.map(self._draw, range(self.count))):
-                cache[index] = scene
-                if progress is not None:
-                    progress(index + 1, self.count)
-        self._cache = cache
+        self._drawn = [Future() for _ in range(self.count)]
+        waiting = iter(range(self.count) if order is None else order)
+        for _ in range(max_workers or os.cpu_count() or 1):
+            # No pool: at the end of an interrupted process it would draw all that is left.
+            Thread(target=self._draw_all, args=(waiting, self._drawn), daemon=True).start()
+
+    def _draw_all(self, waiting: Iterator[int], drawn: list[Future]) -> None:
+        for index in waiting:
+            try:
+                drawn[index].set_result(self._draw(index))
+            except Exception as error:  # for whoever asks for it
+                drawn[index].set_exception(error)
 
     def report(self) -> str:
         """One line: how many scenes there are."""

@@ -1,9 +1,11 @@
 """What the commands say to their users: everything but the paths written goes to stderr."""
 
+import json
 import logging
 import os
 import sys
 import warnings
+from typing import Any
 
 from fst.io.paths import printable
 
@@ -40,6 +42,17 @@ def quieten_lightning() -> None:
         logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.INFO)
     for message in LEFT_OUT:
         warnings.filterwarnings("ignore", message=message)
+
+
+def print_result(text: str, as_json: bool = False, **about: Any) -> None:
+    """A path written, as a line to stdout; for programs as a JSON object with what else is known.
+
+    Args:
+        text: The path.
+        as_json: What the line is.
+        about: Beside "path" in the object.
+    """
+    print_line(json.dumps({"path": text, **about}) if as_json else text)
 
 
 def print_line(text: str) -> None:

@@ -6,6 +6,7 @@ what is missing or of another kind is told as such.
 """
 
 import io
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -89,23 +90,26 @@ def _architecture(metadata: Mapping[str, Any]) -> str:
 
 
 def _styles(styles: Sequence[Mapping[str, Any]], training: Mapping[str, Any]) -> str:
-    metrics = _mapping(training.get("metrics"))
+    metrics = _current(_mapping(training.get("metrics")))
     kinds = ["style", "content"]
     headings = ["style distance", "content distance"]
-    if any(
-        str(key).startswith("held_out_brushwork/") for key in metrics
-    ):  # models from before it was measured lack it
+    if any(str(key).startswith("val/brushwork/") for key in metrics):  # older models lack it
         kinds, headings = [*kinds, "brushwork"], [*headings, "brushwork"]
     lines = [f"| id | name | shown by | {' | '.join(headings)} |",
              "| ---: | --- | --- |" + " ---: |" * len(kinds)]  # fmt: skip
     for style_id, style in enumerate(styles[:MAX_STYLES]):
         name = style["name"]
-        distances = [_number(metrics.get(f"held_out_{kind}/{name}")) for kind in kinds]
+        distances = [_number(metrics.get(f"val/{kind}/{name}")) for kind in kinds]
         cells = [str(style_id), escaped(name), _pictures(style.get("images")), *distances]
         lines.append(f"| {' | '.join(cells)} |")
     if len(styles) > MAX_STYLES:
         lines.append(f"\nand {len(styles) - MAX_STYLES} more.")
     return "\n".join(lines) + "\n\n" + _measured(training, metrics)
+
+
+def _current(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures by the names of now: "held_out_style/wave" is "val/style/wave"."""
+    return {re.sub("^held_out[_/]", "val/", str(name)): figure for name, figure in metrics.items()}
 
 
 def _pictures(names: Any) -> str:
@@ -124,7 +128,7 @@ def _number(value: Any) -> str:
 def _measured(training: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """How the distances came about."""
     run, settings = _mapping(training.get("run")), _mapping(training.get("settings"))
-    if not any(str(key).startswith("held_out_style/") for key in metrics):
+    if not any(str(key).startswith("val/style/") for key in metrics):
         return "Distances from held-out photos and style pictures were not measured in this run."
     held_out = run.get("held_out")
     photos = escaped(held_out) if held_out else "held-out photos"
@@ -132,7 +136,7 @@ def _measured(training: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     layers = layers[:20] if isinstance(layers, list) else ("relu1_1", "relu2_1", "relu3_1")
     size = f" of {escaped(run['size_px'])} px" if "size_px" in run else ""
     step = run.get("measured_step")
-    when = f"after step {step}" if isinstance(step, int) and step >= 0 else "of the last review"
+    when = f"after step {step}" if isinstance(step, int) and step >= 0 else "of the last validation"
     text = (
         f"Distances {when}, on {photos}{size}, by features of the loss network "
         f"{escaped(settings.get('loss_network'))}; lower is nearer. Style: relative distance of "
@@ -140,9 +144,9 @@ def _measured(training: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         f"{escaped(run.get('measured_content', 'relu3_1'))}. "
         "Comparable only with figures by the same network and photos."
     )
-    if _number(metrics.get("held_out/brushwork")) != NOT_MEASURED:
+    if _number(metrics.get("val/brushwork")) != NOT_MEASURED:
         text += " Brushwork: relative distance of the strokes, whatever their colours."
-    drift = metrics.get("held_out/drift")
+    drift = metrics.get("val/drift")
     if _number(drift) != NOT_MEASURED:
         text += f" The styles from before drifted by {drift:.2f}/255 in the mean."
     return text

@@ -69,11 +69,11 @@ class RunCard(Callback):
 
 
 def _unpainted(trainer: pl.Trainer) -> tuple[list[Tensor], str]:
-    """What to paint: the photos of the review; of drawn scenes two, after the sample photo."""
+    """What to paint: the photos of the validation; of drawn scenes two, after the sample photo."""
     crops = trainer.datamodule.val_dataloader().dataset
     shown = [crops[i].float() / 255 for i in range(min(MAX_PHOTOS, len(crops)))]
     if not isinstance(trainer.datamodule.held_out, Scenes):
-        return shown, "On top, photos of the review"
+        return shown, "On top, photos of the validation"
     sample = images.load(SAMPLE_PHOTO, SAMPLE_PX)
     return [sample, *shown[:2]], "On top, a sample photo and scenes drawn by the program"
 

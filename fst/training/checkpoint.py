@@ -4,7 +4,7 @@ import copy
 import io
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from fst.errors import FstError
 from fst.io.atomic import remove_orphans, write_atomically
 from fst.io.torch_files import plain, read_torch_file
 from fst.style_model.format import build, save_style_model
-from fst.training.settings import in_groups
 from fst.training.stopping import Terminated
 
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam, for each parameter
@@ -115,8 +114,7 @@ def read_run(path: str | Path) -> dict[str, Any]:
     try:
         build(checkpoint["style_model"])
         settings = plain(checkpoint["hyper_parameters"], "the settings")
-        if "start" not in settings:  # of the first version
-            settings = in_groups(settings)
+        check_settings(settings)
         start, schedule = settings["start"], settings["schedule"]
         sound = (
             _is_count(checkpoint["global_step"])
@@ -133,6 +131,19 @@ def read_run(path: str | Path) -> dict[str, Any]:
     if not sound:
         raise FstError(f"{path}: damaged, its settings are of the wrong kind")
     return {**checkpoint, "hyper_parameters": settings}
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse the settings of fst 0.1, which stand in no groups.
+
+    Raises:
+        CheckpointError: Names the way out.
+    """
+    rates = settings.get("schedule", {}).keys() >= {"styles_first_steps", "styles_rate"}
+    if not (rates and "began_from" in settings.get("start", {})):
+        raise CheckpointError(
+            "a run of fst 0.1: resume it with that version, or begin a new run from its weights"
+        )
 
 
 def check_moments(checkpoint: dict[str, Any], parameters: list[Tensor]) -> None:
@@ -198,8 +209,8 @@ class RunSaver(Callback):
     def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
         """Save when the last step was due.
 
-        Only here is a step over: its curves are written and its review is done, so that a resumed
-        run goes on with nothing left out.
+        Only here is a step over: its curves are written and its validation is done, so that a
+        resumed run goes on with nothing left out.
         """
         step = trainer.global_step
         # A step may take several batches; the file is written after the last of them.
@@ -217,7 +228,7 @@ class RunSaver(Callback):
                 self.save(trainer, module)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Save the last step, or, if it was saved, the model with the figures of its review."""
+        """Save the last step, or, if it was saved, the model with the figures of its validation."""
         if trainer.global_step != self._saved_step:
             self.save(trainer, module)
         elif trainer.is_global_zero:
@@ -248,14 +259,14 @@ class RunSaver(Callback):
 def _at_the_end_of_a_step(trainer: pl.Trainer) -> Iterator[None]:
     """Lightning's counts as a checkpoint must hold them to go on after the last step done.
 
-    They are those that it has when it saves at the end of a batch, or in the middle of a review;
+    They are those that it has when it saves at the end of a batch, or in the middle of validation;
     with others it goes through a batch twice, ends early, or counts a step too many in the curves.
     """
     loop = trainer.fit_loop.epoch_loop
     before = loop.batch_progress, loop._batches_that_stepped, loop.val_loop.batch_progress
     done = trainer.global_step * trainer.accumulate_grad_batches
     loop._batches_that_stepped = trainer.global_step - 1
-    if trainer.validating:  # by Ctrl-C: the resumed run makes the whole review
+    if trainer.validating:  # by Ctrl-C: the resumed run makes the whole validation
         loop.val_loop.batch_progress = _progress(loop.val_loop.batch_progress, begun=1, ended=0)
         loop.batch_progress = _progress(loop.batch_progress, begun=done, ended=done)
     else:

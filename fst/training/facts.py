@@ -1,5 +1,6 @@
 """What a style model tells of the run that trained it, beside the module's own settings."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,34 @@ def style_model_metadata(module: pl.LightningModule) -> dict[str, Any]:
         {**style.as_dict(), "images": [Path(image).name for image in style.images], **mark}
         for style, mark in zip(module.styles, module.marks, strict=True)
     ]
-    networks = settings["loss_network"]
-    networks = [networks] if isinstance(networks, str) else networks
-    settings["loss_network"] = " ".join(Path(network).name for network in networks)
+    settings["loss_network"] = _file_names(settings["loss_network"])
     return describe(module.network, [*module.start.kept_styles, *styles], training)
+
+
+def flat_settings(module: pl.LightningModule) -> dict[str, int | float | str | bool]:
+    """All settings of a run as single values, for tables; weights and layers as they are used."""
+    loss, trainer, data = module.perceptual, module.trainer, module.trainer.datamodule
+    settings = plain_settings(module)
+    settings["loss_network"] = _file_names(settings["loss_network"])
+    weights = ("content_weight", "style_weight", "tv_weight")
+    settings |= dict(zip(weights, loss.weights, strict=True))
+    settings |= {"content_layer": loss.content_layer, "style_layers": loss.style_layers}
+    settings |= {"precision": trainer.precision, "processes": trainer.world_size}
+    first = {"styles": [style.name for style in module.styles], "steps": trainer.max_steps}
+    first |= _data_facts(data) if hasattr(data, "held_out") else {}
+    return {name: _single(value) for name, value in (first | settings).items()}
+
+
+def _single(value: Any) -> int | float | str | bool:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return value if isinstance(value, int | float | str) else "none"
+
+
+def _file_names(networks: str | Sequence[str]) -> str:
+    """Loss networks without folders: where they lay on this machine is nobody's business."""
+    names = [networks] if isinstance(networks, str) else networks
+    return " ".join(Path(name).name for name in names)
 
 
 def run_facts(module: pl.LightningModule) -> dict[str, Any]:
@@ -82,7 +107,7 @@ def _data_facts(data: Any) -> dict[str, Any]:
 
 
 def _are_shared(data: Any) -> bool:
-    """Of fewer than ten photos none is held out: the review shows them all the same."""
+    """Of fewer than ten photos none is held out: they are validated on all the same."""
     held_out, photos = (set(getattr(p, "files", ())) for p in (data.held_out, data.photos))
     return bool(held_out & photos)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -65,18 +65,20 @@ class FiniteGuard:
         """Judge the step under way before it changes the weights.
 
         Returns:
-            The terms of its last batch, on the CPU: one transfer brings them and the judgement.
+            The terms of its last batch and "grad_norm", the gradient's length before it is clipped,
+            on the CPU: one transfer brings them and the judgement.
 
         Raises:
             NotFiniteError: Something is not finite: names it, the step and the batch.
         """
-        finite = _gradient_is_finite(module)
+        norm = _gradient_norm(module)
+        finite = _scaler_of(module) is not None or _square_is_finite(norm)
         for seen in self._seen:
             finite = finite & seen.terms["total"].isfinite()
         if self._state_is_finite is not None:
             finite = finite & self._state_is_finite
-        terms = self._seen[-1].terms
-        values = torch.stack([value.float() for value in (finite, *terms.values())]).cpu()
+        terms = {**self._seen[-1].terms, "grad_norm": norm}
+        values = torch.stack([torch.as_tensor(v).float() for v in (finite, *terms.values())]).cpu()
         self._judge(module, bool(values[0]) and _bad_rate(module) is None)
         return dict(zip(terms, values[1:], strict=True))
 
@@ -141,11 +143,18 @@ def _largest(tensors: Iterator[Tensor]) -> Tensor:
     return get_total_norm(list(tensors), math.inf)
 
 
-def _gradient_is_finite(module: pl.LightningModule) -> Tensor | bool:
-    """Whether Adam can square it; half precision's scaler leaves out steps that overflow itself."""
-    if getattr(module.trainer.precision_plugin, "scaler", None) is not None:
-        return True
-    return _square_is_finite(_largest(p.grad for p in module.parameters() if p.grad is not None))
+def _scaler_of(module: pl.LightningModule) -> Any:
+    """Half precision's scaler, which leaves out steps that overflow itself; None without one."""
+    return getattr(module.trainer.precision_plugin, "scaler", None)
+
+
+def _gradient_norm(module: pl.LightningModule) -> Tensor:
+    """Length of the gradient of all weights; of the true one, where a scaler enlarges it."""
+    norm = get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
+    fused = any(group.get("fused") for o in module.trainer.optimizers for group in o.param_groups)
+    scaler = _scaler_of(module)
+    # A fused optimiser divides by the scale itself, when it steps.
+    return norm / scaler.scale(torch.ones_like(norm)) if scaler is not None and fused else norm
 
 
 def _square_is_finite(gradient: Tensor | None) -> Tensor | bool:

@@ -17,13 +17,14 @@ from fst.metrics import (
 from fst.networks.loss_network import LossNetwork
 from fst.training.targets import Held
 
-STROKE_METRICS = {"brushwork", "found"}  # they take longer than all else in a review
+PHOTOS = "photo_brushwork"
 
 
 class HeldOutMetrics(nn.ModuleDict):
     """The metrics of every style by their names: "style", "content", "brushwork", "found".
 
-    *Found* needs two styles at least.
+    *Found* needs two styles at least. "photo_brushwork", that of the photos themselves, is what a
+    painting begins from; it is measured the first time and stays.
     """
 
     def __init__(self, held: Held, loss_network: LossNetwork) -> None:
@@ -38,22 +39,19 @@ class HeldOutMetrics(nn.ModuleDict):
             "style": StyleDistance(held.grams),
             "content": ContentDistance(count, content_layer(loss_network)),
             "brushwork": Brushwork(held.views),
+            PHOTOS: Brushwork(held.views),
         }
         if count > 1:
             metrics["found"] = Found(held.views)
         super().__init__(metrics)
         self.count = count
-
-    def measured(self, strokes: bool) -> dict[str, nn.Module]:
-        """The metrics to take now: all, or those that are quick."""
-        return {n: metric for n, metric in self.items() if strokes or n not in STROKE_METRICS}
+        self.knows_photos = False
 
     def update_with(
         self,
         loss_network: LossNetwork,
         paint: Callable[[Tensor, Tensor], Tensor],
         photos: Tensor,
-        strokes: bool,
     ) -> None:
         """Measure photos in every style.
 
@@ -61,33 +59,35 @@ class HeldOutMetrics(nn.ModuleDict):
             loss_network: As in `__init__`.
             paint: Takes photos and style ids (B,), returns paintings (B, 3, H, W).
             photos: (B, 3, H, W) in [0, 1].
-            strokes: Brushwork and found too.
         """
         layers = measured_layers(loss_network)
         content = loss_network(photos, layers)
+        strokes = None if self.knows_photos else brushwork_covariances(loss_network, photos)
         for style_id in range(self.count):
             style_index = torch.full((len(photos),), style_id, device=photos.device)
             stylized = paint(photos, style_index)
             features = loss_network(stylized, layers)
             self["style"].update(features, style_index)
             self["content"].update(features, content, style_index)
-            if strokes:
-                covariances = brushwork_covariances(loss_network, stylized)
-                for kind in STROKE_METRICS & set(self):
-                    self[kind].update(covariances, style_index)
+            covariances = brushwork_covariances(loss_network, stylized)
+            for kind in {"brushwork", "found"} & set(self):
+                self[kind].update(covariances, style_index)
+            if strokes is not None:
+                self[PHOTOS].update(strokes, style_index)
 
-    def figures(self, names: Sequence[str], strokes: bool) -> dict[str, float]:
+    def figures(self, names: Sequence[str]) -> dict[str, float]:
         """What was measured since the last time, of each style and in the mean; begins anew.
 
         Args:
             names: Of the styles.
-            strokes: As in `update_with`.
         """
         figures = {}
-        for kind, metric in self.measured(strokes).items():
+        for kind, metric in self.items():
             values = metric.compute().reshape(-1)  # torchmetrics makes (1,) a scalar
-            metric.reset()
+            if kind != PHOTOS:
+                metric.reset()
             for name, value in zip(names, values.tolist(), strict=True):
-                figures[f"held_out_{kind}/{name}"] = value
-            figures[f"held_out/{kind}"] = values.mean().item()
+                figures[f"val/{kind}/{name}"] = value
+            figures[f"val/{kind}"] = values.mean().item()
+        self.knows_photos = True
         return figures

@@ -19,7 +19,7 @@ from fst.losses.style_groups import StyleIndex, check_ids, each_id
 from fst.losses.terms import grid_pattern
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import save_style_model
-from fst.training.checkpoint import CheckpointError, check_moments
+from fst.training.checkpoint import check_moments, check_settings
 from fst.training.facts import style_model_metadata
 from fst.training.finite import FiniteGuard
 from fst.training.held_out import HeldOutMetrics
@@ -29,11 +29,10 @@ from fst.training.keeping import (
     hold_kept_styles,
     style_parameters,
 )
-from fst.training.schedule import rate_factors, scaled_rate, set_rates, steps_of
+from fst.training.schedule import Fall, rate_factors, scaled_rate, set_rates, steps_of
 from fst.training.settings import Architecture, Objective, Schedule, Start
 from fst.training.targets import targets_of_styles
 
-TERMS = ("total", "content", "style", "tv", "grid", "kept")  # logged as train/...
 CROP_PX = 256  # taken for the size of the crops where the data do not say
 # Where styles are added and the trunk learns too: weight of the kept styles' mean squared drift,
 # and relative rate of the convolutions. At full rate, and with kept styles learning, those had a
@@ -107,8 +106,7 @@ class StyleTransferModule(pl.LightningModule):
         self.drift: MeanMetric | None = None  # of the kept styles, in 1/255
         self.final_metrics: dict[str, float] = {}
         self.measured_step = -1  # the step of final_metrics
-        self.num_steps = -1  # of the whole run, once it is known
-        self.stopped_early = False  # the next validation is the last, whatever the step
+        self.fall: Fall | None = None  # of the rate, once the length of the run is known
         self.finite = FiniteGuard()
 
     def forward(self, photos: Tensor, style_index: StyleIndex) -> Tensor:
@@ -161,7 +159,7 @@ class StyleTransferModule(pl.LightningModule):
         self.drift = MeanMetric().to(device) if self.keeper is not None else None
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Loss of one batch; logged before the optimiser steps, and by `fst.training.review`."""
+        """Loss of one batch; logged before the optimiser steps, and by `RunLog`."""
         photos, style_index = read_batch(
             batch, len(self.styles), self._seed_of_batch, check=batch_idx == 0
         )
@@ -187,11 +185,7 @@ class StyleTransferModule(pl.LightningModule):
         terms = self.finite.before_step(self)  # on the CPU
         shown = {name: terms[name] for name in ("content", "style")}
         self.log_dict(shown, prog_bar=True, logger=False)
-        layers = {k: v for k, v in terms.items() if k.startswith("style/")}
-        self.log_dict(
-            {f"train/{name}": terms[name] for name in terms if name in TERMS}
-            | {f"train_layer/{name.removeprefix('style/')}": v for name, v in layers.items()}
-        )
+        self.log_dict({_curve(name): value for name, value in terms.items()})
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, and look at what came of it."""
@@ -202,32 +196,26 @@ class StyleTransferModule(pl.LightningModule):
         """Measure held-out photos in every style."""
         photos = read_batch(batch, len(self.styles), lambda: 0, check=batch_idx == 0).photos
         network = self.perceptual.loss_network
-        self.metrics.update_with(network, self.forward, photos, self._is_last_validation())
+        self.metrics.update_with(network, self.forward, photos)
         if self.keeper is not None:
             self.drift.update(self.keeper.drift(self.network, photos).mean())
-
-    def _is_last_validation(self) -> bool:
-        """Whether brushwork is measured."""
-        trainer = self.trainer
-        finished = 0 <= self.num_steps <= trainer.global_step
-        return finished or self.stopped_early or trainer.state.fn != "fit"
 
     def on_validation_epoch_end(self) -> None:
         """Log the held-out distances per style and their means."""
         names = [style.name for style in self.styles]
-        self.final_metrics = self.metrics.figures(names, self._is_last_validation())
+        self.final_metrics = self.metrics.figures(names)
         self.measured_step = self.trainer.global_step
         if self.drift is not None:
-            self.final_metrics["held_out/drift"] = self.drift.compute().item()
+            self.final_metrics["val/drift"] = self.drift.compute().item()
             self.drift.reset()
         # For callbacks that watch them; the curves are written here, because Lightning would
-        # put them one step before the picture grid of the same review.
+        # put them one step before the picture grid of the same validation.
         self.log_dict(self.final_metrics, logger=False, rank_zero_only=True)
         for logger in self.trainer.loggers:
             logger.log_metrics(self.final_metrics, step=self.measured_step)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Adam without weight decay (it would move absent styles), cosine decay over the run."""
+        """Adam without weight decay (it would move absent styles); the rate falls to 0."""
         styles, convolutions = self._rates()
         optimizer = torch.optim.Adam(
             [
@@ -241,8 +229,8 @@ class StyleTransferModule(pl.LightningModule):
             # Lightning cannot clip the gradients of a fused optimiser in mixed precision.
             fused=not self.trainer.gradient_clip_val,
         )
-        self.num_steps = steps_of(self.trainer)
-        factors = rate_factors(self.num_steps, self.schedule.styles_first_steps)
+        self.fall = Fall.of_run(steps_of(self.trainer), self.schedule.until_plateau)
+        factors = rate_factors(self.fall, self.schedule.styles_first_steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
         return {
             "optimizer": optimizer,
@@ -262,13 +250,10 @@ class StyleTransferModule(pl.LightningModule):
         """Take up the figures of the last validation, which the next files tell again.
 
         Raises:
-            CheckpointError: The optimizer is that of another network: refused before it is used.
+            CheckpointError: It is of fst 0.1, or its optimizer is that of another network: refused
+                before it is used.
         """
-        is_former = "objective" not in checkpoint.get("hyper_parameters", {})
-        if is_former and self._trainer is None:  # by load_from_checkpoint
-            raise CheckpointError(
-                "its settings are those of an older fst: read its network with Stylizer"
-            )
+        check_settings(checkpoint.get("hyper_parameters", {}))
         check_moments(
             checkpoint, [*style_parameters(self.network), *convolution_weights(self.network)]
         )
@@ -321,3 +306,8 @@ class StyleTransferModule(pl.LightningModule):
         height, width = (side - room for side in photos.shape[2:])
         window = ..., slice(top, top + height), slice(left, left + width)
         return stylized[window], photos[window]
+
+
+def _curve(term: str) -> str:
+    """What a term of the loss is called in the logs, as Lightning's users expect."""
+    return f"train/{'loss' if term == 'total' else term.replace('style/', 'layer/')}"

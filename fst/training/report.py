@@ -1,5 +1,7 @@
 """What fst-train says: the beginning of a run, and its end."""
 
+import json
+import math
 import multiprocessing
 import sys
 from pathlib import Path
@@ -14,22 +16,25 @@ from fst.runtime.devices import described, exact_fp32
 from fst.runtime.memory import keep_freed_memory
 from fst.runtime.processes import follow_first
 from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME, SETTINGS
-from fst.training.review import write_hyperparameters
+from fst.training.curves import RunLogger
+from fst.training.plateau import Curve, Watch, advice
+from fst.training.run_folder import RUNS
 from fst.training.start import announcement
 
 
 def announce(settings: Any, module: pl.LightningModule, data: Any, trainer: pl.Trainer) -> None:
     """Say what the run begins from and works on."""
-    names = ", ".join(style.name for style in module.styles)
+    count, names = len(module.styles), ", ".join(style.name for style in module.styles)
+    kind = "photos" if settings.content else "scenes"
     if not settings.content:
         print("no --content given: training on scenes drawn by the program")
     if start := announcement(settings, module):
         print(start)
-    world = trainer.world_size
+    world, most = trainer.world_size, "at most " * bool(settings.until)
     each = f" in each of {world} processes" if world > 1 else ""
     print(
-        f"{len(module.styles)} styles ({names}), {len(data.photos)} photos and "
-        f"{len(data.held_out)} held out, {settings.steps} steps of {settings.batch_size} x "
+        f"{count} style{'s' * (count > 1)} ({names}), {len(data.photos)} {kind} and "
+        f"{len(data.held_out)} held out, {most}{settings.steps} steps of {settings.batch_size} x "
         f"{settings.size} px{each}, {trainer.precision} on "
         f"{described(trainer.strategy.root_device)}"
     )
@@ -59,39 +64,77 @@ class RunEnds(Callback):
             checkpoint[SETTINGS] = self.settings
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Review the last step, if it was not or not in full, before it is saved."""
-        reviewed = module.measured_step == trainer.global_step
-        complete = reviewed and "held_out/brushwork" in module.final_metrics
-        if complete or trainer.limit_val_batches == 0:
+        """Validate the last step, if it was not, before it is saved."""
+        if module.measured_step == trainer.global_step or trainer.limit_val_batches == 0:
             return
-        module.stopped_early = True
-        trainer.validating = True  # as Lightning does for a review on the way
+        trainer.validating = True  # as Lightning does on the way
         trainer.fit_loop.epoch_loop.val_loop.run()
         trainer.training = True
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """The final figures, in TensorBoard and on the terminal."""
+        """The final figures on the terminal."""
         if trainer.is_global_zero:
-            write_hyperparameters(trainer, module)
-            _conclude(module, trainer.datamodule)
+            _conclude(module, trainer.datamodule, _curve(trainer, module))
             _tell_where(self.folder, trainer, module)
 
 
-def _conclude(module: pl.LightningModule, data: Any) -> None:
+class Results(Callback):
+    """A JSON object a line to stdout, of each validation and of the end: for programs."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the folder of the run."""
+        self.folder = folder
+
+    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Leave stdout to the results, in a process that a strategy has spawned too."""
+        if multiprocessing.parent_process():
+            sys.stdout = sys.stderr
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """The figures."""
+        self._tell(trainer, module, event="validation")
+
+    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """The figures, and the files, where a step was taken."""
+        wrote = trainer.global_step > 0 and not trainer.fast_dev_run
+        files = {"model": MODEL_NAME, "checkpoint": CHECKPOINT_NAME} if wrote else {}
+        paths = {kind: str(self.folder / name) for kind, name in files.items()}
+        reason = None if trainer.global_step >= trainer.max_steps else _reason(trainer)
+        self._tell(
+            trainer, module, event="end", max_steps=trainer.max_steps, stopped=reason, **paths
+        )
+
+    def _tell(self, trainer: pl.Trainer, module: pl.LightningModule, **about: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        finite = {k: v if math.isfinite(v) else None for k, v in module.final_metrics.items()}
+        line = {**about, "step": trainer.global_step, "metrics": finite}
+        print(json.dumps(line), file=sys.__stdout__, flush=True)
+
+
+def _curve(trainer: pl.Trainer, module: pl.LightningModule) -> Curve:
+    """Brushwork of the run, as its callback has noted it; of one that it has ended, nothing."""
+    watches = (callback for callback in trainer.callbacks if isinstance(callback, Watch))
+    return next((watch.learned(module) for watch in watches if watch.fall is None), [])
+
+
+def _conclude(module: pl.LightningModule, data: Any, curve: Curve) -> None:
     if data.photos.bad_files:
         print(data.photos.report())
-    if module.final_metrics:  # not with --trainer.limit_val_batches 0
+    if "val/style" in module.final_metrics:  # not with --trainer.limit_val_batches 0
         print(f"\nheld-out distances   {'style':>9} {'content':>9} {'brushwork':>9}")
-    for style in module.styles if module.final_metrics else ():
+    for style in module.styles if "val/style" in module.final_metrics else ():
         kinds = ("style", "content", "brushwork")
-        figures = (module.final_metrics[f"held_out_{kind}/{style.name}"] for kind in kinds)
+        figures = (module.final_metrics[f"val/{kind}/{style.name}"] for kind in kinds)
         print(f"  {style.name[:18]:18} {' '.join(f'{figure:9.3f}' for figure in figures)}")
-    if "held_out/found" in module.final_metrics:
-        share = module.final_metrics["held_out/found"]
+    if "val/found" in module.final_metrics:
+        share = module.final_metrics["val/found"]
         print(f"nearest to the painting of its own style: {share:.0%} of the pictures")
-    if "held_out/drift" in module.final_metrics:
-        drift = module.final_metrics["held_out/drift"]
+    if "val/drift" in module.final_metrics:
+        drift = module.final_metrics["val/drift"]
         print(f"drift of the {module.first_id} earlier styles: {drift:.2f}/255 in the mean")
+    if told := advice(curve):
+        print(told)
 
 
 def _tell_where(folder: Path, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -110,9 +153,10 @@ def _tell_where(folder: Path, trainer: pl.Trainer, module: pl.LightningModule) -
         f"paint:   fst-infer PHOTO --model {model} --style {module.styles[0].name}"
     )
     for logger in trainer.loggers:
-        place = folder if logger.log_dir == str(folder / "tensorboard") else logger.log_dir
+        place = RUNS if folder.parent == RUNS else folder  # among other runs, to compare them
+        place = place if isinstance(logger, RunLogger) else logger.log_dir
         if isinstance(logger, TensorBoardLogger):
-            print(f"review:  tensorboard --logdir {place} --samples_per_plugin images=999")
+            print(f"curves:  tensorboard --logdir {place} --samples_per_plugin images=999")
         elif place:
             print(f"log:     {place}")
     sys.stdout.flush()

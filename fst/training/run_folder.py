@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import signal
 import tempfile
 import threading
@@ -15,7 +14,8 @@ from typing import Any
 from fst.errors import FstError
 
 RUNS = Path("checkpoints")
-OF_BEGINNING = ("config.yaml", "tensorboard")  # what a run writes before it has learned anything
+# What a run writes before it has learned anything.
+OF_BEGINNING = ("config.yaml", "hparams.yaml", "events.out.tfevents.*")
 FOLDER_VARIABLE = "FST_RUN_FOLDER"  # tells the other processes of a run its folder
 PROCESSES = ("WORLD_SIZE", "SLURM_NTASKS")  # what torchrun and srun tell each of them
 # Of a disk that is full, broken or turned read-only; other errors are not about writing.
@@ -134,9 +134,9 @@ def _remove_untrained(saver: Any, there: set[str]) -> None:
 
     if saver.has_stepped or os.path.exists(saver.folder / CHECKPOINT_NAME):
         return
-    for name in {*OF_BEGINNING} - there:
-        path = saver.folder / name
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    for path in (path for name in OF_BEGINNING for path in saver.folder.glob(name)):
+        if path.name not in there:
+            path.unlink()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from pytorch_lightning import Trainer
 from torch.optim.lr_scheduler import LambdaLR
@@ -37,24 +38,58 @@ def steps_of(trainer: Trainer) -> int:
     return int(steps)
 
 
+COOLING = 0.2  # of the steps before: for so long the rate falls in a run without a fixed end
+
+
+@dataclass
+class Fall:
+    """When the learning rate falls to 0, as half a cosine; before that it stays.
+
+    Over the whole run where its length is known. Where it ends at a plateau, over the last steps
+    alone: Hagele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
+    Durations", reach with a fifth of the steps what a cosine over all of them does.
+
+    Attributes:
+        first: Step it begins at.
+        last: Step of rate 0, the end of the run.
+    """
+
+    first: int
+    last: int
+
+    @classmethod
+    def of_run(cls, steps: int, until_plateau: bool) -> "Fall":
+        """Over all of a run; or over the end that it has if no plateau comes before."""
+        return cls(round(steps / (1 + COOLING)) if until_plateau else 0, max(1, steps))
+
+    def begin(self, step: int) -> None:
+        """Fall from this step on, if it was not to fall earlier."""
+        if step < self.first:
+            self.first, self.last = step, min(self.last, step + max(1, round(COOLING * step)))
+
+    def factor(self, step: int) -> float:
+        """1 before, 0 after."""
+        done = min(1.0, max(0.0, (step - self.first) / max(1, self.last - self.first)))
+        return (1 + math.cos(math.pi * done)) / 2
+
+
 def rate_factors(
-    steps: int, styles_first_steps: int
+    fall: Fall, styles_first_steps: int
 ) -> tuple[Callable[[int], float], Callable[[int], float]]:
-    """Factors by step of the rates of style parameters and convolutions: warm-up, cosine decay.
+    """Factors by step of the rates of style parameters and convolutions: warm-up, then the fall.
 
     Args:
-        steps: Of the run.
+        fall: Of the run; it may change on the way.
         styles_first_steps: For this long the convolutions wait, then warm up in turn.
 
     Examples:
-        >>> styles, shared = rate_factors(1000, 200)
+        >>> styles, shared = rate_factors(Fall(0, 1000), 200)
         >>> styles(0), styles(500), shared(200), shared(500)
         (0.02, 0.5, 0.0, 0.5)
     """
-    steps = max(1, steps)
 
     def styles(step: int) -> float:
-        return min(1, (step + 1) / WARMUP_STEPS) * (1 + math.cos(math.pi * step / steps)) / 2
+        return min(1, (step + 1) / WARMUP_STEPS) * fall.factor(step)
 
     def shared(step: int) -> float:
         waited = (

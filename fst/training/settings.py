@@ -155,6 +155,8 @@ class Schedule(Settings):
 
     Attributes:
         learning_rate: Adam's peak rate; cosine decay to zero over the run.
+        until_plateau: The rate stays, and falls over the last steps alone, which
+            `fst.training.plateau.Watch` has begin where brushwork gains hardly any more.
         scale_lr: Multiply the rates by the square root of the number of processes.
         styles_first_steps: For this long only the style parameters (gamma and beta) learn, not the
             convolutions that all styles share; for runs that begin from a trained network.
@@ -165,6 +167,7 @@ class Schedule(Settings):
     scale_lr: bool = False
     styles_first_steps: int = 0
     styles_rate: float = 1.0
+    until_plateau: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,28 +185,6 @@ class Start(Settings):
     began_from: str | None = None
     kept_styles: Sequence[dict[str, Any]] = ()
     tune_trunk: bool = False
-
-
-GROUPS = {
-    "architecture": Architecture,
-    "objective": Objective,
-    "schedule": Schedule,
-    "start": Start,
-}
-FORMER_NAMES = {"styles_first_steps": "rows_first_steps", "styles_rate": "rows_rate"}
-
-
-def in_groups(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyperparameters as the first version wrote them, without groups, as they are now."""
-    groups = {
-        group: {
-            field.name: flat[FORMER_NAMES.get(field.name, field.name)]
-            for field in fields(cls)
-            if FORMER_NAMES.get(field.name, field.name) in flat
-        }
-        for group, cls in GROUPS.items()
-    }
-    return {"styles": flat.get("styles", []), **groups, "seed": flat.get("seed", 0)}
 
 
 def each(value: Any, own: Sequence[Any]) -> Any:

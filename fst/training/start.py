@@ -29,10 +29,7 @@ def kept_styles(settings: Any) -> list[dict[str, Any]]:
         return []
     if settings.resume:  # the run holds them; the model may be gone
         return read_run(settings.resume)["hyper_parameters"]["start"].get("kept_styles", [])
-    try:
-        return load_style_model(settings.add_to)[1]["styles"]
-    except FstError as error:
-        raise FstError(f"--add-to: {error}") from None
+    return load_style_model(settings.add_to)[1]["styles"]
 
 
 def check_names(settings: Any, styles: list, kept: list[dict[str, Any]]) -> None:
@@ -44,13 +41,13 @@ def check_names(settings: Any, styles: list, kept: list[dict[str, Any]]) -> None
     names = {style["name"] for style in kept}
     if len(names) < len(kept):
         raise FstError(
-            f"--add-to: {settings.add_to} has several styles of one name: rename them with "
+            f"{settings.add_to} has several styles of one name: rename them with "
             "fst-styles rename MODEL ID NAME"
         )
     taken = [style.name for style in styles if style.name in names]
     if taken:
         raise FstError(
-            f"--add-to: {settings.add_to} has {', '.join(taken)} already: rename the picture, or "
+            f"{settings.add_to} has {', '.join(taken)} already: rename the picture, or "
             "the style with fst-styles rename"
         )
 
@@ -63,7 +60,7 @@ def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]])
     """
     if settings.resume:
         for told in _differences(settings, styles or [], kept):
-            raise FstError(f"--resume: {settings.resume} {told}")
+            raise FstError(f"{settings.resume} {told}")
 
 
 def _differences(settings: Any, styles: list, kept: list[dict[str, Any]]) -> Iterator[str]:
@@ -91,9 +88,6 @@ def _differences(settings: Any, styles: list, kept: list[dict[str, Any]]) -> Ite
             out = "leave the flag out, or start a new run"
             yield f"has {name} {architecture[name]}, not {value}: {out}"
     start, schedule = (stored["hyper_parameters"][name] for name in ("start", "schedule"))
-    if "began_from" not in start or not schedule.keys() >= {"styles_first_steps", "styles_rate"}:
-        out = f"begin a new run with --warm-start {settings.resume}"
-        yield f"was written by an older fst: {out}"
     if (tuned := start.get("tune_trunk", False)) != settings.tune_trunk:
         out = "leave the flag as it was, or start a new run"
         yield f"began with{'' if tuned else 'out'} --tune-trunk and goes on so: {out}"
@@ -108,9 +102,23 @@ def finished(settings: Any) -> str | None:
     """What to tell of a run to resume that has done all its steps; None where there is work."""
     from fst.training.checkpoint import read_run
 
-    if settings.resume and read_run(settings.resume)["global_step"] == settings.steps:
+    if not settings.resume:
+        return None
+    stored = read_run(settings.resume)
+    if stored["global_step"] == settings.steps:
         return f"{settings.resume} has done its {settings.steps} steps; --steps takes it further"
+    if is_at_plateau(stored):
+        return (
+            f"{settings.resume} has ended at its plateau; for more, begin a run with --warm-start "
+            f"{settings.resume}"
+        )
     return None
+
+
+def is_at_plateau(stored: dict[str, Any]) -> bool:
+    """Whether the run of a checkpoint has ended by itself."""
+    watched = stored.get("callbacks", {}).get("Watch", {})
+    return bool(watched.get("fall")) and stored["global_step"] >= watched["fall"][1]
 
 
 def beginning(settings: Any, kept: list[dict[str, Any]]) -> "tuple[Schedule, Start]":
@@ -119,6 +127,7 @@ def beginning(settings: Any, kept: list[dict[str, Any]]) -> "tuple[Schedule, Sta
     from fst.training.settings import Schedule, Start
 
     rates: dict[str, Any] = {"learning_rate": settings.lr, "scale_lr": settings.scale_lr}
+    rates["until_plateau"] = settings.until is not None
     if settings.resume:
         before = read_run(settings.resume)["hyper_parameters"]
         names = ("styles_first_steps", "styles_rate")
@@ -126,11 +135,15 @@ def beginning(settings: Any, kept: list[dict[str, Any]]) -> "tuple[Schedule, Sta
         began_from = before["start"]["began_from"]
     else:
         warm, steps = not settings.from_scratch, settings.rows_first
-        if steps is None:
-            steps = round(STYLES_FIRST_SHARE * settings.steps) if warm else 0
+        steps = first_steps(settings.steps, not warm) if steps is None else steps
         rates |= {"styles_first_steps": steps, "styles_rate": STYLES_RATE if warm else 1.0}
         began_from = Path(_model(settings)).name if warm else None
     return Schedule(**rates), Start(began_from, kept, settings.tune_trunk)
+
+
+def first_steps(steps: int, from_scratch: bool) -> int:
+    """For how many steps of a run gamma and beta learn alone, unless the user says otherwise."""
+    return 0 if from_scratch else round(STYLES_FIRST_SHARE * steps)
 
 
 def begin(settings: Any, module) -> None:

@@ -13,20 +13,22 @@ from pytorch_lightning.callbacks import (
     ModelCheckpoint,
     ProgressBar,
 )
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from fst.errors import FstError
 from fst.runtime.console import quieten_lightning
 from fst.runtime.devices import best_precision
 from fst.training.card import RunCard
 from fst.training.checkpoint import MODEL_NAME, AtomicCheckpointIO, RunSaver
-from fst.training.report import RunEnds
-from fst.training.review import ReviewGrid, RunLog, RunProgress
+from fst.training.curves import RunLog, RunLogger
+from fst.training.grid import PaintingGrid
+from fst.training.plateau import Watch
+from fst.training.progress import RunProgress
+from fst.training.report import Results, RunEnds
 from fst.training.stopping import Stopping
 
 # The loss is computed in fp32: only what Lightning casts back and forth by itself.
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-FEWEST_REVIEW_STEPS = 100
+FEWEST_VAL_STEPS = 100
 # Callbacks that run epochs of their own or count them, and what to give instead.
 UNFIT = {
     GradientAccumulationScheduler: "--trainer.accumulate_grad_batches",
@@ -67,6 +69,8 @@ def make_trainer(settings: Any, flags: dict[str, Any], folder: Path) -> tuple[pl
         )
     except Exception as error:  # Lightning checks its flags with many kinds of exceptions
         raise FstError(f"--trainer: {' '.join(str(error).split())}") from None
+    if settings.until and trainer.limit_val_batches == 0:
+        raise FstError("--until watches validations: leave --trainer.limit_val_batches 0 out")
     if trainer.precision not in PRECISIONS:
         raise FstError(
             f"--trainer.precision {trainer.precision}: the loss is computed in fp32; use one of "
@@ -75,46 +79,47 @@ def make_trainer(settings: Any, flags: dict[str, Any], folder: Path) -> tuple[pl
     return trainer, saver
 
 
-def review_steps(steps: int) -> int:
-    """Steps from one review to the next where none are given: a tenth of the run, but a review of
-    a short one would soon take longer than the steps before it.
+def val_steps(steps: int) -> int:
+    """Steps from one validation to the next where none are given: a tenth of the run, but that of a
+    short one would soon take longer than the steps before it.
 
     Examples:
-        >>> review_steps(40), review_steps(400), review_steps(4000)
+        >>> val_steps(40), val_steps(400), val_steps(4000)
         (40, 100, 400)
     """
-    return max(min(steps, FEWEST_REVIEW_STEPS), steps // 10)
+    return max(min(steps, FEWEST_VAL_STEPS), steps // 10)
 
 
 def _defaults(settings: Any, given: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Flags where the user gives none."""
-    review_every = settings.review_every or review_steps(settings.steps)
+    val_every = settings.val_every or val_steps(settings.steps)
     defaults: dict[str, Any] = {
         "max_steps": settings.steps,
         "max_epochs": -1,  # the run is one long epoch, see fst/data/datamodule.py
         "precision": best_precision(given.get("accelerator", "auto")),
-        "val_check_interval": review_every * given.get("accumulate_grad_batches", 1),
+        "val_check_interval": val_every * given.get("accumulate_grad_batches", 1),
         "check_val_every_n_epoch": None,
         "default_root_dir": folder,  # where Lightning looks for what SLURM has interrupted
     }
     if not given.get("barebones"):  # which refuses them
-        log = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
-        defaults["logger"] = log
+        defaults["logger"] = RunLogger(folder)
         defaults["log_every_n_steps"] = max(1, min(20, settings.steps // 20))
     return defaults
 
 
 def _callbacks(settings: Any, given: dict[str, Any], own: list, saver: RunSaver) -> list:
-    """Ours. In this order: the last review before the last save, a save before a stop."""
+    """Ours. In this order: the last validation before the last save, a save before a stop."""
     # How often a run is saved is no part of its state: others save it to the same.
     stored = settings.text("save_every")
-    callbacks = [RunLog(), ReviewGrid(), RunEnds(saver.folder, stored)]
+    callbacks = [RunLog(), PaintingGrid(), Watch(), RunEnds(saver.folder, stored)]
     if not given.get("fast_dev_run"):  # a trial: its model would count as the newest
         callbacks.append(saver)
     callbacks.append(Stopping())
     if not given.get("fast_dev_run"):
         callbacks.append(RunCard(saver.folder / MODEL_NAME))
     barebones = given.get("barebones", False)
+    if settings.json:
+        callbacks.append(Results(saver.folder))
     if given.get("logger", not barebones):
         callbacks.append(LearningRateMonitor())
     has_bar = any(isinstance(callback, ProgressBar) for callback in own)

@@ -214,7 +214,7 @@ def test_a_hundred_kills_never_spoil_the_checkpoint(warm, train_argv, tmp_path, 
     temporary.mkdir()
     argv = train_argv("unused", "--steps", 1_000_000, "--save-every", EVERY, "--size", 32)
     argv = argv[: argv.index("-o")] + argv[argv.index("-o") + 2 :]
-    argv += ["--review-every", "7", "--style-size", "48"]
+    argv += ["--val-every", "7", "--style-size", "48"]
     (tmp_path / "work").mkdir()
     try:
         counts = kill_many(warm, tmp_path / "work", temporary, argv, 100, seed=len(where))

@@ -23,7 +23,7 @@ TIMED = "throughput/"  # curves of the clock
 def curves(folder):
     """Every scalar in the log, also those written twice: {(tag, step): set of exact values}."""
     found = {}
-    for path in sorted((folder / "tensorboard").glob("events*")):
+    for path in sorted(folder.glob("events*")):
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
                 number = make_ndarray(value.tensor)

@@ -244,7 +244,7 @@ def test_a_run_on_such_pictures_writes_its_folder_alone(room, pictures, loss_wei
 @pytest.mark.parametrize("name", FILE_NAMES)
 def test_the_picture_of_such_two_lies_in_the_output_folder(room, pictures, loss_weights, name):
     before = tree(room)
-    argv = [f"--content={pictures / name}", "--style", str(pictures / name), "--sizes", "32"]
+    argv = [f"--content={pictures / name}", "--style", str(pictures / name), "--size", "32"]
     argv += ["--steps", "1", "--loss-weights", str(loss_weights), "--content-layer", "relu3_1"]
     assert gatys.main([*argv, "-o", "out", "--device", "cpu", "--save-every", "1"]) == 0
     assert len(written(room, before, Path("out").resolve())) == 2
@@ -270,7 +270,7 @@ def test_the_report_on_such_pictures_lies_in_the_output_folder(room, pictures, l
 def commands(no_file, photo, style, weights, model):
     """(main, argv): each place of each command where a file is named."""
     train_argv = [f"--styles={style}", f"--loss-weights={weights}", "--steps=1", "-o", "out"]
-    gatys_argv = [f"--style={style}", f"--loss-weights={weights}", "--steps=1", "--sizes=32"]
+    gatys_argv = [f"--style={style}", f"--loss-weights={weights}", "--steps=1", "--size=32"]
     yield infer.main, ["--model", model, "--device", "cpu", "--", no_file]
     for flag in ("--model", "--mask", "--style"):
         yield infer.main, [photo, f"--model={model}", f"{flag}={no_file}"]  # the last one counts
@@ -312,9 +312,9 @@ def test_such_a_name_of_a_file_to_write_is_refused_before_the_work(
     picture, weights = [str(photo), "--device", "cpu"], f"--loss-weights={loss_weights}"
     for suffix in ("", ".png"):
         refused(infer.main, [*picture, "--model", str(model), "-o", no_file + suffix], capfd)
-        refused(gatys.main, ["--content", str(photo), "--style", str(photo), weights, "--sizes=32",
+        refused(gatys.main, ["--content", str(photo), "--style", str(photo), weights, "--size=32",
                              "--steps=1", "-o", no_file + suffix], capfd)  # fmt: skip
-    pictures = ["--content", str(photo), "--style", str(photo), weights, "--sizes=32"]
+    pictures = ["--content", str(photo), "--style", str(photo), weights, "--size=32"]
     pictures += ["--steps=1", "--content-layer=relu3_1", "-o", "out"]
     refused(gatys.main, [*pictures, "--log", no_file], capfd)
     refused(gram.main, [*picture, weights, "-o", no_file], capfd)

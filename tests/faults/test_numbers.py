@@ -18,8 +18,8 @@ from fst.cli.train import main
 from fst.losses import moments
 from fst.losses.style_loss import STYLE_LOSSES
 from fst.networks.conditional import ConditionalInstanceNorm2d
+from fst.training.curves import RunLog
 from fst.training.module import StyleTransferModule
-from fst.training.review import RunLog
 
 BAD_STEP = 5  # steps done when the number is put in
 INFINITY, NAN = float("inf"), float("nan")
@@ -194,7 +194,7 @@ def test_wherever_it_appears_it_stops_the_run(stopped, capfd):
     for break_it, bad in product(PLACES, (NAN, INFINITY)):
         name = f"{break_it.__name__.removeprefix('broken_')}_{bad}"
         line, tensors, steps = stopped(break_it, bad, name)
-        what = line.removeprefix("fst-train: ").split(" (")[0]
+        what = line.removeprefix("fst-train: error: ").split(" (")[0]
         rows.append(f"  {name:24} {steps:5} {tensors:5}   {what}")
     with capfd.disabled():
         print(f"\n{len(PLACES)} places, NaN and infinity: {len(rows)} stopped, 0 files not finite")

@@ -124,7 +124,7 @@ def test_sigterm_at_random_steps_stores_the_run(train_argv, tmp_path):
     draw, seconds, steps = random.Random(0), [], []
     length = 600
     run = tmp_path / "run"
-    argv = train_argv(run, "--steps", length, "--save-every", length, "--review-every", 200)
+    argv = train_argv(run, "--steps", length, "--save-every", length, "--val-every", 200)
     for _ in range(20):
         process = start(tmp_path, argv)
         wait_until_trains(process)
@@ -141,7 +141,7 @@ def test_sigterm_at_random_steps_stores_the_run(train_argv, tmp_path):
     assert steps == sorted(steps) and max(seconds) < 10
     ends = resumed(tmp_path, run, length)
     argv = train_argv(tmp_path / "whole", "--steps", length, "--save-every", length)
-    whole = start(tmp_path, [*argv, "--review-every", 200])
+    whole = start(tmp_path, [*argv, "--val-every", 200])
     said = whole.communicate(timeout=200)[0]
     assert whole.returncode == 0, said[-3000:]
     expected = torch.load(tmp_path / "whole" / "last.ckpt", weights_only=True)["state_dict"]

@@ -212,14 +212,14 @@ GATYS = """
 --texture W | give --style PICTURE
 --content a.png --style b.png W --start none.png | neither content nor noise nor a file
 --content a.png --style b.png W --start broken.png | cannot read broken.png
---content a.png --style b.png W --sizes 0 | is not a whole number from 1 up
---content a.png --style b.png W --sizes big | is not a whole number from 1 up
---content a.png --style b.png W --sizes | --sizes
---content a.png --style b.png W --sizes 64 32 | ascending
---content a.png --style b.png W --sizes 8 | 8
+--content a.png --style b.png W --size 0 | is not a whole number from 1 up
+--content a.png --style b.png W --size big | is not a whole number from 1 up
+--content a.png --style b.png W --size | --sizes
+--content a.png --style b.png W --size 64 32 | ascending
+--content a.png --style b.png W --size 8 | 8
 --content a.png --style b.png W --style-size -3 | --style-size
 --content a.png --style b.png W --steps 0 | is not a whole number from 1 up
---content a.png --style b.png W --sizes 32 64 --steps 1 2 3 | 3 numbers for 2 sizes
+--content a.png --style b.png W --size 32 64 --steps 1 2 3 | 3 numbers for 2 sizes
 --content a.png --style b.png W --optimizer sgd | --optimizer
 --content a.png --style b.png W --lr 0 | is not above 0
 --content a.png --style b.png W --lr fast | is not a number

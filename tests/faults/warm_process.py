@@ -25,7 +25,7 @@ IMPORTS = (
     "fst.data.datamodule",
     "fst.training.checkpoint",
     "fst.training.module",
-    "fst.training.review",
+    "fst.training.curves",
 )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from fst.errors import FstError
 from fst.io import images
 from fst.networks.sizes import MIN_SIZE_PX
-from fst.runtime.console import print_line, tell
+from fst.runtime.console import print_result, tell
 from fst.stylize.bands import memory_plan
 from fst.stylize.folder.naming import BLEND_ID, FileId, Plan, free_path, identity
 from fst.stylize.options import PaintOptions, work_size
@@ -38,7 +38,8 @@ class Painter:
         # Kept from --overwrite: the inputs, and what this run wrote under a name that comes twice.
         self.protected: set[FileId] = {identity(photo) for photo, _ in plan} - {None}
         self.ours: set[Path] = set()  # what an earlier run wrote
-        self.waiting: deque[Future] = deque()  # paintings that are being written
+        # Paintings that are being written, and what is told of them.
+        self.waiting: deque[tuple[Future, dict[str, Any]]] = deque()
         self.budget = memory_plan.memory_left(args.max_memory, stylizer.device)
         self.left = 0  # paintings of the present picture to come
         self.broken = 0  # pictures
@@ -60,7 +61,7 @@ class Painter:
                     self._paint(photo, targets, ahead.popleft())
                 self.report(0)
             except FstError as problem:  # nothing can be saved, as on a full disk: no use to go on
-                for future in self.waiting:
+                for future, _ in self.waiting:
                     future.cancel()
                 self._say(partial(tell, PROGRAM), str(problem), self.left)
                 return 1
@@ -82,7 +83,7 @@ class Painter:
         return content
 
     def _is_painted_whole(self, size: tuple[int, int]) -> bool:
-        if self.args.blend_grid:  # its cells are small
+        if self.args.blend_grid or self.args.sheet:  # their cells are small
             return True
         work = work_size(size, self.options.texture_size)
         if self.args.fast_statistics and memory_plan.fast_pays_off(*work):
@@ -101,13 +102,15 @@ class Painter:
                     written: Future = Future()
                     written.set_result(self._write(path, partial(self._in_bands, photo, style)))
                 else:
-                    if self.args.blend_grid:
+                    if self.args.sheet:
+                        painting = self._sheet(content)
+                    elif self.args.blend_grid:
                         painting = self._blend_grid(content)
                     else:
                         painting = self.stylizer.stylize(content, style, self.options)
                     save = partial(images.save, painting, bits=self.args.bits)
                     written = self.writer.submit(self._write, path, save)
-                self.waiting.append(written)
+                self.waiting.append((written, {"picture": str(photo), "style": self._name(style)}))
                 self.left -= 1
                 self.report(WRITTEN_BEHIND)
         except (RuntimeError, MemoryError, images.ImageError) as error:
@@ -122,7 +125,19 @@ class Painter:
     def report(self, waiting: int) -> None:
         """Tell the paths of paintings until so many are still being written."""
         while len(self.waiting) > waiting:
-            self._say(print_line, str(self.waiting.popleft().result()))
+            future, about = self.waiting.popleft()
+            written = str(future.result())
+            self._say(partial(print_result, as_json=self.args.json, **about), written)
+
+    def _name(self, style: Any) -> Any:
+        """A style as it is told: its name, or the shares of a blend; None of a sheet of several."""
+        return self.stylizer.style_names[style] if isinstance(style, int) else style
+
+    def _sheet(self, content: Tensor) -> Tensor:
+        from fst.stylize.style_sheet import style_sheet
+
+        ids, cell_px = self.args.sheet, self.args.size
+        return style_sheet(self.stylizer, content, ids, self.options, cell_px)
 
     def _blend_grid(self, content: Tensor) -> Tensor:
         from fst.stylize.blend_grid import CELL_PX, blend_grid

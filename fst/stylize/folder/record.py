@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FOLDER = ".fst-infer"
 _CHUNK_BYTES = 1 << 20
 # Flags that are no field of PaintOptions. Memory and device change nothing but rounding.
-_FLAGS = ("blend", "blend_grid", "size", "bits", "precision", "fast_statistics")
+_FLAGS = ("blend", "blend_grid", "sheet", "size", "bits", "precision", "fast_statistics")
 
 
 class Done(NamedTuple):

@@ -20,7 +20,7 @@ from fst.io.paths import (
     check_place,
     clip,
 )
-from fst.runtime.console import print_line, tell
+from fst.runtime.console import print_result, tell
 from fst.stylize.folder.naming import BLEND_ID, check_folder_name, clash, identity, safe_name
 from fst.stylize.options import PaintOptions
 
@@ -165,7 +165,9 @@ def paint_clips_in_turn(
             tell(PROGRAM, problem)
             failed = True
         if painted.frames:
-            print_line(str(painted.path))
+            shown = stylizer.style_names[style] if isinstance(style, int) else style
+            given = [str(frame) for frame in source] if isinstance(source, list) else str(source)
+            print_result(str(painted.path), args.json, picture=given, style=shown)
         if stopped():
             held = f"; {painted.path} holds them" if painted.frames else ""
             tell(PROGRAM, f"interrupted after {painted.frames} frames{held}")

@@ -1,0 +1,109 @@
+"""What TensorBoard shows of a run in numbers and words: curves, settings, hyperparameters."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.utils.tensorboard.summary import hparams
+
+from fst.io.markdown import escaped
+from fst.training.facts import flat_settings
+
+# What TensorBoard's table of hyperparameters has of a run, and what runs are compared by there.
+TURNED = ("styles", "steps", "batch_size", "size_px", "style_size_px", "style_loss",
+    "content_weight", "style_weight", "tv_weight", "grid_weight", "learning_rate", "width",
+    "num_blocks", "began_from")  # fmt: skip
+COMPARED = ("val/brushwork", "val/style", "val/content", "val/found")
+
+
+class RunLogger(TensorBoardLogger):
+    """Lightning's logger, in the folder of the run itself: TensorBoard calls a run by its folder.
+
+    Differs: no curve of the epoch, of which a run is one; the table of hyperparameters is left to
+    `RunLog`, which knows the weights that None stands for.
+    """
+
+    def __init__(self, folder: Any) -> None:
+        super().__init__(folder, name="", version="", default_hp_metric=False)
+
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Write points of curves."""
+        super().log_metrics({k: v for k, v in metrics.items() if k != "epoch"}, step)
+
+
+def tensorboard_of(trainer: pl.Trainer):
+    """The TensorBoard writer of a run, or None on other ranks and with other loggers."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+            return logger.experiment
+    return None
+
+
+class RunLog(Callback):
+    """Throughput, losses of each style, and the settings of a run."""
+
+    def __init__(self) -> None:
+        self._last_time, self._images_since = 0.0, 0
+        self._step = 0
+        self._losses: dict[int, list[Tensor | float]] = {}  # of each style since the last writing
+        self._under_way: list[tuple[list[int], Tensor]] = []  # batches of a step not yet taken
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Write the settings and start the clock."""
+        self._last_time = time.monotonic()
+        self._step = trainer.global_step
+        writer = tensorboard_of(trainer)
+        if writer is None:
+            return
+        settings = flat_settings(module)
+        rows = "".join(f"| {k} | {escaped(str(v), 400)} |\n" for k, v in settings.items())
+        writer.add_text("settings", f"| setting | value |\n| --- | --- |\n{rows}", self._step)
+        turned = {name: settings[name] for name in TURNED if name in settings}
+        table = hparams(turned, dict.fromkeys(COMPARED, 0.0))  # their names: curves have values
+        for summary in table:
+            writer.file_writer.add_summary(summary, self._step)
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        """Collect the losses of each style; every `log_every_n_steps` write their means."""
+        style_index = outputs["style_index"]
+        self._images_since += len(style_index) * trainer.world_size
+        self._under_way.append((style_index.tolist(), outputs["style_per_image"]))
+        step, every = trainer.global_step, trainer.log_every_n_steps
+        if step == self._step:  # it takes several batches
+            return
+        self._step = step
+        for style_ids, losses in self._under_way:
+            for style_id, loss in zip(style_ids, losses, strict=True):
+                self._losses.setdefault(style_id, []).append(loss)
+        self._under_way = []
+        if every and step % every == 0:
+            self._write(trainer, module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The losses of the steps taken and not yet written: a resumed run averages them too."""
+        return {"losses": {style_id: _numbers(ls) for style_id, ls in self._losses.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._losses = {int(i): list(losses) for i, losses in state_dict["losses"].items()}
+
+    def _write(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        now = time.monotonic()
+        values = {"throughput/images_per_s": self._images_since / max(1e-9, now - self._last_time)}
+        for style_id, losses in self._losses.items():
+            name = module.styles[style_id].name
+            values[f"train/style/{name}"] = torch.tensor(_numbers(losses)).mean().item()
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step)
+        self._last_time, self._images_since, self._losses = now, 0, {}
+
+
+def _numbers(losses: list[Tensor | float]) -> list[float]:
+    """Numbers of a checkpoint and the tensors after them; a GPU is waited for once."""
+    tensors = [loss for loss in losses if isinstance(loss, Tensor)]
+    numbers = [loss for loss in losses if not isinstance(loss, Tensor)]
+    return numbers + (torch.stack(tensors).tolist() if tensors else [])
