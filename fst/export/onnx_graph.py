@@ -18,7 +18,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fst.errors import FstError
-from fst.networks.transformer import STRIDE, TransformerNet, UpsampleConv
+from fst.networks.conditional import ConditionalAffine2d
+from fst.networks.transformer import SHAPES, STRIDE, TransformerNet, UpsampleConv
 
 OPSET, IR_VERSION = 17, 8
 ROWS_AND_COLUMNS = np.array([2, 3], np.int64)
@@ -89,7 +90,7 @@ class _Graph:
 def _network(graph: _Graph, network: TransformerNet) -> None:
     padded, size = _padded_to_stride(graph)
     x = padded
-    for name in ("conv_in", "down"):
+    for name, *_ in SHAPES[network.shape].down:
         x = _relu(graph, _conditioned(graph, x, name, getattr(network, name)), name)
     for place, block in enumerate(network.blocks):
         name = f"blocks.{place}"
@@ -100,7 +101,11 @@ def _network(graph: _Graph, network: TransformerNet) -> None:
     for name in ("up1", "up2"):
         x = _relu(graph, _conditioned(graph, x, name, getattr(network, name)), name)
     x = _conditioned(graph, x, "conv_out", network.conv_out)
-    x = graph.add("Sigmoid", [x], "sigmoid")
+    if SHAPES[network.shape].last_is_normed:
+        x = graph.add("Sigmoid", [x], "sigmoid")
+    else:
+        limits = [graph.constant(str(limit), np.array(limit, np.float32)) for limit in (0, 1)]
+        x = graph.add("Clip", [x, *limits], "clip")
     start = graph.constant("start", np.zeros(2, np.int64))
     axes = graph.constant("rows_and_columns", ROWS_AND_COLUMNS)
     graph.add("Slice", [x, start, size, axes], "painting")
@@ -167,9 +172,10 @@ def _norm(graph: _Graph, x: str, name: str, norm) -> str:
         table = graph.constant(f"{name}.{kind}", getattr(norm, kind).detach().numpy())
         row = graph.add("MatMul", ["style_weights", table], f"{name}.{kind}.row")  # (B, C)
         rows[kind] = graph.add("Unsqueeze", [row, axes], f"{name}.{kind}.map")  # (B, C, 1, 1)
-    channels = norm.gamma.shape[1]
-    ones = graph.constant(f"ones.{channels}", np.ones(channels, np.float32))
-    zeros = graph.constant(f"zeros.{channels}", np.zeros(channels, np.float32))
-    x = graph.add("InstanceNormalization", [x, ones, zeros], f"{name}.normal", epsilon=norm.eps)
+    if not isinstance(norm, ConditionalAffine2d):
+        channels = norm.gamma.shape[1]
+        ones = graph.constant(f"ones.{channels}", np.ones(channels, np.float32))
+        zeros = graph.constant(f"zeros.{channels}", np.zeros(channels, np.float32))
+        x = graph.add("InstanceNormalization", [x, ones, zeros], f"{name}.normal", epsilon=norm.eps)
     x = graph.add("Mul", [x, rows["gamma"]], f"{name}.scaled")
     return graph.add("Add", [x, rows["beta"]], name)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fst.networks.conditional import ConditionalInstanceNorm2d
+from fst.networks.conditional import ConditionalAffine2d, ConditionalInstanceNorm2d
 from fst.networks.transformer import STRIDE, TransformerNet
 
 
@@ -29,8 +29,7 @@ class PlainNetwork(nn.Module):
     def __init__(self, network: TransformerNet) -> None:
         """Share the weights of `network`, on the CPU; it stays as it is."""
         super().__init__()
-        self.conv_in = PlainConv(network.conv_in)
-        self.down = PlainConv(network.down)
+        self.down = nn.ModuleList(PlainConv(layer) for layer in network.down_layers())
         self.blocks = nn.ModuleList(
             nn.ModuleList([PlainConv(block.conv1), PlainConv(block.conv2)])
             for block in network.blocks
@@ -38,19 +37,20 @@ class PlainNetwork(nn.Module):
         self.up1 = PlainConv(network.up1)
         self.up2 = PlainConv(network.up2)
         self.conv_out = PlainConv(network.conv_out)
+        self.bounded = network.bounded
 
     def forward(self, image: Tensor, style_weights: Tensor) -> Tensor:
         """Paint `image` (B, 3, H, W) in [0, 1] by `style_weights` (B, S); H and W from 16 px."""
         height, width = image.shape[-2:]
         rows, columns = (_reflected(side, image.device) for side in (height, width))
         x = image.index_select(2, rows).index_select(3, columns)
-        x = F.relu(self.conv_in(x, style_weights))  # (B, c2, H/2, W/2)
-        x = F.relu(self.down(x, style_weights))  # (B, c3, H/4, W/4)
+        for layer in self.down:
+            x = F.relu(layer(x, style_weights))  # at last (B, c3, H/4, W/4)
         for first, second in self.blocks:
             x = x + second(F.relu(first(x, style_weights)), style_weights)
         x = F.relu(self.up1(_twice(x), style_weights))  # (B, c2, H/2, W/2)
         x = F.relu(self.up2(_twice(x), style_weights))  # (B, c1, H, W)
-        x = torch.sigmoid(self.conv_out(x, style_weights))  # (B, 3, H, W)
+        x = self.bounded(self.conv_out(x, style_weights))  # (B, 3, H, W)
         rows, columns = (torch.arange(side, device=image.device) for side in (height, width))
         return x.index_select(2, rows).index_select(3, columns)
 
@@ -68,7 +68,7 @@ class PlainConv(nn.Module):
         norm: ConditionalInstanceNorm2d = layer.norm
         self.gamma = nn.Parameter(norm.gamma.detach(), requires_grad=False)  # (S, C)
         self.beta = nn.Parameter(norm.beta.detach(), requires_grad=False)  # (S, C)
-        self.eps = norm.eps
+        self.eps, self.is_normed = norm.eps, not isinstance(norm, ConditionalAffine2d)
 
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H, W), halved where the stride is 2."""
@@ -76,6 +76,8 @@ class PlainConv(nn.Module):
         x = F.conv2d(x, self.weight, stride=self.stride)
         gamma = (style_weights @ self.gamma)[:, :, None, None]  # (B, C, 1, 1)
         beta = (style_weights @ self.beta)[:, :, None, None]
+        if not self.is_normed:
+            return x * gamma + beta
         deviation = x - _mean(x)
         return deviation * (gamma * torch.rsqrt(_mean(deviation.square()) + self.eps)) + beta
 

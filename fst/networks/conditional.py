@@ -92,6 +92,16 @@ class ConditionalInstanceNorm2d(nn.Module):
         return torch.addcmul(beta - mean * scale, wide, scale).to(x.dtype)
 
 
+class ConditionalAffine2d(ConditionalInstanceNorm2d):
+    """The scale and shift alone, gamma_s x + beta_s, after a layer that is not normalised."""
+
+    def _per_image(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        return self._affine(x, gamma[:, :, None, None], beta[:, :, None, None])
+
+    def _affine(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        return torch.addcmul(beta, x.float(), gamma).to(x.dtype)
+
+
 def _joined(images: list[Tensor]) -> Tensor:
     return images[0] if len(images) == 1 else torch.cat(images)  # cat would copy a single one
 

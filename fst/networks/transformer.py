@@ -1,16 +1,37 @@
 """The transformer network: paints a content image in any of its styles in one pass."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fst.networks.conditional import ConditionalInstanceNorm2d
+from fst.networks.conditional import ConditionalAffine2d, ConditionalInstanceNorm2d
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.networks.winograd import Conv3x3, conv2d
 
 PHASES = (0, 0), (0, 1), (1, 0), (1, 1)  # of an upsampled row and column: even and odd
 CHANNELS = 24, 64, 128  # at full, half and quarter resolution, at width 1
 STRIDE = 4  # two halvings: sizes are padded up to a multiple of this and cropped back
+
+
+class Shape(NamedTuple):
+    """What a style model's networks may differ in, beside width and blocks."""
+
+    channels: tuple[int, int, int]  # at full, half and quarter resolution, at width 1
+    # Before the blocks: name, place of its channels, kernel size and stride of each layer.
+    down: tuple[tuple[str, int, int, int], ...]
+    last_kernel_size: int
+    last_is_normed: bool  # then a sigmoid follows; else the numbers are cut to [0, 1]
+
+
+SHAPES = {
+    "fst": Shape(CHANNELS, (("conv_in", 1, 9, 2), ("down", 2, 3, 2)), 5, True),
+    # Johnson et al. 2016 as pytorch/examples has it, whose networks can be imported.
+    "johnson": Shape(
+        (32, 64, 128), (("conv_in", 0, 9, 1), ("halved", 1, 3, 2), ("down", 2, 3, 2)), 9, False
+    ),
+}
 
 
 class TransformerNet(nn.Module):
@@ -32,23 +53,33 @@ class TransformerNet(nn.Module):
         torch.Size([1, 3, 37, 50])
     """
 
-    def __init__(self, num_styles: int, width: float = 1.0, num_blocks: int = 5) -> None:
+    def __init__(
+        self, num_styles: int, width: float = 1.0, num_blocks: int = 5, shape: str = "fst"
+    ) -> None:
         """Make the network.
 
         Args:
             num_styles: S, how many styles the tables hold, at least 1.
             width: Scales the channel counts 24-64-128; rounded, at least 1 channel.
             num_blocks: Residual blocks at quarter resolution.
+            shape: One of `SHAPES`; all but "fst" is for networks that others have trained.
         """
         super().__init__()
         self.num_styles, self.width, self.num_blocks = num_styles, width, num_blocks
-        c1, c2, c3 = (max(1, round(width * channels)) for channels in CHANNELS)
-        self.conv_in = ConditionedConv(num_styles, 3, c2, 9, stride=2)
-        self.down = ConditionedConv(num_styles, c2, c3, 3, stride=2)
+        self.shape = shape
+        channels, down, last_kernel_size, last_is_normed = SHAPES[shape]
+        c1, c2, c3 = channels = [max(1, round(width * count)) for count in channels]
+        c_in = 3
+        for name, place, kernel_size, stride in down:
+            layer = ConditionedConv(num_styles, c_in, channels[place], kernel_size, stride)
+            self.add_module(name, layer)
+            c_in = channels[place]
         self.blocks = nn.ModuleList(ResidualBlock(num_styles, c3) for _ in range(num_blocks))
         self.up1 = UpsampleConv(num_styles, c3, c2)
         self.up2 = UpsampleConv(num_styles, c2, c1)
-        self.conv_out = ConditionedConv(num_styles, c1, 3, 5)
+        self.conv_out = ConditionedConv(num_styles, c1, 3, last_kernel_size)
+        if not last_is_normed:
+            self.conv_out.norm = ConditionalAffine2d(num_styles, 3)
 
     def forward(self, content: Tensor, style_weights: Tensor) -> Tensor:
         """Paint the content images.
@@ -70,14 +101,22 @@ class TransformerNet(nn.Module):
         if style_weights.dim() == 4:  # the maps follow the picture: its size, then its padding
             style_weights = F.interpolate(style_weights, (height, width), mode="bilinear")
             style_weights = F.pad(style_weights, (0, pad_right, 0, pad_bottom), mode="replicate")
-        x = F.relu_(self.conv_in(x, style_weights))  # (B, c2, H/2, W/2)
-        x = F.relu_(self.down(x, style_weights))  # (B, c3, H/4, W/4)
+        for layer in self.down_layers():
+            x = F.relu_(layer(x, style_weights))  # at last (B, c3, H/4, W/4)
         for block in self.blocks:
             x = block(x, style_weights)
         x = F.relu_(self.up1(x, style_weights))  # (B, c2, H/2, W/2)
         x = F.relu_(self.up2(x, style_weights))  # (B, c1, H, W)
-        x = self.conv_out(x, style_weights).float().sigmoid()  # (B, 3, H, W)
+        x = self.bounded(self.conv_out(x, style_weights).float())  # (B, 3, H, W)
         return x[:, :, :height, :width]
+
+    def down_layers(self) -> list["ConditionedConv"]:
+        """The convolutions before the residual blocks."""
+        return [getattr(self, name) for name, *_ in SHAPES[self.shape].down]
+
+    def bounded(self, x: Tensor) -> Tensor:
+        """What the last layer gives, brought into [0, 1]."""
+        return x.sigmoid() if SHAPES[self.shape].last_is_normed else x.clamp(0, 1)
 
     def one_hot(self, style_index: Tensor) -> Tensor:
         """Style weights (B, S) that pick the style ids `style_index` (B,)."""

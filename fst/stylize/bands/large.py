@@ -295,7 +295,7 @@ class _Painter:
         bf16 = self.stylizer.precision == "bf16"
         with torch.autocast(self.stylizer.device.type, torch.bfloat16, enabled=bf16):
             rows = self.painting.rows(low, high + -high % STRIDE)
-        return torch.sigmoid(rows[0, :, : high - low, : self.work[1]]).cpu()
+        return self.stylizer.network.bounded(rows[0, :, : high - low, : self.work[1]]).cpu()
 
     def painted(self, low: int, high: int) -> Tensor:
         """Rows of the painting, (3, n, W)."""

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.networks.conditional import ConditionalInstanceNorm2d
+from fst.networks.conditional import ConditionalAffine2d, ConditionalInstanceNorm2d
 from fst.networks.moments import Moments
 from fst.networks.transformer import STRIDE, ResidualBlock, TransformerNet
 from fst.stylize.bands.row_layers import (
@@ -31,10 +31,6 @@ from fst.stylize.bands.row_layers import (
 )
 from fst.stylize.bands.row_store import RowStore
 from fst.stylize.controls.enlarged import Enlarged
-
-# How often each part is computed: once for its own moments, and again for each pass after it that
-# begins before a store.
-_TIMES = {"conv_in": 2, "down": 1, "blocks": 1, "up1": 3, "up2": 2, "conv_out": 1}
 
 
 class Look:
@@ -58,8 +54,10 @@ class Look:
             step: Pixels of the image for one of the layer.
         """
         gamma, beta = (self.weights.to(t) @ t for t in (norm.gamma, norm.beta))  # (K, C)
-        factor = torch.rsqrt(moments.variance + norm.eps).to(gamma)  # (C,)
-        scale, shift = gamma * factor, beta - moments.mean.to(gamma) * gamma * factor  # (K, C)
+        scale, shift = gamma, beta
+        if not isinstance(norm, ConditionalAffine2d):
+            scale = gamma * torch.rsqrt(moments.variance + norm.eps).to(gamma)
+            shift = beta - moments.mean.to(gamma) * scale
 
         def of(low: int, high: int) -> tuple[Tensor, Tensor]:
             if not self.masks:
@@ -97,7 +95,7 @@ def bands(height: int, band_px: int) -> Iterator[tuple[int, int]]:
 
 def planned_work(network: TransformerNet, height: int, width: int) -> int:
     """Multiplications of a streamed painting, without the few rows that bands share."""
-    return sum(_TIMES[part] * count for part, count in _work_of_parts(network, height, width))
+    return sum(times * count for times, count in _work_of_parts(network, height, width))
 
 
 def forward_work(network: TransformerNet, height: int, width: int) -> int:
@@ -105,15 +103,23 @@ def forward_work(network: TransformerNet, height: int, width: int) -> int:
     return sum(count for _, count in _work_of_parts(network, height, width))
 
 
-def _work_of_parts(network: TransformerNet, height: int, width: int) -> Iterator[tuple[str, int]]:
-    pixels = (height + -height % STRIDE) * (width + -width % STRIDE)
-    for part, step in (("conv_in", 2), ("down", 4), ("conv_out", 1)):
-        yield part, pixels // step**2 * getattr(network, part).conv.weight.numel()
-    for part, step in (("up1", 4), ("up2", 2)):  # four kernels of 2x2 for each of 3x3
-        yield part, pixels // step**2 * 16 * (getattr(network, part).conv.weight.numel() // 9)
+def _work_of_parts(network: TransformerNet, height: int, width: int) -> Iterator[tuple[int, int]]:
+    """How often each layer is computed, and the multiplications of once.
+
+    Once is for its own moments, and again for each pass after it that begins before a store.
+    """
+    all_pixels = pixels = (height + -height % STRIDE) * (width + -width % STRIDE)
+    layers = network.down_layers()
+    for place, layer in enumerate(layers):
+        pixels //= layer.conv.stride[0] ** 2
+        yield len(layers) - place, pixels * layer.conv.weight.numel()
     for block in network.blocks:
         for layer in (block.conv1, block.conv2):
-            yield "blocks", pixels // 16 * layer.conv.weight.numel()
+            yield 1, pixels * layer.conv.weight.numel()
+    for times, layer in ((3, network.up1), (2, network.up2)):  # four 2x2 kernels for each of 3x3
+        yield times, pixels * 16 * (layer.conv.weight.numel() // 9)
+        pixels *= 4
+    yield 1, all_pixels * network.conv_out.conv.weight.numel()
 
 
 class Streamer:
@@ -147,10 +153,14 @@ class Streamer:
         self.height = 0  # of the photo, padded
 
     def paint(self, photo: Rows) -> Rows:
-        """The painting's logits, (3, H, W) of the photo, normalised; `sigmoid` gives it."""
+        """The last layer's numbers, (3, H, W) of the photo; `TransformerNet.bounded` follows."""
         net, self.height = self.network, photo.height
-        x = ReluRows(self._normed(ConvRows(photo, net.conv_in, self.work), net.conv_in.norm, 2))
-        x = self._trunk(ConvRows(x, net.down, self.work))
+        x, step = photo, 1
+        *first, down = net.down_layers()
+        for layer in first:
+            step *= layer.conv.stride[0]
+            x = ReluRows(self._normed(ConvRows(x, layer, self.work), layer.norm, step))
+        x = self._trunk(ConvRows(x, down, self.work))
         x = ReluRows(self._normed(UpsampleRows(x, net.up1, self.work), net.up1.norm, 2))
         x = ReluRows(self._normed(UpsampleRows(x, net.up2, self.work), net.up2.norm, 1))
         return self._last(ConvRows(x, net.conv_out, self.work))
