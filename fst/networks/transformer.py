@@ -11,25 +11,32 @@ from fst.networks.sizes import MIN_SIZE_PX
 from fst.networks.winograd import Conv3x3, conv2d
 
 PHASES = (0, 0), (0, 1), (1, 0), (1, 1)  # of an upsampled row and column: even and odd
-CHANNELS = 24, 64, 128  # at full, half and quarter resolution, at width 1
+CHANNELS = 64, 96  # at half and quarter resolution, at width 1
 STRIDE = 4  # two halvings: sizes are padded up to a multiple of this and cropped back
 
 
 class Shape(NamedTuple):
-    """What a style model's networks may differ in, beside width and blocks."""
+    """What networks may differ in beside width and blocks; channels are those of width 1."""
 
-    channels: tuple[int, int, int]  # at full, half and quarter resolution, at width 1
-    # Before the blocks: name, place of its channels, kernel size and stride of each layer.
-    down: tuple[tuple[str, int, int, int], ...]
+    down: tuple[tuple[str, int, int, int], ...]  # layers: name, channels, kernel size, stride
+    up: tuple[tuple[str, int], ...]  # after the blocks: name, channels
     last_kernel_size: int
-    last_is_normed: bool  # then a sigmoid follows; else the numbers are cut to [0, 1]
+    shuffles: bool  # the last layer is a `ShuffledConv`, then sigmoid; else no norm, cut to [0, 1]
 
 
 SHAPES = {
-    "fst": Shape(CHANNELS, (("conv_in", 1, 9, 2), ("down", 2, 3, 2)), 5, True),
+    "fst": Shape(
+        (("conv_in", CHANNELS[0], 9, 2), ("down", CHANNELS[1], 3, 2)),
+        (("up", CHANNELS[0]),),
+        5,
+        True,
+    ),
     # Johnson et al. 2016 as pytorch/examples has it, whose networks can be imported.
     "johnson": Shape(
-        (32, 64, 128), (("conv_in", 0, 9, 1), ("halved", 1, 3, 2), ("down", 2, 3, 2)), 9, False
+        (("conv_in", 32, 9, 1), ("halved", 64, 3, 2), ("down", 128, 3, 2)),
+        (("up_half", 64), ("up", 32)),
+        9,
+        False,
     ),
 }
 
@@ -37,14 +44,14 @@ SHAPES = {
 class TransformerNet(nn.Module):
     """Feed-forward stylisation network with conditional instance norm after every convolution.
 
-        conv 9x9/2 -> 64, 3x3/2 -> 128, residual blocks, x2 -> 64, x2 -> 24, 5x5 -> 3
+        conv 9x9/2 -> 64, 3x3/2 -> 96, residual blocks, x2 -> 64, 5x5 -> 12 = 2x2 pixels of 3
 
     reflect padding, nearest-neighbour upsampling, sigmoid. In the manner of Johnson et al. 2016
     ("Perceptual Losses for Real-Time Style Transfer and Super-Resolution"), with the conditioning
-    of Dumoulin et al. 2017. Differs from both: the first convolution halves the picture and few
-    channels are left at full resolution, where most of the time went, and the upsampling
-    convolutions are computed at low resolution (see `UpsampleConv`). `scripts/search_network.py`
-    can compare it with other shapes.
+    of Dumoulin et al. 2017. Differs from both: no features at full resolution, where most of the
+    time went (the first convolution halves the picture, the last one gives four pixels at once),
+    and more, narrower blocks, which see further; upsampling is computed at low resolution (see
+    `UpsampleConv`). Chosen by `scripts/search_network.py`.
 
     Examples:
         >>> network = TransformerNet(num_styles=3, width=0.25, num_blocks=1)
@@ -54,31 +61,30 @@ class TransformerNet(nn.Module):
     """
 
     def __init__(
-        self, num_styles: int, width: float = 1.0, num_blocks: int = 5, shape: str = "fst"
+        self, num_styles: int, width: float = 1.0, num_blocks: int = 8, shape: str = "fst"
     ) -> None:
         """Make the network.
 
         Args:
             num_styles: S, how many styles the tables hold, at least 1.
-            width: Scales the channel counts 24-64-128; rounded, at least 1 channel.
+            width: Scales the channel counts 64-96; rounded, at least 1 channel.
             num_blocks: Residual blocks at quarter resolution.
-            shape: One of `SHAPES`; all but "fst" is for networks that others have trained.
+            shape: Key of `SHAPES`; all but "fst" are for networks that others have trained.
         """
         super().__init__()
         self.num_styles, self.width, self.num_blocks = num_styles, width, num_blocks
-        self.shape = shape
-        channels, down, last_kernel_size, last_is_normed = SHAPES[shape]
-        c1, c2, c3 = channels = [max(1, round(width * count)) for count in channels]
-        c_in = 3
-        for name, place, kernel_size, stride in down:
-            layer = ConditionedConv(num_styles, c_in, channels[place], kernel_size, stride)
-            self.add_module(name, layer)
-            c_in = channels[place]
-        self.blocks = nn.ModuleList(ResidualBlock(num_styles, c3) for _ in range(num_blocks))
-        self.up1 = UpsampleConv(num_styles, c3, c2)
-        self.up2 = UpsampleConv(num_styles, c2, c1)
-        self.conv_out = ConditionedConv(num_styles, c1, 3, last_kernel_size)
-        if not last_is_normed:
+        self.shape, c = shape, 3
+        down, up, last_kernel_size, shuffles = SHAPES[shape]
+        for name, channels, kernel_size, stride in down:
+            c_in, c = c, max(1, round(width * channels))
+            self.add_module(name, ConditionedConv(num_styles, c_in, c, kernel_size, stride))
+        self.blocks = nn.ModuleList(ResidualBlock(num_styles, c) for _ in range(num_blocks))
+        for name, channels in up:
+            c_in, c = c, max(1, round(width * channels))
+            self.add_module(name, UpsampleConv(num_styles, c_in, c))
+        last = ShuffledConv if shuffles else ConditionedConv
+        self.conv_out = last(num_styles, c, 3, last_kernel_size)
+        if not shuffles:
             self.conv_out.norm = ConditionalAffine2d(num_styles, 3)
 
     def forward(self, content: Tensor, style_weights: Tensor) -> Tensor:
@@ -102,11 +108,11 @@ class TransformerNet(nn.Module):
             style_weights = F.interpolate(style_weights, (height, width), mode="bilinear")
             style_weights = F.pad(style_weights, (0, pad_right, 0, pad_bottom), mode="replicate")
         for layer in self.down_layers():
-            x = F.relu_(layer(x, style_weights))  # at last (B, c3, H/4, W/4)
+            x = F.relu_(layer(x, style_weights))  # at last (B, c2, H/4, W/4)
         for block in self.blocks:
             x = block(x, style_weights)
-        x = F.relu_(self.up1(x, style_weights))  # (B, c2, H/2, W/2)
-        x = F.relu_(self.up2(x, style_weights))  # (B, c1, H, W)
+        for layer in self.up_layers():
+            x = F.relu_(layer(x, style_weights))  # at last (B, c1, H/2, W/2)
         x = self.bounded(self.conv_out(x, style_weights).float())  # (B, 3, H, W)
         return x[:, :, :height, :width]
 
@@ -114,9 +120,13 @@ class TransformerNet(nn.Module):
         """The convolutions before the residual blocks."""
         return [getattr(self, name) for name, *_ in SHAPES[self.shape].down]
 
+    def up_layers(self) -> list["UpsampleConv"]:
+        """The convolutions after them, but for the last."""
+        return [getattr(self, name) for name, _ in SHAPES[self.shape].up]
+
     def bounded(self, x: Tensor) -> Tensor:
         """What the last layer gives, brought into [0, 1]."""
-        return x.sigmoid() if SHAPES[self.shape].last_is_normed else x.clamp(0, 1)
+        return x.sigmoid() if SHAPES[self.shape].shuffles else x.clamp(0, 1)
 
     def one_hot(self, style_index: Tensor) -> Tensor:
         """Style weights (B, S) that pick the style ids `style_index` (B,)."""
@@ -165,6 +175,33 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
         return x + self.conv2(F.relu_(self.conv1(x, style_weights)), style_weights)
+
+
+class ShuffledConv(ConditionedConv):
+    """A conditioned convolution of stride 1/2: each place gives 2x2 pixels.
+
+    Shi et al. 2016, "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
+    Convolutional Neural Network". The four begin alike, as nearest-neighbour upsampling would have
+    them, so that no checkerboard is there to be unlearnt (Aitken et al. 2017, "Checkerboard
+    artifact free sub-pixel convolution").
+    """
+
+    def __init__(self, num_styles: int, c_in: int, c_out: int, kernel_size: int):
+        super().__init__(num_styles, c_in, c_out, kernel_size)
+        weight = self.conv.weight.detach().repeat_interleave(4, dim=0)
+        self.conv = nn.Conv2d(c_in, 4 * c_out, kernel_size, bias=False)
+        self.conv.weight.data.copy_(weight)
+
+    def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
+        return self.norm(
+            self.shuffled(self.conv(F.pad(x, self.padding, mode="reflect"))), style_weights
+        )
+
+    @staticmethod
+    def shuffled(y: Tensor) -> Tensor:
+        """Four maps a channel as one of twice the size: (B, 4 C, H, W) -> (B, C, 2H, 2W)."""
+        # With few channels norms and shuffles are several times faster where these come first.
+        return F.pixel_shuffle(y.contiguous(), 2)
 
 
 class UpsampleConv(nn.Module):

@@ -25,8 +25,8 @@ _LAYERS = [
     ("conv1", "in1", "conv_in"),
     ("conv2", "in2", "halved"),
     ("conv3", "in3", "down"),
-    ("deconv1", "in4", "up1"),
-    ("deconv2", "in5", "up2"),
+    ("deconv1", "in4", "up_half"),
+    ("deconv2", "in5", "up"),
 ]
 _LEFT_OUT = re.compile(r"in\d\.(running_mean|running_var|num_batches_tracked)$")  # never used
 
@@ -71,7 +71,7 @@ def _network(theirs: dict[str, Tensor]) -> TransformerNet:
     """Takes all of `theirs`."""
     blocks = len({name.split(".")[0] for name in theirs if name.startswith("res")})
     first = theirs.get("conv1.conv2d.weight", torch.empty(0))
-    width = first.shape[0] / SHAPES[SHAPE].channels[0]
+    width = first.shape[0] / SHAPES[SHAPE].down[0][1]
     if blocks > MAX_BLOCKS or not 0 < width <= MAX_WIDTH:
         raise FstError(f"another network: {blocks} blocks, conv1 {tuple(first.shape)}")
     with torch.device("meta"):

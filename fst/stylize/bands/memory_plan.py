@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from fst.errors import FstError
-from fst.networks.transformer import STRIDE, TransformerNet
+from fst.networks.transformer import SHAPES, STRIDE, TransformerNet
 from fst.runtime.memory import available_bytes, resident_bytes
 from fst.stylize.bands.row_store import check_room
 
@@ -54,8 +54,9 @@ def _bytes_of_pixel(network: TransformerNet) -> int:
 
 def _numbers_of_pixel(network: TransformerNet) -> float:
     """Features for each pixel of the image in the layer that has most of them."""
-    first = network.conv_in.conv
-    return max(network.up2.conv.out_channels, first.out_channels / first.stride[0] ** 2)
+    if not SHAPES[network.shape].shuffles:  # the first and last layers are as large as the image
+        return network.conv_in.conv.out_channels
+    return max(network.conv_out.conv.out_channels, network.conv_in.conv.out_channels) / 4
 
 
 def fast_pays_off(height: int, width: int) -> bool:

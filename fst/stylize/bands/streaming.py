@@ -17,12 +17,13 @@ from torch import Tensor
 
 from fst.networks.conditional import ConditionalAffine2d, ConditionalInstanceNorm2d
 from fst.networks.moments import Moments
-from fst.networks.transformer import STRIDE, ResidualBlock, TransformerNet
+from fst.networks.transformer import SHAPES, STRIDE, ResidualBlock, TransformerNet
 from fst.stylize.bands.row_layers import (
     ConvRows,
     NormRows,
     ReluRows,
     Rows,
+    ShuffleRows,
     StoredRows,
     SumRows,
     UpsampleRows,
@@ -108,18 +109,18 @@ def _work_of_parts(network: TransformerNet, height: int, width: int) -> Iterator
 
     Once is for its own moments, and again for each pass after it that begins before a store.
     """
-    all_pixels = pixels = (height + -height % STRIDE) * (width + -width % STRIDE)
-    layers = network.down_layers()
-    for place, layer in enumerate(layers):
+    pixels = (height + -height % STRIDE) * (width + -width % STRIDE)
+    down, up = network.down_layers(), network.up_layers()
+    for place, layer in enumerate(down):
         pixels //= layer.conv.stride[0] ** 2
-        yield len(layers) - place, pixels * layer.conv.weight.numel()
+        yield len(down) - place, pixels * layer.conv.weight.numel()
     for block in network.blocks:
         for layer in (block.conv1, block.conv2):
             yield 1, pixels * layer.conv.weight.numel()
-    for times, layer in ((3, network.up1), (2, network.up2)):  # four 2x2 kernels for each of 3x3
-        yield times, pixels * 16 * (layer.conv.weight.numel() // 9)
+    for place, layer in enumerate(up):  # four kernels of 2x2 for each of 3x3
+        yield len(up) + 1 - place, pixels * 16 * (layer.conv.weight.numel() // 9)
         pixels *= 4
-    yield 1, all_pixels * network.conv_out.conv.weight.numel()
+    yield 1, pixels * network.conv_out.conv.weight.numel()
 
 
 class Streamer:
@@ -155,15 +156,17 @@ class Streamer:
     def paint(self, photo: Rows) -> Rows:
         """The last layer's numbers, (3, H, W) of the photo; `TransformerNet.bounded` follows."""
         net, self.height = self.network, photo.height
-        x, step = photo, 1
+        x: Rows = photo
         *first, down = net.down_layers()
         for layer in first:
-            step *= layer.conv.stride[0]
-            x = ReluRows(self._normed(ConvRows(x, layer, self.work), layer.norm, step))
+            conv = ConvRows(x, layer, self.work)
+            x = ReluRows(self._normed(conv, layer.norm, photo.height // conv.height))
         x = self._trunk(ConvRows(x, down, self.work))
-        x = ReluRows(self._normed(UpsampleRows(x, net.up1, self.work), net.up1.norm, 2))
-        x = ReluRows(self._normed(UpsampleRows(x, net.up2, self.work), net.up2.norm, 1))
-        return self._last(ConvRows(x, net.conv_out, self.work))
+        for layer in net.up_layers():
+            conv = UpsampleRows(x, layer, self.work)
+            x = ReluRows(self._normed(conv, layer.norm, photo.height // conv.height))
+        x = ConvRows(x, net.conv_out, self.work)
+        return self._last(ShuffleRows(x) if SHAPES[net.shape].shuffles else x)
 
     def _trunk(self, source: Rows) -> Rows:
         """The last downsampling layer and the residual blocks, at a quarter of the size."""
