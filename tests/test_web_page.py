@@ -24,7 +24,7 @@ from fst.io import images
 
 pytest.importorskip("onnxruntime")
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-WAIT_MS = 60_000
+WAIT_MS = 120_000
 
 
 @pytest.fixture(scope="module")
