@@ -25,7 +25,7 @@ SECTIONS = {
     "correct": ("check_gpu_equal", 70),
     "equal": ("check_gpu_equal", 90),
     "elsewhere": ("check_gpu_equal", 60),
-    "phases": ("check_gpu_run", 90),
+    "phases": ("check_gpu_run", 130),
     "throughput": ("check_gpu_train", 110),
     "precisions": ("check_gpu_run", 50),
     "infer": ("check_gpu_paint", 70),

@@ -12,6 +12,7 @@ from fst.assets import GALLERY
 from fst.io import images
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.loss_network import load_loss_network
+from fst.style_model.format import load_style_model
 
 
 @pytest.fixture
@@ -60,27 +61,48 @@ def test_the_ratios_of_a_comparison_are_those_of_the_figures(script):
     assert table.splitlines()[2] == "| wave | 0.300 | 0.500 | 0.200 | 0.500 | 1.500 |"
 
 
-def test_the_gallery_is_trained_in_one_run_that_can_be_resumed(script, tmp_path, monkeypatch):
+def test_the_gallery_is_trained_in_two_runs_that_can_be_resumed(script, run, tmp_path, monkeypatch):
     train_gallery = script("train_gallery")
     seen = []
     monkeypatch.setattr(train_gallery, "fst_train", lambda argv: seen.append(argv) or 0)
-    argv = "train_gallery --paintings p --photos c --loss-weights v --steps 7 --review-every 9"
-    monkeypatch.setattr(sys, "argv", [*argv.split(), "-o", str(tmp_path)])
+    argv = [
+        "train_gallery",
+        "--paintings",
+        "p",
+        "--photos",
+        "c",
+        "--loss-weights",
+        "v",
+        "--steps",
+        "7",
+        "5",
+        "-o",
+    ]
+    monkeypatch.setattr(sys, "argv", [*argv, str(tmp_path)])
+    assert train_gallery.main() == 0
 
-    def values(flag):
-        rest = seen[-1][seen[-1].index(flag) + 1 :]
+    def values(argv, flag):
+        rest = argv[argv.index(flag) + 1 :]
         return rest[: next(i for i, a in enumerate([*rest, "--"]) if a.startswith("-"))]
 
-    assert train_gallery.main() == 0
-    for flag in ("--styles", "--style-weight", "--style-size"):
-        assert len(values(flag)) == len(train_gallery.STYLES)
-    assert (values("--steps"), values("--review-every")) == (["7"], ["9"])
-    assert "--from-scratch" in seen[-1]
+    count = len(train_gallery.STYLES)
+    for call, steps in zip(seen, ("7", "5"), strict=True):
+        for flag in ("--styles", "--style-weight", "--style-size"):
+            assert len(values(call, flag)) == count
+        assert values(call, "--steps") == [steps]
+    assert values(seen[0], "--style-weight") != values(seen[1], "--style-weight")
+    assert "--from-scratch" in seen[0] and "--warm-start" in seen[1]
 
+    # The first is done, the second was stopped.
+    (tmp_path / "strokes").mkdir()
+    (tmp_path / "strokes" / "model.safetensors").symlink_to(run / "model.safetensors")
     (tmp_path / "last.ckpt").touch()
+    steps = load_style_model(run / "model.safetensors")[1]["training"]["step"]
+    monkeypatch.setattr(sys, "argv", [*argv[:-3], str(steps), "5", "-o", str(tmp_path)])
+    seen.clear()
     assert train_gallery.main() == 0
-    assert values("--resume") == [str(tmp_path / "last.ckpt")]
-    assert "--from-scratch" not in seen[-1]
+    assert [values(call, "--resume") for call in seen] == [[str(tmp_path / "last.ckpt")]]
+    assert "--warm-start" not in seen[0]
 
 
 def test_the_sheet_holds_every_photo_in_every_style(

@@ -267,14 +267,17 @@ def test_brushwork_is_measured_in_the_last_review_alone(
 def test_the_shift_is_the_same_for_both_images_and_drawn_by_the_step(make_module):
     module = make_module(shift_px=3)
     image = torch.arange(48 * 48.0).view(1, 1, 48, 48)
-    seen = set()
+    places = set()
     for step in range(40):
         module.trainer = type("Trainer", (), {"global_step": step})()
         first, second = module._shifted(image, image)
         again, _ = module._shifted(image, image)
         assert torch.equal(first, second) and torch.equal(first, again)
-        seen.add((48 - first.shape[2], 48 - first.shape[3]))
-    assert len(seen) > 8 and max(max(pair) for pair in seen) == 3
+        assert first.shape == (1, 1, 45, 45)
+        top, left = divmod(int(first[0, 0, 0, 0]), 48)
+        assert torch.equal(first, image[:, :, top : top + 45, left : left + 45])
+        places.add((top, left))
+    assert len(places) > 8 and max(max(pair) for pair in places) == 3
 
 
 def test_missing_loss_weights_are_named_before_the_first_step(make_module, tmp_path):

@@ -561,3 +561,17 @@ def test_a_picture_of_one_colour_is_not_infinitely_far():
 def test_a_span_takes_one_choice():
     with pytest.raises(FstError, match="give one of them"):
         eigen.span(6, top=1, bottom=1)
+
+
+@pytest.mark.parametrize("size", [256, 300, 513, 1000, 255, 100, 4, 1])
+def test_bins_of_a_gpu_average_as_torch_does(size):
+    """Also where there are fewer places than bins, and each is in several."""
+    ours = torch.randn(2, 3, size, dtype=torch.float64, requires_grad=True)
+    theirs = ours.detach().clone().requires_grad_(True)
+    got = moments.averaged_in_bins(ours, 256)
+    expected = torch.nn.functional.adaptive_avg_pool1d(theirs, 256)
+    assert torch.equal(got, expected)
+    weights = torch.randn_like(expected)
+    (got * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)

@@ -246,7 +246,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", metavar="DIR", help="folder of the run (checkpoints/run-N)")
     add("--resume", metavar="CKPT", help="continue a run, with its settings")
     add("--save-every", type=PositiveInt, metavar="N", help="steps between saves (a 20th)")
-    add("--review-every", type=PositiveInt, metavar="N", help="steps between reviews (a 10th)")
+    add(
+        "--review-every",
+        type=PositiveInt,
+        metavar="N",
+        help="steps between reviews (a 10th, or 100)",
+    )
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:

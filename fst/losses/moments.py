@@ -192,4 +192,38 @@ def quantiles(features: Tensor, along: Tensor, count: int) -> Tensor:
     with torch.autocast(features.device.type, enabled=False):
         flat = wide(features)
         projected = along.to(flat.dtype) @ flat  # (B, K, N)
-    return F.adaptive_avg_pool1d(projected.sort(2).values, count)
+    ordered = projected.sort(2).values
+    if ordered.device.type == "cpu":
+        return F.adaptive_avg_pool1d(ordered, count)
+    return averaged_in_bins(ordered, count)
+
+
+def averaged_in_bins(values: Tensor, count: int) -> Tensor:
+    """`adaptive_avg_pool1d` of (B, K, N) in `count` bins, with a gradient that is the same every
+    time: a GPU's adds it up in any order, which `torch.use_deterministic_algorithms` refuses."""
+    return _AveragedInBins.apply(values, count)
+
+
+class _AveragedInBins(torch.autograd.Function):
+    """Bin q of Q holds the places from floor(q N / Q) to ceil((q + 1) N / Q)."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, count: int) -> Tensor:
+        ctx.size = values.shape[2]
+        return F.adaptive_avg_pool1d(values, count)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        size, count = ctx.size, gradient.shape[2]
+        bins = torch.arange(count, device=gradient.device)
+        lengths = ((bins + 1) * size + count - 1) // count - bins * size // count
+        shares = gradient / lengths
+        places = torch.arange(size, device=gradient.device)
+        first, last = places * count // size, ((places + 1) * count - 1) // size
+        total = shares[:, :, first]
+        for further in range(1, -(-count // size) + 1):  # one where N is Q or more
+            bin_of_place = first + further
+            there = shares[:, :, bin_of_place.clamp(max=count - 1)]
+            total = total + there * (bin_of_place <= last)
+        return total, None

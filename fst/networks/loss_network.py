@@ -153,6 +153,32 @@ class LossNetwork(nn.Module):
         return F.max_pool2d(x, 2) if self.pooling == "max" else F.avg_pool2d(x, 2)
 
 
+class FrozenConv(Conv3x3):
+    """A convolution that is not trained: on a GPU, under autocast, its weights are rounded once.
+
+    Autocast keeps rounded weights of parameters that are trained alone, and would round these
+    twice a step.
+    """
+
+    _rounded: tuple[Tensor, Tensor, int] | None = None  # and the version that they are of
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As `Conv3x3`."""
+        kind = x.device.type
+        if kind == "cpu" or torch.compiler.is_compiling() or not torch.is_autocast_enabled(kind):
+            return super().forward(x)
+        return self.convolved(x, *self._weights_in(torch.get_autocast_dtype(kind)))
+
+    def _weights_in(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        weight, bias, version = self._rounded or (None, None, None)
+        fresh = version == self.weight._version and weight.device == self.weight.device
+        if not (fresh and weight.dtype == dtype):
+            with torch.inference_mode(False):  # they serve where there are gradients, too
+                weight, bias = self.weight.to(dtype), self.bias.to(dtype)
+            self._rounded = weight, bias, self.weight._version
+        return weight, bias
+
+
 def load_loss_network(
     name_or_file: str | Path, pooling: str | None = None, padding: str | None = None
 ) -> LossNetwork:
@@ -214,7 +240,7 @@ def _frozen_conv(
     weight, bias = weight.float(), bias.float()
     if not (weight.isfinite().all() and bias.isfinite().all()):
         raise FstError(f"{name} holds NaN or infinite weights: get the file again")
-    conv = Conv3x3(channels_in, len(weight), padding=1, padding_mode=padding)
+    conv = FrozenConv(channels_in, len(weight), padding=1, padding_mode=padding)
     conv.weight.data.copy_(weight)
     conv.bias.data.copy_(bias)
     return conv

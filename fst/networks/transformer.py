@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fst.networks.conditional import ConditionalAffine2d, ConditionalInstanceNorm2d
+from fst.networks.padding import pad
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.networks.winograd import Conv3x3, conv2d
 
@@ -103,10 +104,10 @@ class TransformerNet(nn.Module):
         self._check(content, style_weights)
         height, width = content.shape[-2:]
         pad_bottom, pad_right = -height % STRIDE, -width % STRIDE
-        x = F.pad(content, (0, pad_right, 0, pad_bottom), mode="reflect")
+        x = pad(content, (0, pad_right, 0, pad_bottom), "reflect")
         if style_weights.dim() == 4:  # the maps follow the picture: its size, then its padding
             style_weights = F.interpolate(style_weights, (height, width), mode="bilinear")
-            style_weights = F.pad(style_weights, (0, pad_right, 0, pad_bottom), mode="replicate")
+            style_weights = pad(style_weights, (0, pad_right, 0, pad_bottom), "replicate")
         for layer in self.down_layers():
             x = F.relu_(layer(x, style_weights))  # at last (B, c2, H/4, W/4)
         for block in self.blocks:
@@ -162,7 +163,7 @@ class ConditionedConv(nn.Module):
         self.padding = (kernel_size // 2,) * 4
 
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        return self.norm(self.conv(F.pad(x, self.padding, mode="reflect")), style_weights)
+        return self.norm(self.conv(pad(x, self.padding, "reflect")), style_weights)
 
 
 class ResidualBlock(nn.Module):
@@ -193,9 +194,7 @@ class ShuffledConv(ConditionedConv):
         self.conv.weight.data.copy_(weight)
 
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        return self.norm(
-            self.shuffled(self.conv(F.pad(x, self.padding, mode="reflect"))), style_weights
-        )
+        return self.norm(self.shuffled(self.conv(pad(x, self.padding, "reflect"))), style_weights)
 
     @staticmethod
     def shuffled(y: Tensor) -> Tensor:
@@ -219,7 +218,7 @@ class UpsampleConv(nn.Module):
         self.norm = ConditionalInstanceNorm2d(num_styles, c_out)
 
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        return self.norm(self.upsampled(F.pad(x, (1, 1, 1, 1), mode="replicate")), style_weights)
+        return self.norm(self.upsampled(pad(x, (1, 1, 1, 1), "replicate")), style_weights)
 
     def upsampled(self, padded: Tensor) -> Tensor:
         """The convolution alone: (B, C_in, H+2, W+2) -> (B, C_out, 2H, 2W)."""

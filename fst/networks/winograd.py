@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fst.networks.padding import pad
+
 TILE = 4  # side of an output tile
 POINTS = (0, 1, -1, 2, -2)  # where polynomials are evaluated; and at infinity
 # Channels in times out from which it is faster (scripts/benchmark.py layers): 3x3 convolutions and
@@ -111,10 +113,14 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H, W) with padding, two pixels smaller without."""
+        return self.convolved(x, self.weight, self.bias)
+
+    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The same with other weights."""
         padding = self.padding[0]
         if padding and self.padding_mode != "zeros":
-            x, padding = F.pad(x, (padding,) * 4, mode=self.padding_mode), 0
-        return conv2d(x, self.weight, self.bias, padding)
+            x, padding = pad(x, (padding,) * 4, self.padding_mode), 0
+        return conv2d(x, weight, bias, padding)
 
 
 def pays_off(x: Tensor, weight: Tensor) -> bool:

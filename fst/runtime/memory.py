@@ -37,8 +37,9 @@ def readable_bytes(count: float) -> str:
 
 def available_bytes(device: torch.device) -> int:
     """Memory that can be had on a device now: of a GPU its free part, else the system's."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "cuda":  # what torch keeps of freed memory can be had, too
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         left = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
@@ -54,6 +55,12 @@ def resident_bytes() -> int:
     except (OSError, ValueError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def taken_bytes(device: torch.device) -> int:
+    """Memory of a device that this process has taken: of a GPU what its tensors take there, for the
+    libraries alone make more resident than a painting takes; else what is resident."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else resident_bytes()
 
 
 def _left_in_container() -> list[int]:

@@ -308,11 +308,16 @@ class StyleTransferModule(pl.LightningModule):
         return self.hparams.seed * 1_000_003 + self.global_step
 
     def _shifted(self, stylized: Tensor, photos: Tensor) -> tuple[Tensor, Tensor]:
-        """Both images without their first rows and columns, as many as this step draws."""
+        """A window of both images, of one size in every step, where this step draws it.
+
+        Of one size, so that what is compiled or tuned for a size serves all steps.
+        """
         # Deep layers need crops of 32 px: the smallest ones are not shifted.
         room = min(self.objective.shift_px, min(photos.shape[2:]) - 32)
         if room <= 0:
             return stylized, photos
         generator = torch.Generator().manual_seed(self._seed_of_step())
         top, left = torch.randint(room + 1, (2,), generator=generator).tolist()
-        return stylized[:, :, top:, left:], photos[:, :, top:, left:]
+        height, width = (side - room for side in photos.shape[2:])
+        window = ..., slice(top, top + height), slice(left, left + width)
+        return stylized[window], photos[window]

@@ -11,6 +11,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from fst.runtime.allocator import keep_freed_memory
 from fst.runtime.console import quieten_lightning
+from fst.runtime.devices import described
+from fst.runtime.precision import exact_fp32
 from fst.runtime.processes import follow_first
 from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME, SETTINGS
 from fst.training.review import write_hyperparameters
@@ -29,7 +31,8 @@ def announce(settings: Any, module: pl.LightningModule, data: Any, trainer: pl.T
     print(
         f"{len(module.styles)} styles ({names}), {len(data.photos)} photos and "
         f"{len(data.held_out)} held out, {settings.steps} steps of {settings.batch_size} x "
-        f"{settings.size} px{each}, {trainer.precision} on {trainer.strategy.root_device}"
+        f"{settings.size} px{each}, {trainer.precision} on "
+        f"{described(trainer.strategy.root_device)}"
     )
 
 
@@ -47,6 +50,7 @@ class RunEnds(Callback):
         """What holds for a whole process."""
         quieten_lightning()
         keep_freed_memory()
+        exact_fp32()
         if multiprocessing.parent_process():  # spawned
             follow_first()
 

@@ -75,8 +75,8 @@ class Objective(Settings):
             `StyleStatistic`, of which checkpoints hold the name alone, or a name with options.
         style_size_px: Shorter side of the style pictures, or one for each style id: larger gives
             larger strokes.
-        shift_px: The images are moved by up to this many pixels before the loss network, at random,
-            so that the network cannot paint to its pooling grid.
+        shift_px: The loss network sees the images but for this many rows and columns, at a random
+            place, so that the network cannot paint to its pooling grid.
     """
 
     loss_network: str | Path | LossNetwork | Sequence[str | Path] = LITE

@@ -26,6 +26,7 @@ from fst.training.stopping import Stopping
 
 # The loss is computed in fp32: only what Lightning casts back and forth by itself.
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+FEWEST_REVIEW_STEPS = 100
 # Callbacks that run epochs of their own or count them, and what to give instead.
 UNFIT = {
     GradientAccumulationScheduler: "--trainer.accumulate_grad_batches",
@@ -74,9 +75,20 @@ def make_trainer(settings: Any, flags: dict[str, Any], folder: Path) -> tuple[pl
     return trainer, saver
 
 
+def review_steps(steps: int) -> int:
+    """Steps from one review to the next where none are given: a tenth of the run, but a review of
+    a short one would soon take longer than the steps before it.
+
+    Examples:
+        >>> review_steps(40), review_steps(400), review_steps(4000)
+        (40, 100, 400)
+    """
+    return max(min(steps, FEWEST_REVIEW_STEPS), steps // 10)
+
+
 def _defaults(settings: Any, given: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Flags where the user gives none."""
-    review_every = settings.review_every or max(1, settings.steps // 10)
+    review_every = settings.review_every or review_steps(settings.steps)
     defaults: dict[str, Any] = {
         "max_steps": settings.steps,
         "max_epochs": -1,  # the run is one long epoch, see fst/data/datamodule.py

@@ -18,6 +18,7 @@ from fst.io import images
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.networks.transformer import STRIDE
 from fst.runtime.allocator import release_freed_memory
+from fst.runtime.memory import taken_bytes
 from fst.stylize.bands.memory_plan import SAMPLE_PX, Plan, fast_pays_off, make_plan, memory_left
 from fst.stylize.bands.row_layers import PhotoRows, Rows, image_rows
 from fst.stylize.bands.row_store import RowStore
@@ -50,8 +51,8 @@ class FileOptions:
         bits: A channel of the output: 8, or 16 for PNG and TIFF.
         overwrite: Replace an existing file.
         numbered: Where the output is taken when the painting is done, number a new name.
-        max_memory_bytes: Resident memory of the process that it may come to; half of what is free
-            by default.
+        max_memory_bytes: Resident memory of the process that it may come to, on a GPU what its
+            tensors may take there; half of what is free by default.
         fast_statistics: Take means and variances from squares of the photo, a megapixel in all:
             one pass instead of many, near the exact result but not equal to it. Pictures of less
             than four times as many pixels are painted exactly all the same.
@@ -136,7 +137,9 @@ def _plan(
     left = memory_left(file.max_memory_bytes, stylizer.device)
     itemsize = max(np.dtype(strips.dtype).itemsize, file.bits // 8)
     try:
-        return make_plan(stylizer.network, strips.shape, itemsize, left, work)
+        return make_plan(
+            stylizer.network, strips.shape, itemsize, left, work, taken_bytes(stylizer.device)
+        )
     except FstError as error:
         raise images.ImageError(f"{images.printable(photo)}: {error}") from None
 

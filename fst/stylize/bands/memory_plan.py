@@ -7,7 +7,7 @@ import torch
 
 from fst.errors import FstError
 from fst.networks.transformer import SHAPES, STRIDE, TransformerNet
-from fst.runtime.memory import available_bytes, resident_bytes
+from fst.runtime.memory import available_bytes, taken_bytes
 from fst.stylize.bands.row_store import check_room
 
 # What --fast-statistics takes its moments from: squares of this side, so many pixels at most.
@@ -70,6 +70,7 @@ def make_plan(
     itemsize: int,
     memory_bytes: int,
     work: tuple[int, int] | None = None,
+    taken: int = 0,
 ) -> Plan:
     """Band height and place of the features.
 
@@ -79,6 +80,7 @@ def make_plan(
         itemsize: Bytes of one of its numbers.
         memory_bytes: What may be taken beyond what the process has.
         work: (h, w) at which it is painted, where that is less than its size.
+        taken: Bytes that the process has, of which a user's limit tells, too.
 
     Raises:
         FstError: Not even a narrow band fits, or the temporary files do not.
@@ -98,7 +100,7 @@ def make_plan(
     left = memory_bytes - fixed - (stored if in_memory else 0)
     band_px = min(MAX_BAND_PX, left // row // STRIDE * STRIDE)
     if band_px < MIN_BAND_PX:
-        least = fixed + MIN_BAND_PX * row + resident_bytes()
+        least = fixed + MIN_BAND_PX * row + taken
         raise FstError(
             f"a picture {width} px wide needs at least --max-memory "
             f"{math.ceil(least / 2**20)}M: give more, or shrink it with --size"
@@ -112,6 +114,6 @@ def make_plan(
 def memory_left(max_memory_bytes: int | None, device: torch.device) -> int:
     """What may still be taken: up to the limit, or of what is free half."""
     if max_memory_bytes is not None:
-        left = max(0, max_memory_bytes - resident_bytes())
+        left = max(0, max_memory_bytes - taken_bytes(device))
         return left if device.type == "cpu" else min(left, available_bytes(device))
     return min(available_bytes(torch.device("cpu")), available_bytes(device)) // 2

@@ -4,7 +4,7 @@ Instance norm needs the mean and variance of all of a layer's features before on
 normalised. So the image is passed once for each layer: the pass computes the layer's output band
 by band and merges the moments of the bands. The trunk, a sixteenth of the pixels, is stored
 between passes; the layers at full and half resolution are computed anew in each pass that needs
-them, 1.25 times the arithmetic of one forward at width 0.5. The result is that of
+them, 1.13 times the arithmetic of one forward at width 0.5. The result is that of
 `TransformerNet.forward` to rounding.
 """
 

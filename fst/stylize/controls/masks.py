@@ -71,6 +71,8 @@ def layered(base: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
     Returns:
         Of the whole image, (1, S), where the weights are the same everywhere.
     """
+    if not layers:  # and nothing to look at, for which a GPU would have to be waited for
+        return base
     weights = base[:, :, None, None]
     for style, where in layers:
         where = where.to(base)

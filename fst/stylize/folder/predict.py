@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from fst.errors import FstError
 from fst.runtime.console import tell
-from fst.runtime.memory import resident_bytes
+from fst.runtime.memory import taken_bytes
 from fst.stylize.bands.memory_plan import memory_left
 from fst.stylize.folder.painter import PROGRAM, Painter
 from fst.stylize.folder.record import Jobs, Record, Target, content_key, painting_key, unfinished
@@ -194,7 +194,7 @@ class PaintingModule(pl.LightningModule):
             share = memory_left(None, torch.device("cpu")) // processes
             if self.device.type != "cpu":  # a GPU each
                 share = min(share, memory_left(None, self.device))
-            self.args.max_memory = resident_bytes() + share
+            self.args.max_memory = taken_bytes(self.device) + share
         self.painter = RecordingPainter(
             self.stylizer,
             self.args,
