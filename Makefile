@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint format docs clean
+.PHONY: help demo test coverage types lint format docs clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -17,6 +17,14 @@ demo: $(VENV)/.installed  ## train two sample styles offline, then paint a sampl
 
 test: $(VENV)/.installed  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+coverage: $(VENV)/.installed  ## run the tests and tell which lines none of them runs
+	$(BIN)/pip install -q "pytest-cov>=6"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov fst --cov-report term-missing:skip-covered
+
+types: $(VENV)/.installed  ## check the types of the public API, as its users' checkers see them
+	$(BIN)/pip install -q "mypy>=1.15"
+	$(BIN)/python -m mypy --strict --follow-imports=silent --ignore-missing-imports tests/typed_api.py
 
 lint: $(VENV)/.installed  ## check style
 	$(BIN)/pip install -q "ruff>=0.9"

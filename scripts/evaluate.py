@@ -59,17 +59,23 @@ def make_parser() -> argparse.ArgumentParser:
     """Command line of this script."""
     parser = parser_of(__doc__)
     add = parser.add_argument
+    add_source(parser)
+    add("--same-hand", action="append", type=named_pair, default=[], metavar="NAME=OTHER",
+        help="a picture in style NAME that is nearest to OTHER is found too")  # fmt: skip
+    add("--json", type=Path, metavar="FILE", help="write the figures here too")
+    add_protocol(parser)
+    return parser
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """What has painted, and the styles; see `chosen_painter`."""
+    add = parser.add_argument
     add("model", nargs="?", metavar="MODEL", help="a .safetensors style model or a .ckpt")
     add("--pictures", type=Path, metavar="FOLDER", help="measure PHOTO_STYLE.png files instead")
     add("--styles-dir", type=Path, metavar="FOLDER", help="NAME.jpg, or a folder NAME, per style")
     add("--style", action="append", type=named_path, default=[], metavar="NAME=PATH",
         help="file or folder of one style, whatever --styles-dir holds")  # fmt: skip
     add("--only", nargs="+", metavar="NAME", help="measure these styles")
-    add("--same-hand", action="append", type=named_pair, default=[], metavar="NAME=OTHER",
-        help="a picture in style NAME that is nearest to OTHER is found too")  # fmt: skip
-    add("--json", type=Path, metavar="FILE", help="write the figures here too")
-    add_protocol(parser)
-    return parser
 
 
 def add_protocol(parser: argparse.ArgumentParser) -> None:
@@ -120,17 +126,8 @@ def check_grid(file: Path | None) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check everything, then measure, print and write."""
-    if (args.model is None) == (args.pictures is None):
-        raise FstError("give either a MODEL or --pictures FOLDER")
     check_grid(args.grid)
-    photos = images.find(args.photos)[:: args.every]
-    if args.model is not None:
-        stylizer = Stylizer(args.model, args.device)
-        names, paint = chosen_names(stylizer, args.only), model_painter(stylizer)
-    else:
-        painted = painted_files(args.pictures)
-        names = args.only or painted_names(args, photos, painted)
-        paint = picture_painter(args.pictures, painted, photos, names, args.size)
+    photos, names, paint = chosen_painter(args)
     given = dict(args.style)
     styles = find_styles(names, args.styles_dir, {n: given[n] for n in given if n in names})
     others = other_styles(names, args.styles_dir, given)
@@ -143,6 +140,19 @@ def run(args: argparse.Namespace) -> None:
         write_atomically(args.json, f"{json.dumps(made, indent=2)}\n".encode())
     if args.grid:
         images.save(grid(rows, styles, args.size), args.grid, overwrite=True)
+
+
+def chosen_painter(args: argparse.Namespace) -> tuple[list[Path], list[str], Painter]:
+    """The photos, the names of the styles, and what gives their paintings."""
+    if (args.model is None) == (args.pictures is None):
+        raise FstError("give either a MODEL or --pictures FOLDER")
+    photos = images.find(args.photos)[:: args.every]
+    if args.model is not None:
+        stylizer = Stylizer(args.model, args.device)
+        return photos, chosen_names(stylizer, args.only), model_painter(stylizer)
+    painted = painted_files(args.pictures)
+    names = args.only or painted_names(args, photos, painted)
+    return photos, names, picture_painter(args.pictures, painted, photos, names, args.size)
 
 
 def grouped(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,15 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 # Tests run side by side, and those of two threads would wait for each other; so in what they start.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """No test reaches another machine, where pytest-socket is installed (`make test`)."""
+    with suppress(ImportError):
+        from pytest_socket import socket_allow_hosts
+
+        socket_allow_hosts(["127.0.0.1", "::1"], allow_unix_socket=True)
 
 
 def smooth_field(seed, height=72, width=96):

@@ -68,6 +68,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(archives):
     package = {path for path in tracked() if path.startswith("fst/")}
     assert {name for name in names if not name.startswith("fst-")} == package
     assert {"fst/assets/gallery.safetensors", "fst/assets/vgg16_lite.safetensors"} <= names
+    assert {"fst/export/web/index.html", "fst/export/web/page.js"} <= names
     assert {"fst/assets/sample.jpg", "fst/gramlab/report.html", "fst/py.typed"} <= names
     (licence,) = (name for name in names if name.endswith("/LICENSE"))
     assert licence.startswith(f"fst-{fst.__version__}.dist-info/")

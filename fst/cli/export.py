@@ -28,6 +28,7 @@ _EXAMPLES = """examples:
   fst-export MODEL -o painter.onnx --fp16        half the size
   fst-export MODEL -o painter.pt2                for torch.export.load
   fst-export MODEL -o model.md --photos *.jpg    the model's card and its picture model.jpg
+  fst-export MODEL --web site                    a page that paints in the visitor's browser
 
 MODEL is a .safetensors style model or a .ckpt, or "gallery", the shipped one. Nothing is written
 that does not paint as MODEL does. Paths written go to stdout, all else to stderr. Exit code:
@@ -61,6 +62,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("model", nargs="?", metavar="MODEL", help="(the newest run below checkpoints, or gallery)")
     add("-o", "--output", metavar="FILE", help=".onnx, .pt2 or .md (MODEL's name, in this folder)")
     add("--format", choices=tuple(SUFFIXES), help="where FILE does not tell (onnx)")
+    add("--web", metavar="FOLDER", help="write a page for any web server: HTML, ONNX and runtime")
+    add("--runtime", metavar="FOLDER", help="of the npm package onnxruntime-web (npm fetches it)")
     add("--fp16", action="store_true", help="ONNX with convolutions in half precision")
     add("--license", type=_license, metavar="ID", help="SPDX name to put into the file (unknown)")
     add("--photos", nargs="+", metavar="FILE", help="to show in a card, at most 4 (a sample)")
@@ -80,6 +83,10 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         FstError: The first thing that is wrong.
     """
+    if args.web is not None and (args.output or args.format or args.photos):
+        raise FstError("--web writes a folder of its own: leave out -o, --format and --photos")
+    if args.runtime and args.web is None:
+        raise FstError("--runtime goes with --web FOLDER")
     kind = _format(args)
     if args.fp16 and kind != "onnx":
         raise FstError("--fp16 is for ONNX: name a file .onnx with -o, or leave it out")
@@ -89,18 +96,16 @@ def run(args: argparse.Namespace) -> None:
         _check_target(Path(args.output), args.overwrite)
     _require_onnx(kind)
     stylizer = _open(args.model)
+    if args.web is not None:
+        _write_page(stylizer, Path(args.web), args)
+        return
     stem = stylizer.path.name.removesuffix(stylizer.path.suffix)
     target = Path(args.output or f"{stem}{SUFFIXES[kind]}")
     _check_target(target, args.overwrite)
     if kind == "card":
         _write_card(stylizer, target, args)
         return
-    content, paint = (_onnx if kind == "onnx" else _program)(stylizer, args)
-    if paint is None:
-        tell(PROGRAM, "not compared with fst: pip install 'fst[export]' brings onnxruntime")
-    else:
-        _compare(stylizer, paint, args.fp16)
-    _write(target, content, args.overwrite)
+    _write(target, _checked(stylizer, kind, args), args.overwrite)
     print(target)
 
 
@@ -146,6 +151,15 @@ def _open(model: str | None) -> "Stylizer":
 
 
 # ---- formats -----------------------------------------------------------------------------------
+
+
+def _checked(stylizer: "Stylizer", kind: str, args: argparse.Namespace) -> bytes:
+    content, paint = (_onnx if kind == "onnx" else _program)(stylizer, args)
+    if paint is None:
+        tell(PROGRAM, "not compared with fst: pip install 'fst[export]' brings onnxruntime")
+    else:
+        _compare(stylizer, paint, args.fp16)
+    return content
 
 
 def _onnx(stylizer: "Stylizer", args: argparse.Namespace) -> tuple[bytes, "Painter | None"]:
@@ -200,6 +214,19 @@ def _write_card(stylizer: "Stylizer", target: Path, args: argparse.Namespace) ->
     _write(picture_path, jpeg_bytes(picture_of(stylizer, photos)), args.overwrite)
     _write(target, text.encode(), args.overwrite)
     print(target, picture_path, sep="\n")
+
+
+def _write_page(stylizer: "Stylizer", folder: Path, args: argparse.Namespace) -> None:
+    from fst.export.web import page_files
+
+    if os.path.isdir(folder) and any(folder.iterdir()) and not args.overwrite:
+        raise FstError(f"--web {folder} is not empty; name another folder, or add --overwrite")
+    files = page_files(stylizer, _checked(stylizer, "onnx", args), args.license, args.runtime)
+    for name, content in files.items():
+        _write(folder / name, content, args.overwrite)
+    size = sum(map(len, files.values()))
+    tell(PROGRAM, f"{size / 1e6:.1f} MB; try it: python -m http.server -b 127.0.0.1 -d {folder}")
+    print(folder / "index.html")
 
 
 def _write(path: Path, content: bytes, overwrite: bool) -> None:

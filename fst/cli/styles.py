@@ -28,6 +28,7 @@ _EXAMPLES = """examples:
   fst-styles merge MODEL wave.style.safetensors -o NEW        appended; other ids stay
   fst-styles remove MODEL wave -o NEW                         later ids move down by one
   fst-styles rename MODEL wave hokusai --in-place
+  fst-styles import mosaic.pth                 a network of pytorch/examples as mosaic.safetensors
 
 MODEL is a .safetensors style model or a .ckpt, or "gallery", the shipped one. A style is named, or
 given by its id. Paths written go to stdout, all else to stderr. Exit code: 0 done, 2 refused
@@ -82,6 +83,13 @@ def make_parser() -> argparse.ArgumentParser:
     rename = command("rename", run_rename, "give a style another name")
     rename.add_argument("style", metavar="STYLE")
     rename.add_argument("name", metavar="NAME")
+    imported = command(
+        "import", run_import, "make a model of another project's file", changes=False
+    )
+    imported.add_argument("-o", "--output", type=Path, metavar="FILE", 
+        help="(MODEL.safetensors, in this folder)")  # fmt: skip
+    imported.add_argument("--name", help="of the style (MODEL's name)")
+    imported.add_argument("--overwrite", action="store_true", help="replace FILE")
     return parser
 
 
@@ -170,10 +178,26 @@ def run_rename(args: argparse.Namespace) -> None:
     _write(args, styles)
 
 
+def run_import(args: argparse.Namespace) -> None:
+    """Write a model of a network that another project has trained."""
+    from fst.io.claims import claimed_file
+    from fst.style_model.format import save_style_model
+    from fst.style_model.imported import import_model
+    from fst.style_model.names import check_name
+
+    stem = safe_name(Path(args.model).stem) or "imported"
+    target = args.output or Path(f"{stem}.safetensors")
+    _check_target(target, args.overwrite)
+    model = import_model(args.model, check_name(args.name or stem))
+    with claimed_file(target, is_numbered=False):
+        _check_target(target, args.overwrite)
+        print(save_style_model(target, *model))
+
+
 @contextmanager
 def _claimed(args: argparse.Namespace) -> Iterator[None]:
     """Hold the model that is written from before it is read: another could change it meanwhile."""
-    if args.run in (run_list, run_extract):
+    if args.run in (run_list, run_extract, run_import):
         yield
         return
     from fst.io.claims import claimed_file
@@ -199,6 +223,12 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
         raise FstError(f"{path} exists; name another file or add --overwrite")
 
 
+def _check_target(path: Path, overwrite: bool) -> None:
+    if path.suffix != ".safetensors":
+        raise FstError(f"{path}: style models end in .safetensors; name one with -o")
+    _refuse_existing(path, overwrite)
+
+
 def _write(args: argparse.Namespace, styles: list, blamed: str = "") -> None:
     """The model with these styles, to where the arguments say; what does not fit is blamed."""
     from fst.assets import GALLERY
@@ -209,10 +239,7 @@ def _write(args: argparse.Namespace, styles: list, blamed: str = "") -> None:
     target = source if args.in_place else args.output
     if args.in_place and source.resolve() == GALLERY.resolve():
         raise FstError("the shipped gallery stays as it is: name a new model with -o")
-    if target.suffix != ".safetensors":
-        raise FstError(f"{target}: style models end in .safetensors; name one with -o")
-    if not args.in_place:
-        _refuse_existing(target, args.overwrite)
+    _check_target(target, args.overwrite or args.in_place)
     try:
         model = with_styles(*load_style_model(source), styles)
     except FstError as error:

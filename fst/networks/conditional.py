@@ -45,7 +45,7 @@ class ConditionalInstanceNorm2d(nn.Module):
             return self._spatial(x, style_weights)
         if is_exporting():
             gamma, beta = ((style_weights @ t)[:, :, None, None] for t in (self.gamma, self.beta))
-            return F.instance_norm(x, eps=self.eps) * gamma + beta
+            return self._normal(x) * gamma + beta
         # Autocast would round the tables to half precision in these small products.
         with torch.autocast(x.device.type, enabled=False):
             weights = style_weights.to(self.gamma.dtype)
@@ -53,6 +53,9 @@ class ConditionalInstanceNorm2d(nn.Module):
         if x.device.type == "cpu":
             return self._per_image(x, gamma, beta)
         return self._affine(x, gamma[:, :, None, None], beta[:, :, None, None])
+
+    def _normal(self, x: Tensor) -> Tensor:
+        return F.instance_norm(x, eps=self.eps)
 
     def _per_image(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         usual = x.dtype in (torch.float32, torch.bfloat16) and gamma.dtype == torch.float32
@@ -97,6 +100,19 @@ class ConditionalInstanceNorm2d(nn.Module):
         variance, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)
         scale = gamma * torch.rsqrt(variance + self.eps)  # (B, C, 1 or H, 1 or W)
         return torch.addcmul(beta - mean * scale, wide, scale).to(x.dtype)
+
+
+class ConditionalAffine2d(ConditionalInstanceNorm2d):
+    """The scale and shift alone, gamma_s x + beta_s, after a layer that is not normalised."""
+
+    def _normal(self, x: Tensor) -> Tensor:
+        return x
+
+    def _per_image(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        return self._affine(x, gamma[:, :, None, None], beta[:, :, None, None])
+
+    def _affine(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        return torch.addcmul(beta, x.float(), gamma).to(x.dtype)
 
 
 def _joined(images: list[Tensor]) -> Tensor:

@@ -5,12 +5,13 @@ walks its `layers` (`fst.stylize.bands.streaming`).
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fst.networks.conditional import ConditionalInstanceNorm2d
+from fst.networks.conditional import ConditionalAffine2d, ConditionalInstanceNorm2d
 from fst.networks.padding import pad
 from fst.networks.phases import phase_conv
 from fst.networks.sizes import MIN_SIZE_PX
@@ -18,6 +19,32 @@ from fst.networks.winograd import Conv3x3, is_exporting
 
 CHANNELS = 64, 96  # at half and quarter resolution, at width 1
 STRIDE = 4  # two halvings: sizes are padded up to a multiple of this and cropped back
+
+
+class Shape(NamedTuple):
+    """What networks may differ in beside width and blocks; channels are those of width 1."""
+
+    down: tuple[tuple[str, int, int, int], ...]  # layers: name, channels, kernel size, stride
+    up: tuple[tuple[str, int], ...]  # after the blocks: name, channels
+    last_kernel_size: int
+    shuffles: bool  # the last layer is a `ShuffledConv`, then sigmoid; else no norm, cut to [0, 1]
+
+
+SHAPES = {
+    "fst": Shape(
+        (("conv_in", CHANNELS[0], 9, 2), ("down", CHANNELS[1], 3, 2)),
+        (("up", CHANNELS[0]),),
+        5,
+        True,
+    ),
+    # Johnson et al. 2016 as pytorch/examples has it, whose networks can be imported.
+    "johnson": Shape(
+        (("conv_in", 32, 9, 1), ("halved", 64, 3, 2), ("down", 128, 3, 2)),
+        (("up_half", 64), ("up", 32)),
+        9,
+        False,
+    ),
+}
 
 
 class TransformerNet(nn.Module):
@@ -38,27 +65,40 @@ class TransformerNet(nn.Module):
         torch.Size([1, 3, 37, 50])
     """
 
-    def __init__(self, num_styles: int, width: float = 1.0, num_blocks: int = 8) -> None:
+    def __init__(
+        self, num_styles: int, width: float = 1.0, num_blocks: int = 8, shape: str = "fst"
+    ) -> None:
         """Make the network.
 
         Args:
             num_styles: S, how many styles the tables hold, at least 1.
             width: Scales the channel counts 64-96; rounded, at least 1 channel.
             num_blocks: Residual blocks at quarter resolution.
+            shape: Key of `SHAPES`; all but "fst" are for networks that others have trained.
         """
         super().__init__()
         self.num_styles, self.width, self.num_blocks = num_styles, width, num_blocks
-        c1, c2 = (max(1, round(width * channels)) for channels in CHANNELS)
-        self.conv_in = ConditionedConv(num_styles, 3, c1, 9, stride=2, relu=True)
-        self.down = ConditionedConv(num_styles, c1, c2, 3, stride=2, relu=True)
-        self.blocks = nn.ModuleList(ResidualBlock(num_styles, c2) for _ in range(num_blocks))
-        self.up = UpsampleConv(num_styles, c2, c1, relu=True)
-        self.conv_out = ShuffledConv(num_styles, c1, 3, 5)
+        self.shape, c = shape, 3
+        down, up, last_kernel_size, shuffles = SHAPES[shape]
+        for name, channels, kernel_size, stride in down:
+            c_in, c = c, max(1, round(width * channels))
+            layer = ConditionedConv(num_styles, c_in, c, kernel_size, stride, relu=True)
+            self.add_module(name, layer)
+        self.blocks = nn.ModuleList(ResidualBlock(num_styles, c) for _ in range(num_blocks))
+        for name, channels in up:
+            c_in, c = c, max(1, round(width * channels))
+            self.add_module(name, UpsampleConv(num_styles, c_in, c, relu=True))
+        last = ShuffledConv if shuffles else ConditionedConv
+        self.conv_out = last(num_styles, c, 3, last_kernel_size)
+        if not shuffles:
+            self.conv_out.norm = ConditionalAffine2d(num_styles, 3)
 
     @property
     def layers(self) -> "list[Layer | ResidualBlock]":
         """All that the forward pass goes through, in order."""
-        return [self.conv_in, self.down, *self.blocks, self.up, self.conv_out]
+        shape = SHAPES[self.shape]
+        down, up = ([getattr(self, name) for name, *_ in part] for part in (shape.down, shape.up))
+        return [*down, *self.blocks, *up, self.conv_out]
 
     def convolutions(self) -> "Iterator[tuple[Layer, int]]":
         """The layers and those of the blocks, in order, each with its step: how many pixels of the
@@ -92,7 +132,11 @@ class TransformerNet(nn.Module):
             style_weights = padded_to_stride(style_weights, mode="replicate")
         for layer in self.layers:
             x = layer(x, style_weights)
-        return cropped(x.float().sigmoid(), height, width)
+        return cropped(self.bounded(x.float()), height, width)
+
+    def bounded(self, x: Tensor) -> Tensor:
+        """What the last layer gives, brought into [0, 1]."""
+        return x.sigmoid() if SHAPES[self.shape].shuffles else x.clamp(0, 1)
 
     def one_hot(self, style_index: Tensor) -> Tensor:
         """Style weights (B, S) that pick the style ids `style_index` (B,)."""

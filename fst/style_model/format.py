@@ -3,7 +3,7 @@
 Layout: tensors under the names of `TransformerNet.state_dict()`, and one metadata entry "fst":
 
     {"format": 3, "fst_version": "...",
-     "architecture": {"num_styles": 2, "width": 0.5, "num_blocks": 8},
+     "architecture": {"num_styles": 2, "width": 0.5, "num_blocks": 8},   and a "shape" if not "fst"
      "styles": [{"name": "wave", "images": ["wave.jpg"],            in order of id
                  "fingerprint": "..."}, ...],                       of the pictures' contents
      "training": {...}}                                              settings and final figures
@@ -24,7 +24,7 @@ from torch import Tensor
 from fst.errors import FstError
 from fst.io.atomic import write_atomically
 from fst.io.torch_files import plain, read_torch_file
-from fst.networks.transformer import TransformerNet
+from fst.networks.transformer import SHAPES, TransformerNet
 
 FORMAT = 3
 # Bounds on what a file may ask for before memory is taken for it.
@@ -44,6 +44,7 @@ def describe(
             "num_styles": network.num_styles,
             "width": network.width,
             "num_blocks": network.num_blocks,
+            **({} if network.shape == "fst" else {"shape": network.shape}),
         },
         "styles": list(styles),
         "training": training,
@@ -159,9 +160,12 @@ def build(metadata: dict[str, Any]) -> TransformerNet:
         raise FstError(f"an architecture out of bounds: {architecture}")
     if not 0 < width <= MAX_WIDTH:
         raise FstError(f"a width out of bounds: {width}")
+    shape = architecture.get("shape", "fst")
+    if shape not in SHAPES:
+        raise FstError(f"a network of the shape {shape!r}, unknown to this version: upgrade fst")
     names = [style["name"] for style in metadata["styles"]]
     if len(names) != num_styles or not all(isinstance(name, str) for name in names):
         raise FstError(f"{num_styles} styles but {len(names)} names")
     # Sizes are held against the file's tensors before any is taken for them.
     with torch.device("meta"):
-        return TransformerNet(num_styles, width, num_blocks)
+        return TransformerNet(num_styles, width, num_blocks, shape)

@@ -38,6 +38,17 @@ def find_style(names: Sequence[str], style: int | str) -> int:
     raise FstError(f"the model has no style {style!r}: {hint}")
 
 
+def check_name(name: str) -> str:
+    """A name for a style, as it is.
+
+    Raises:
+        FstError: It is empty, begins with a dash, or holds "=" or control characters.
+    """
+    if not name.strip() or name.startswith("-") or "=" in name or not name.isprintable():
+        raise FstError(f"{name!r} is no name for a style: give letters, digits, ., _ and -")
+    return name
+
+
 def style_names_in(path: Path) -> list[str]:
     """Style names in a .safetensors file's header, read without torch.
 

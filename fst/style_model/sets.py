@@ -24,6 +24,7 @@ from fst.errors import FstError
 from fst.io.atomic import write_atomically
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import describe, load_style_model, read_safetensors, told_of
+from fst.style_model.names import check_name
 
 FORMAT = 1
 STYLE_SUFFIX = ".style.safetensors"
@@ -97,7 +98,7 @@ def with_styles(
             raise FstError(
                 f"two different styles are named {style.name!r}: rename one with fst-styles rename"
             )
-    merged = TransformerNet(len(styles), network.width, network.num_blocks)
+    merged = TransformerNet(len(styles), network.width, network.num_blocks, network.shape)
     for name in shapes:
         tensors[name] = torch.stack([style.rows[name] for style in styles])
     merged.load_state_dict(tensors)
@@ -125,9 +126,7 @@ def renamed(style: StyleRows, name: str) -> StyleRows:
     Raises:
         FstError: The name is empty, begins with a dash, or holds "=" or control characters.
     """
-    if not name.strip() or name.startswith("-") or "=" in name or not name.isprintable():
-        raise FstError(f"{name!r} is no name for a style: give letters, digits, ., _ and -")
-    return replace(style, style={**style.style, "name": name})
+    return replace(style, style={**style.style, "name": check_name(name)})
 
 
 # ---- files -------------------------------------------------------------------------------------

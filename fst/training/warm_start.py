@@ -21,6 +21,11 @@ def trunk_size(model: str | Path) -> tuple[float, int]:
         FstError: The file cannot be read.
     """
     network, _ = load_style_model(model)
+    if network.shape != "fst":
+        raise FstError(
+            f"{model}: its network was imported and has the shape {network.shape!r}: fst-train "
+            "trains networks of its own shape alone"
+        )
     return network.width, network.num_blocks
 
 

@@ -223,7 +223,7 @@ class _Painter:
         bf16 = self.stylizer.precision == "bf16"
         with torch.autocast(self.stylizer.device.type, torch.bfloat16, enabled=bf16):
             rows = self.painting.rows(low, high + -high % STRIDE)
-        return torch.sigmoid(rows[0, :, : high - low, : self.work[1]]).cpu()
+        return self.stylizer.network.bounded(rows[0, :, : high - low, : self.work[1]]).cpu()
 
     def _sample(self, rows: Callable[[int, int], Tensor]) -> Tensor:
         """Evenly spread squares of an image given by its rows, side by side, (C, h, w)."""

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.networks.conditional import ConditionalInstanceNorm2d, Moments
+from fst.networks.conditional import ConditionalAffine2d, ConditionalInstanceNorm2d, Moments
 from fst.networks.transformer import STRIDE, Layer, ResidualBlock, TransformerNet
 from fst.stylize.bands.rows import (
     NormRows,
@@ -43,8 +43,10 @@ class Look:
         """What gives scale and shift, (1, C, 1 or h, 1 or W), for rows of a layer with these
         moments; `step` pixels of the image are one of the layer."""
         gamma, beta = (self.weights.to(t) @ t for t in (norm.gamma, norm.beta))  # (K, C)
-        factor = torch.rsqrt(moments.variance + norm.eps).to(gamma)  # (C,)
-        scale, shift = gamma * factor, beta - moments.mean.to(gamma) * gamma * factor  # (K, C)
+        scale, shift = gamma, beta
+        if not isinstance(norm, ConditionalAffine2d):
+            scale = gamma * torch.rsqrt(moments.variance + norm.eps).to(gamma)
+            shift = beta - moments.mean.to(gamma) * scale
 
         def of(low: int, high: int) -> tuple[Tensor, Tensor]:
             if not self.masks:
@@ -133,7 +135,7 @@ class Streamer:
         self._spare: list[StoredRows] = []  # for the convolutions of blocks, one after the other
 
     def paint(self, photo: Rows) -> Rows:
-        """The painting's logits, (3, H, W) of the photo, normalised; `sigmoid` gives it."""
+        """The last layer's numbers, (3, H, W) of the photo; `TransformerNet.bounded` follows."""
         x, self.height = photo, photo.height
         for layer in self.network.layers:
             x = (self._block if isinstance(layer, ResidualBlock) else self._layer)(x, layer)

@@ -205,7 +205,7 @@ class SteadyNorm(ConditionalInstanceNorm2d):
 def _with_steady_norms(network: TransformerNet, kept: float) -> TransformerNet:
     network = copy.deepcopy(network)
     for module in list(network.modules()):
-        if isinstance(getattr(module, "norm", None), ConditionalInstanceNorm2d):
+        if type(getattr(module, "norm", None)) is ConditionalInstanceNorm2d:
             module.norm = SteadyNorm(module.norm, kept)
     return network
 
