@@ -27,6 +27,7 @@ from statistics import fmean
 
 import torch
 from evaluate import add_source, chosen_painter, photo_size
+from frame import parser_of, run_script
 from painters import Painter
 from paintings import find_styles
 from torch import Tensor, nn
@@ -44,18 +45,12 @@ Distance = Callable[[Tensor, Tensor], float]  # of two images (3, H, W) in [0, 1
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    args = make_parser().parse_args(argv)
-    try:
-        run(args)
-    except FstError as error:
-        print(f"evaluate_npr: {images.printable(error)}", file=sys.stderr)
-        return 2
-    return 0
+    return run_script(__file__, make_parser(), run, argv)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Command line of this script."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add_source(parser)
     add("--photos", nargs="+", required=True, metavar="PATH", help="of the benchmark")
