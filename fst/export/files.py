@@ -166,9 +166,13 @@ def _halve_convolutions(graph: "onnx.GraphProto") -> None:
 
 
 def _replace_nodes(graph: "onnx.GraphProto", nodes: list) -> None:
-    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
+    """Other nodes, and the constants that they use."""
+    used = {name for node in nodes for name in node.input}
+    kept = nodes, [tensor for tensor in graph.initializer if tensor.name in used]
+    for field, values in zip((graph.node, graph.initializer), kept, strict=True):
+        copies = [type(value).FromString(value.SerializeToString()) for value in values]
+        del field[:]
+        field.extend(copies)
 
 
 def _as_half(weight: np.ndarray) -> np.ndarray:
