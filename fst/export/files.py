@@ -93,6 +93,7 @@ def onnx_bytes(network: TransformerNet, about: Mapping[str, str], half: bool = F
             exported_program(network), dynamo=True, opset_version=OPSET, verbose=False, **names
         ).model_proto
     _name_sizes(model.graph)
+    _slice_ranges(model.graph)
     if half:
         _halve_convolutions(model.graph)
     model.producer_name, model.producer_version = "fst", __version__
@@ -113,6 +114,31 @@ def _name_sizes(graph: "onnx.GraphProto") -> None:
         del part.metadata_props[:]
         part.doc_string = ""
     del graph.value_info[:]
+
+
+def _slice_ranges(graph: "onnx.GraphProto") -> None:
+    """Slices in the place of rows and columns that are gathered by 0, 1, ... n - 1: the way that
+    torch.export reads a crop to sizes that are free."""
+    from onnx import helper, numpy_helper
+
+    for name, value in (("zero", 0), ("axis.2", 2), ("axis.3", 3)):
+        graph.initializer.append(numpy_helper.from_array(np.array([value]), name))
+    nodes, ends = [], {}  # of each 0, 1, ... n - 1 the name of n
+    for node in graph.node:
+        first = node.input[0]
+        if node.op_type == "Range":
+            ends[node.output[0]] = node.input[1]
+        elif node.op_type == "Reshape" and first in ends:  # to what it is already
+            ends[node.output[0]] = ends[first]
+        elif node.op_type == "Gather" and node.input[1] in ends:
+            end, axis = f"{node.output[0]}.end", f"axis.{node.attribute[0].i}"
+            nodes += [
+                helper.make_node("Unsqueeze", [ends[node.input[1]], "zero"], [end]),
+                helper.make_node("Slice", [first, "zero", end, axis], node.output),
+            ]
+        else:
+            nodes.append(node)
+    _replace_nodes(graph, nodes)
 
 
 def _halve_convolutions(graph: "onnx.GraphProto") -> None:
@@ -136,9 +162,17 @@ def _halve_convolutions(graph: "onnx.GraphProto") -> None:
             node,
             helper.make_node("Cast", [node.output[0]], [y], to=TensorProto.FLOAT),
         ]
-    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
+    _replace_nodes(graph, nodes)
+
+
+def _replace_nodes(graph: "onnx.GraphProto", nodes: list) -> None:
+    """Other nodes, and the constants that they use."""
+    used = {name for node in nodes for name in node.input}
+    kept = nodes, [tensor for tensor in graph.initializer if tensor.name in used]
+    for field, values in zip((graph.node, graph.initializer), kept, strict=True):
+        copies = [type(value).FromString(value.SerializeToString()) for value in values]
+        del field[:]
+        field.extend(copies)
 
 
 def _as_half(weight: np.ndarray) -> np.ndarray:

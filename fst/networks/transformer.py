@@ -254,19 +254,17 @@ Layer = ConditionedConv | UpsampleConv  # or a ShuffledConv, which is of the for
 
 def padded_to_stride(images: Tensor, mode: str = "reflect") -> Tensor:
     """Images (B, C, H, W) with both sides padded, below and on the right, to multiples of 4."""
-    if is_exporting():  # where a pad or slice of unknown size would make conditions of the sizes
-        for dim in (2, 3):
-            side = images.shape[dim]
-            place = torch.arange((side + STRIDE - 1) // STRIDE * STRIDE, device=images.device)
-            images = images.index_select(dim, torch.minimum(place, 2 * (side - 1) - place))
-        return images
     height, width = images.shape[2:]
+    if is_exporting():  # the first rows of a reflection by 3 are those of one by fewer
+        images = F.pad(images, (0, STRIDE - 1, 0, STRIDE - 1), mode=mode)
+        rows, columns = ((side + STRIDE - 1) // STRIDE * STRIDE for side in (height, width))
+        return cropped(images, rows, columns)
     return pad(images, (0, -width % STRIDE, 0, -height % STRIDE), mode)
 
 
 def cropped(images: Tensor, height: int, width: int) -> Tensor:
     """The first rows and columns of (B, C, H, W)."""
-    if is_exporting():
+    if is_exporting():  # slices would make conditions of the sizes
         rows, columns = (torch.arange(side, device=images.device) for side in (height, width))
         return images.index_select(2, rows).index_select(3, columns)
     return images[:, :, :height, :width]
