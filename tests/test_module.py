@@ -203,7 +203,7 @@ def test_targets_are_those_of_the_style_pictures(fitted, style_files):
 
 
 def test_held_out_figures_name_every_style(fitted):
-    kinds = ("style", "content", "brushwork", "found")
+    kinds = ("style", "content", "brushwork", "photo_brushwork", "found")
     expected = {f"val/{kind}/{s}" for kind in kinds for s in ("stripes", "cloud")}
     assert set(fitted.final_metrics) == expected | {f"val/{kind}" for kind in kinds}
     assert all(math.isfinite(figure) for figure in fitted.final_metrics.values())
@@ -227,8 +227,8 @@ def test_one_style_alone_is_not_found_and_folders_and_shallow_networks_are_measu
             [pictures], SMALL, Objective(loss_network=networks, **settings)
         )
         fit(module, tmp_path, steps=1, style_ids=(0, 0))
-        assert set(module.metrics) == {"style", "content", "brushwork"}
-        assert len(module.final_metrics) == 6
+        assert set(module.metrics) == {"style", "content", "brushwork", "photo_brushwork"}
+        assert len(module.final_metrics) == 8
         assert all(math.isfinite(figure) for figure in module.final_metrics.values())
 
 
