@@ -19,10 +19,13 @@ BATCH = 4
 
 def layer_cases(size_px: int) -> list[dict[str, Case]]:
     """Pairs of one result: torch's own layer, then ours; of a network that paints `size_px`."""
-    c1, c2 = (round(SHIPPED_WIDTH * channels) for channels in NETWORK_CHANNELS[:2])
-    wide = torch.rand(1, c1, size_px, size_px).contiguous(memory_format=torch.channels_last)
-    half = torch.rand(1, c2, size_px // 2, size_px // 2)
-    half = half.contiguous(memory_format=torch.channels_last)
+    c1, c2 = (round(SHIPPED_WIDTH * channels) for channels in NETWORK_CHANNELS)
+    wide, low = (
+        torch.rand(1, channels, size_px // part, size_px // part).contiguous(
+            memory_format=torch.channels_last
+        )
+        for channels, part in ((c1, 2), (c2, 4))
+    )
     up = UpsampleConv(1, c2, c1)
     norm, ones = ConditionalInstanceNorm2d(1, c1), torch.ones(1, 1)
 
@@ -30,20 +33,20 @@ def layer_cases(size_px: int) -> list[dict[str, Case]]:
         return torch.no_grad()(run)
 
     def upsampled() -> Tensor:
-        x = F.pad(F.interpolate(half, scale_factor=2.0), (1, 1, 1, 1), mode="reflect")
+        x = F.pad(F.interpolate(low, scale_factor=2.0), (1, 1, 1, 1), mode="reflect")
         return F.conv2d(x, up.conv.weight)
 
     return [
         {
             "upsampling x2, 3x3 convolution": no_grad(upsampled),
-            "the same in four phases": no_grad(lambda: up.upsampled(F.pad(half, (1, 1, 1, 1)))),
+            "the same in four phases": no_grad(lambda: up.upsampled(F.pad(low, (1, 1, 1, 1)))),
         },
         {
             "F.instance_norm": no_grad(lambda: F.instance_norm(wide)),
             "conditional instance norm": no_grad(lambda: norm(wide, ones)),
         },
         *(pair for channels in CHANNELS for pair in winograd_cases(channels, size_px // 4, 3)),
-        *winograd_cases(2 * c2, size_px // 4, 2),
+        *winograd_cases(c2, size_px // 4, 2),
     ]
 
 

@@ -27,12 +27,15 @@ SHIPPED_WIDTH = 0.5  # the default of fst-train
 
 
 class ConvNorm(nn.Sequential):
-    """Reflect padding, convolution with bias, affine instance norm."""
+    """Reflect padding, convolution with bias, affine instance norm; `doubles` shuffles between."""
 
-    def __init__(self, c_in: int, c_out: int, kernel_size: int, stride: int = 1) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, kernel_size: int, stride: int = 1, doubles: bool = False
+    ) -> None:
         super().__init__(
             nn.ReflectionPad2d(kernel_size // 2),
-            nn.Conv2d(c_in, c_out, kernel_size, stride),
+            nn.Conv2d(c_in, c_out * (4 if doubles else 1), kernel_size, stride),
+            *[nn.PixelShuffle(2)][: int(doubles)],
             nn.InstanceNorm2d(c_out, affine=True),
         )
 
@@ -67,15 +70,14 @@ class BaselineNet(nn.Sequential):
 class PlainTransformer(nn.Sequential):
     """A `TransformerNet` in the baseline's layers; sides must be multiples of 4."""
 
-    def __init__(self, width: float = 1.0, num_blocks: int = 5) -> None:
-        c1, c2, c3 = (max(1, round(width * channels)) for channels in CHANNELS)
+    def __init__(self, width: float = 1.0, num_blocks: int = 8) -> None:
+        c1, c2 = (max(1, round(width * channels)) for channels in CHANNELS)
         super().__init__(
-            *(ConvNorm(3, c2, 9, stride=2), nn.ReLU()),
-            *(ConvNorm(c2, c3, 3, stride=2), nn.ReLU()),
-            *(Residual(c3) for _ in range(num_blocks)),
-            *(nn.Upsample(scale_factor=2), ConvNorm(c3, c2, 3), nn.ReLU()),
+            *(ConvNorm(3, c1, 9, stride=2), nn.ReLU()),
+            *(ConvNorm(c1, c2, 3, stride=2), nn.ReLU()),
+            *(Residual(c2) for _ in range(num_blocks)),
             *(nn.Upsample(scale_factor=2), ConvNorm(c2, c1, 3), nn.ReLU()),
-            *(ConvNorm(c1, 3, 5), nn.Sigmoid()),
+            *(ConvNorm(c1, 3, 5, doubles=True), nn.Sigmoid()),
         )
 
 
@@ -84,7 +86,8 @@ def copy_weights(source: TransformerNet, target: PlainTransformer) -> None:
     """Make `target` compute what `source` computes in style 0."""
     ours = [module for module in source.modules() if hasattr(module, "norm")]
     theirs = [module for module in target.modules() if isinstance(module, ConvNorm)]
-    for module, (_, conv, norm) in zip(ours, theirs, strict=True):
+    for module, layers in zip(ours, theirs, strict=True):
+        conv, norm = layers[1], layers[-1]
         conv.weight.copy_(module.conv.weight)
         conv.bias.zero_()
         norm.weight.copy_(module.norm.gamma[0])

@@ -54,9 +54,8 @@ def stages(network: TransformerNet) -> list[tuple[str, str, int, int]]:
         ("", "9x9, half", network.conv_in.norm.gamma.shape[1], 2),
         ("", "3x3, half", network.down.norm.gamma.shape[1], 4),
         (f"{len(blocks)} residual blocks", "2 x 3x3", blocks[0].conv1.norm.gamma.shape[1], 4),
-        ("", "x2, 3x3", network.up1.norm.gamma.shape[1], 2),
-        ("", "x2, 3x3", network.up2.norm.gamma.shape[1], 1),
-        ("", "conv 5x5", network.conv_out.norm.gamma.shape[1], 1),
+        ("", "x2, 3x3", network.up.norm.gamma.shape[1], 2),
+        ("", "5x5, double", network.conv_out.norm.gamma.shape[1], 1),
     ]
 
 

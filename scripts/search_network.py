@@ -21,14 +21,14 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from compare_with_gatys import read_results, write_results
-from evaluate import add_protocol, means, measure, open_loss_network
+from evaluate import add_protocol, means, measure, open_loss_network, positive
 from painters import Painter
 from paintings import other_styles
 from search_shapes import SHAPES, ShapedNet
 from torch import Tensor, nn
 
-from fst import ContentDataModule, Schedule, StyleTransferModule
-from fst.data.styles import Style, read_styles
+from fst import ContentDataModule, Objective, Schedule, StyleTransferModule
+from fst.data.styles import read_styles
 from fst.errors import FstError
 from fst.io import images
 from fst.metrics import Ruler
@@ -57,7 +57,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--styles", nargs="+", required=True, metavar="PATH", help="what every network learns")
     add("--content", required=True, metavar="FOLDER", help="photos to train on")
     add("--styles-dir", type=Path, metavar="FOLDER", help="what a picture may be taken for")
-    add("--steps", type=int, default=900, metavar="N", help="of 4 x 256 px for each shape (900)")
+    add("--steps", type=positive, default=900, metavar="N", help="for each shape (900)")
+    add("--batch-size", type=positive, default=4, metavar="N", help="of 256 px (4)")
     add("--time", action="store_true", help="time every shape, on an idle machine")
     add("--only", nargs="+", choices=SHAPES, metavar="SHAPE", help="these shapes")
     add("-o", "--output", type=Path, required=True, metavar="FOLDER")
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> None:
         "styles": [style.name for style in styles],
         "photos": [photo.name for photo in photos],
         "steps": args.steps,
+        "batch_size": args.batch_size,
     }
     path = args.output / "results.json"
     results = read_results(path, settings)
@@ -82,11 +84,18 @@ def run(args: argparse.Namespace) -> None:
         others = other_styles([style.name for style in styles], args.styles_dir, {})
         loss_network = open_loss_network(args.loss_weights, args.device)
         ruler = Ruler(loss_network, styles, others, progress=True)
+        data = ContentDataModule(args.content, batch_size=args.batch_size, num_styles=len(styles))
+    perceptual = None  # the style pictures and the loss network are read once
     for shape in missing:
-        network = trained(args, styles, shape)
-        names = [style.name for style in styles]
-        figures, _ = measure(painter_of(network, names), photos, ruler, args.size)
-        results[shape] = means(figures)
+        pl.seed_everything(0)
+        objective = Objective(loss_network=args.loss_weights)
+        schedule = Schedule(learning_rate=2e-3)
+        module = StyleTransferModule(styles, objective=objective, schedule=schedule)
+        module.perceptual = perceptual
+        network = trained(args, module, data, shape)
+        perceptual, names = module.perceptual, [style.name for style in styles]
+        figures, _ = measure(painter_of(network, names, args.device), photos, ruler, args.size)
+        results[shape] = means(figures) | {"styles": figures}
         write_results(path, settings, results)
     if args.time:
         for shape in results:
@@ -96,16 +105,16 @@ def run(args: argparse.Namespace) -> None:
     draw(results, args.output / "search.svg")
 
 
-def trained(args: argparse.Namespace, styles: Sequence[Style], shape: str) -> ShapedNet:
+def trained(
+    args: argparse.Namespace, module: StyleTransferModule, data: ContentDataModule, shape: str
+) -> ShapedNet:
     """A network of a shape after the run; kept beside the results."""
-    pl.seed_everything(0)
-    module = StyleTransferModule(styles, schedule=Schedule(learning_rate=2e-3))
-    network = ShapedNet(len(styles), SHAPES[shape]).to(memory_format=torch.channels_last)
-    module.network = network
-    data = ContentDataModule(args.content, num_styles=len(styles), num_workers=0)
+    network = ShapedNet(len(module.styles), SHAPES[shape])
+    module.network = network = network.to(memory_format=torch.channels_last)
     trainer = pl.Trainer(
+        accelerator=args.device,
         max_steps=args.steps,
-        precision=best_precision(),
+        precision=best_precision(args.device),
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -117,12 +126,14 @@ def trained(args: argparse.Namespace, styles: Sequence[Style], shape: str) -> Sh
     return network.eval().requires_grad_(False)
 
 
-def painter_of(network: ShapedNet, names: Sequence[str]) -> Painter:
-    """Paints with a network."""
+def painter_of(network: ShapedNet, names: Sequence[str], device: str) -> Painter:
+    """Paints with a network, which is moved to the device."""
+    network = network.to(device)
 
     def paint(path: Path, photo: Tensor, style: str) -> Tensor:
-        batch = photo[None].contiguous(memory_format=torch.channels_last)
-        return network(batch, network.one_hot(torch.tensor([names.index(style)])))[0]
+        batch = photo[None].to(device).contiguous(memory_format=torch.channels_last)
+        style_weights = network.one_hot(torch.tensor([names.index(style)])).to(device)
+        return network(batch, style_weights)[0]
 
     return paint
 

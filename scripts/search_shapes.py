@@ -40,18 +40,16 @@ class Shape:
 
 
 SHAPES = {
+    "as shipped": Shape((9, 2), (32, 48), (32,), 5, 8, shuffle=True),
+    "24 channels at half size": Shape((9, 2), (24, 48), (24,), 5, 8, shuffle=True),
+    "5 blocks": Shape((9, 2), (32, 48), (32,), 5, shuffle=True),
+    "5 blocks of 64": Shape((9, 2), (32, 64), (32,), 5, shuffle=True),
+    "5 blocks of 64, 12 channels at full size": Shape((9, 2), (32, 64), (32, 12), 5),
+    "the same, 48": Shape((9, 2), (24, 48), (24, 12), 5),
+    "the same, twice as wide": Shape((9, 2), (64, 128), (64, 24), 5),
     "Johnson 2016, half width": Shape((9, 1), (16, 32, 64), (32, 16), 9),
-    "as shipped": Shape((9, 2), (32, 64), (32, 12), 5),
-    "8 channels at full size": Shape((9, 2), (24, 64), (24, 8), 5),
-    "4 channels at full size": Shape((9, 2), (24, 64), (24, 4), 9),
-    "pixel shuffle": Shape((5, 2), (16, 64), (16,), 5, shuffle=True),
-    "pixel shuffle, wider": Shape((7, 2), (24, 64), (24,), 5, shuffle=True),
-    "trunk at 1/8": Shape((5, 2), (16, 32, 96), (48, 24), 5, shuffle=True),
-    "trunk at 1/8, skip": Shape((5, 2), (16, 32, 96), (48, 24), 5, shuffle=True, skip=True),
-    "trunk at 1/8, FRN": Shape((5, 2), (16, 32, 96), (48, 24), 5, shuffle=True, norm="frn"),
-    "FRN": Shape((9, 2), (32, 64), (32, 12), 5, norm="frn"),
-    "3 blocks": Shape((9, 2), (32, 64), (32, 12), 5, blocks=3),
-    "48 channels": Shape((9, 2), (24, 48), (24, 12), 5),
+    "trunk at 1/8, skip": Shape((9, 2), (32, 48, 96), (48, 32), 5, shuffle=True, skip=True),
+    "FRN": Shape((9, 2), (32, 48), (32,), 5, 8, shuffle=True, norm="frn"),
 }
 
 

@@ -91,7 +91,7 @@ def test_the_gallery_is_trained_in_two_runs_that_can_be_resumed(script, run, tmp
             assert len(values(call, flag)) == count
         assert values(call, "--steps") == [steps]
     assert values(seen[0], "--style-weight") != values(seen[1], "--style-weight")
-    assert "--from-scratch" in seen[0] and "--loss-weights" in seen[1]
+    assert "--from-scratch" in seen[0] and "--warm-start" in seen[1]
 
     # The first is done, the second was stopped.
     (tmp_path / "strokes").mkdir()

@@ -50,11 +50,11 @@ def test_a_search_is_judged_and_goes_on(
     argv = ["--styles", style_files[0], "--content", photo_folder, "--photos", photo_folder]
     argv += ["--every", 6, "--loss-weights", loss_weights, "--steps", 1, "--size", 40]
     argv += ["-o", tmp_path / "search", "--only"]
-    assert script.main([str(a) for a in [*argv, "48 channels"]]) == 0
+    assert script.main([str(a) for a in [*argv, "5 blocks"]]) == 0
     path = tmp_path / "search" / "results.json"
-    first = json.loads(path.read_text())["results"]["48 channels"]
-    assert script.main([str(a) for a in [*argv, "48 channels", "FRN"]]) == 0
+    first = json.loads(path.read_text())["results"]["5 blocks"]
+    assert script.main([str(a) for a in [*argv, "5 blocks", "FRN"]]) == 0
     results = json.loads(path.read_text())["results"]
-    assert results["48 channels"] == first and set(results) == {"48 channels", "FRN"}
+    assert results["5 blocks"] == first and set(results) == {"5 blocks", "FRN"}
     assert (tmp_path / "search" / "search.svg").stat().st_size > 1000
-    assert "| 48 channels |" in capsys.readouterr().out
+    assert "| 5 blocks |" in capsys.readouterr().out

@@ -175,7 +175,7 @@ def test_the_work_is_as_planned(stylizer, tmp_path):
     assert told == sorted(told) and told[-1] == pytest.approx(1)
     network = TransformerNet(1)
     ratio = planned_work(network, 1000, 1000) / forward_work(network, 1000, 1000)
-    assert ratio == pytest.approx(1.226, abs=0.001)  # by hand, from the layers' shapes
+    assert ratio == pytest.approx(1.099, abs=0.001)  # by hand, from the layers' shapes
 
 
 # ---------------------------------------------------------------- stores and memory

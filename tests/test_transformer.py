@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fst.networks.conditional import ConditionalInstanceNorm2d
-from fst.networks.transformer import TransformerNet, UpsampleConv
+from fst.networks.transformer import ShuffledConv, TransformerNet, UpsampleConv
 
 STYLES = 3
 
@@ -161,10 +161,11 @@ def test_every_convolution_is_followed_by_a_conditional_norm():
             module.register_forward_pre_hook(lambda m, _: order.append(m.conv))
     with torch.no_grad():
         network(photos(1, 16, 16), torch.eye(2)[:1])
-    assert len(order) == 2 * (2 + 2 * 5 + 3)
+    assert len(order) == 2 * (2 + 2 * 8 + 2)
     for conv, norm in zip(order[::2], order[1::2], strict=True):
         assert isinstance(conv, nn.Conv2d) and isinstance(norm, ConditionalInstanceNorm2d)
-        assert norm.gamma.shape == norm.beta.shape == (2, conv.out_channels)
+        maps = 4 if conv is network.conv_out.conv else 1  # for each channel
+        assert norm.gamma.shape == norm.beta.shape == (2, conv.out_channels // maps)
     other = [m for m in network.modules() if "Norm" in type(m).__name__ and m not in order]
     assert not other
 
@@ -198,15 +199,15 @@ def test_each_norm_is_conditioned_on_the_style(norm_name):
         assert change_by_perturbing(norm_name, "beta", style=1) > 1e-4
 
 
-def test_a_style_costs_3126_numbers_at_width_1():
+def test_a_style_costs_3526_numbers_at_width_1():
     counts = [sum(p.numel() for p in TransformerNet(s).parameters()) for s in (1, 2)]
-    # A gamma and a beta for each output channel of the 15 convolutions, counted by hand.
-    channels = 64 + 128 + 5 * (128 + 128) + 64 + 24 + 3
-    assert counts[1] - counts[0] == 2 * channels == 3126
+    # A gamma and a beta for each output channel of the 20 convolutions, counted by hand.
+    channels = 64 + 96 + 8 * (96 + 96) + 64 + 3
+    assert counts[1] - counts[0] == 2 * channels == 3526
 
 
 def test_width_scales_the_channels_and_never_to_none():
-    assert TransformerNet(1, width=0.25).down.conv.out_channels == 32
+    assert TransformerNet(1, width=0.25).down.conv.out_channels == 24
     assert TransformerNet(1, width=0.001, num_blocks=0).conv_in.conv.out_channels == 1
 
 
@@ -243,6 +244,27 @@ def test_upsampling_equals_nearest_reflect_and_a_3x3_convolution(
     (expected * downstream).sum().backward()
     torch.testing.assert_close(x_ours.grad, x_naive.grad, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(layer.conv.weight.grad, kernel.grad, rtol=1e-3, atol=1e-3)
+
+
+def test_shuffled_maps_are_pixels_and_begin_as_nearest_neighbours():
+    torch.manual_seed(0)
+    layer = ShuffledConv(1, 4, 2, 3)
+    nn.init.normal_(layer.norm.gamma)
+    x, one = torch.randn(2, 4, 6, 5), torch.ones(2, 1)
+    painted = layer(x, one)
+    assert painted.shape == (2, 2, 12, 10)
+    assert torch.equal(
+        painted[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3), painted
+    )
+    nn.init.normal_(layer.conv.weight)
+    maps = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), layer.conv.weight)
+    expected = torch.zeros(2, 2, 12, 10)
+    for channel in range(2):
+        for place in range(4):
+            rows, columns = slice(place // 2, None, 2), slice(place % 2, None, 2)
+            expected[:, channel, rows, columns] = maps[:, 4 * channel + place]
+    expected = F.instance_norm(expected, weight=layer.norm.gamma[0])
+    torch.testing.assert_close(layer(x, one), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_upsampling_and_its_gradients_equal_the_naive_form_to_1e_5():

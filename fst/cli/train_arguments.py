@@ -30,7 +30,7 @@ SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
 # training all weights reaches from 200 steps of 2 x 192 px (docs/train.md, "Styles one by one").
 BATCH, ADD_BATCH = (256, 4), (192, 2)
 BEGINNINGS = ("add_to", "from_scratch", "warm_start")
-SCRATCH_TRUNK = (0.5, 5)  # width and residual blocks
+SCRATCH_TRUNK = (0.5, 8)  # width and residual blocks
 
 
 def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:

@@ -50,7 +50,8 @@ class ContentDataModule(pl.LightningDataModule):
             num_styles: S, styles to draw from.
             seed: Of photo order, crops, flips and styles.
             held_out: Photos for review only; by default up to 8 (at most a tenth) of `content`.
-            num_workers: Reader processes; by default 0 where the photos fit in memory, else 4.
+            num_workers: Reader processes; by default 4, and 0 on a CPU where the photos fit in
+                memory.
 
         Raises:
             FstError: A path is missing or holds no photo.
@@ -91,15 +92,15 @@ class ContentDataModule(pl.LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        workers = self.num_workers
-        if workers is None:
-            workers = 0 if self.photos.all_cached else 4
+        device, workers = trainer.strategy.root_device.type, self.num_workers
+        if workers is None:  # a GPU is not to wait for crops being cut
+            workers = 0 if self.photos.all_cached and device == "cpu" else 4
         return DataLoader(
             TrainingImages(self.photos, self.size_px, self.num_styles, self.seed),
             batch_sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=trainer.strategy.root_device.type == "cuda",
+            pin_memory=device == "cuda",
         )
 
     def _epoch_batches(self) -> int:

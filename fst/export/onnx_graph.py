@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fst.errors import FstError
-from fst.networks.transformer import STRIDE, TransformerNet, UpsampleConv
+from fst.networks.transformer import STRIDE, ShuffledConv, TransformerNet, UpsampleConv
 
 OPSET, IR_VERSION = 17, 8
 ROWS_AND_COLUMNS = np.array([2, 3], np.int64)
@@ -97,8 +97,7 @@ def _network(graph: _Graph, network: TransformerNet) -> None:
         y = _relu(graph, y, f"{name}.conv1")
         y = _conditioned(graph, y, f"{name}.conv2", block.conv2)
         x = graph.add("Add", [x, y], f"{name}.sum")
-    for name in ("up1", "up2"):
-        x = _relu(graph, _conditioned(graph, x, name, getattr(network, name)), name)
+    x = _relu(graph, _conditioned(graph, x, "up", network.up), "up")
     x = _conditioned(graph, x, "conv_out", network.conv_out)
     x = graph.add("Sigmoid", [x], "sigmoid")
     start = graph.constant("start", np.zeros(2, np.int64))
@@ -149,6 +148,8 @@ def _conditioned(graph: _Graph, x: str, name: str, layer) -> str:
     x = graph.add("Conv", [x, kernel], f"{name}.conv", strides=strides)
     if graph.half:
         x = graph.add("Cast", [x], f"{name}.single", to=TensorProto.FLOAT)
+    if isinstance(layer, ShuffledConv):
+        x = graph.add("DepthToSpace", [x], f"{name}.shuffled", blocksize=2, mode="CRD")
     return _norm(graph, x, f"{name}.norm", layer.norm)
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fst.networks.conditional import ConditionalInstanceNorm2d
-from fst.networks.transformer import STRIDE, TransformerNet
+from fst.networks.transformer import STRIDE, ShuffledConv, TransformerNet
 
 
 class PlainNetwork(nn.Module):
@@ -35,8 +35,7 @@ class PlainNetwork(nn.Module):
             nn.ModuleList([PlainConv(block.conv1), PlainConv(block.conv2)])
             for block in network.blocks
         )
-        self.up1 = PlainConv(network.up1)
-        self.up2 = PlainConv(network.up2)
+        self.up = PlainConv(network.up)
         self.conv_out = PlainConv(network.conv_out)
 
     def forward(self, image: Tensor, style_weights: Tensor) -> Tensor:
@@ -44,12 +43,11 @@ class PlainNetwork(nn.Module):
         height, width = image.shape[-2:]
         rows, columns = (_reflected(side, image.device) for side in (height, width))
         x = image.index_select(2, rows).index_select(3, columns)
-        x = F.relu(self.conv_in(x, style_weights))  # (B, c2, H/2, W/2)
-        x = F.relu(self.down(x, style_weights))  # (B, c3, H/4, W/4)
+        x = F.relu(self.conv_in(x, style_weights))  # (B, c1, H/2, W/2)
+        x = F.relu(self.down(x, style_weights))  # (B, c2, H/4, W/4)
         for first, second in self.blocks:
             x = x + second(F.relu(first(x, style_weights)), style_weights)
-        x = F.relu(self.up1(_twice(x), style_weights))  # (B, c2, H/2, W/2)
-        x = F.relu(self.up2(_twice(x), style_weights))  # (B, c1, H, W)
+        x = F.relu(self.up(_twice(x), style_weights))  # (B, c1, H/2, W/2)
         x = torch.sigmoid(self.conv_out(x, style_weights))  # (B, 3, H, W)
         rows, columns = (torch.arange(side, device=image.device) for side in (height, width))
         return x.index_select(2, rows).index_select(3, columns)
@@ -59,21 +57,23 @@ class PlainConv(nn.Module):
     """Reflect padding, convolution, conditional instance norm; in fp32."""
 
     def __init__(self, layer: nn.Module) -> None:
-        """Take over a `ConditionedConv` or `UpsampleConv`."""
+        """Take over a `ConditionedConv`, `ShuffledConv` or `UpsampleConv`."""
         super().__init__()
         weight = layer.conv.weight.detach().contiguous()
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.stride = layer.conv.stride
         self.padding = (weight.shape[2] // 2,) * 4
+        self.shuffles = isinstance(layer, ShuffledConv)
         norm: ConditionalInstanceNorm2d = layer.norm
         self.gamma = nn.Parameter(norm.gamma.detach(), requires_grad=False)  # (S, C)
         self.beta = nn.Parameter(norm.beta.detach(), requires_grad=False)  # (S, C)
         self.eps = norm.eps
 
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        """(B, C_in, H, W) -> (B, C_out, H, W), halved where the stride is 2."""
+        """(B, C_in, H, W) -> (B, C_out, H, W), halved where the stride is 2, or doubled."""
         x = F.pad(x, self.padding, mode="reflect")
         x = F.conv2d(x, self.weight, stride=self.stride)
+        x = F.pixel_shuffle(x, 2) if self.shuffles else x
         gamma = (style_weights @ self.gamma)[:, :, None, None]  # (B, C, 1, 1)
         beta = (style_weights @ self.beta)[:, :, None, None]
         deviation = x - _mean(x)

@@ -10,21 +10,21 @@ from fst.networks.sizes import MIN_SIZE_PX
 from fst.networks.winograd import Conv3x3, conv2d
 
 PHASES = (0, 0), (0, 1), (1, 0), (1, 1)  # of an upsampled row and column: even and odd
-CHANNELS = 24, 64, 128  # at full, half and quarter resolution, at width 1
+CHANNELS = 64, 96  # at half and quarter resolution, at width 1
 STRIDE = 4  # two halvings: sizes are padded up to a multiple of this and cropped back
 
 
 class TransformerNet(nn.Module):
     """Feed-forward stylisation network with conditional instance norm after every convolution.
 
-        conv 9x9/2 -> 64, 3x3/2 -> 128, residual blocks, x2 -> 64, x2 -> 24, 5x5 -> 3
+        conv 9x9/2 -> 64, 3x3/2 -> 96, residual blocks, x2 -> 64, 5x5 -> 12 = 2x2 pixels of 3
 
     reflect padding, nearest-neighbour upsampling, sigmoid. In the manner of Johnson et al. 2016
     ("Perceptual Losses for Real-Time Style Transfer and Super-Resolution"), with the conditioning
-    of Dumoulin et al. 2017. Differs from both: the first convolution halves the picture and few
-    channels are left at full resolution, where most of the time went, and the upsampling
-    convolutions are computed at low resolution (see `UpsampleConv`). `scripts/search_network.py`
-    can compare it with other shapes.
+    of Dumoulin et al. 2017. Differs from both: no features at full resolution, where most of the
+    time went (the first convolution halves the picture, the last one gives four pixels at once),
+    and more, narrower blocks, which see further; upsampling is computed at low resolution (see
+    `UpsampleConv`). Chosen by `scripts/search_network.py`.
 
     Examples:
         >>> network = TransformerNet(num_styles=3, width=0.25, num_blocks=1)
@@ -33,23 +33,22 @@ class TransformerNet(nn.Module):
         torch.Size([1, 3, 37, 50])
     """
 
-    def __init__(self, num_styles: int, width: float = 1.0, num_blocks: int = 5) -> None:
+    def __init__(self, num_styles: int, width: float = 1.0, num_blocks: int = 8) -> None:
         """Make the network.
 
         Args:
             num_styles: S, how many styles the tables hold, at least 1.
-            width: Scales the channel counts 24-64-128; rounded, at least 1 channel.
+            width: Scales the channel counts 64-96; rounded, at least 1 channel.
             num_blocks: Residual blocks at quarter resolution.
         """
         super().__init__()
         self.num_styles, self.width, self.num_blocks = num_styles, width, num_blocks
-        c1, c2, c3 = (max(1, round(width * channels)) for channels in CHANNELS)
-        self.conv_in = ConditionedConv(num_styles, 3, c2, 9, stride=2)
-        self.down = ConditionedConv(num_styles, c2, c3, 3, stride=2)
-        self.blocks = nn.ModuleList(ResidualBlock(num_styles, c3) for _ in range(num_blocks))
-        self.up1 = UpsampleConv(num_styles, c3, c2)
-        self.up2 = UpsampleConv(num_styles, c2, c1)
-        self.conv_out = ConditionedConv(num_styles, c1, 3, 5)
+        c1, c2 = (max(1, round(width * channels)) for channels in CHANNELS)
+        self.conv_in = ConditionedConv(num_styles, 3, c1, 9, stride=2)
+        self.down = ConditionedConv(num_styles, c1, c2, 3, stride=2)
+        self.blocks = nn.ModuleList(ResidualBlock(num_styles, c2) for _ in range(num_blocks))
+        self.up = UpsampleConv(num_styles, c2, c1)
+        self.conv_out = ShuffledConv(num_styles, c1, 3, 5)
 
     def forward(self, content: Tensor, style_weights: Tensor) -> Tensor:
         """Paint the content images.
@@ -71,12 +70,11 @@ class TransformerNet(nn.Module):
         if style_weights.dim() == 4:  # the maps follow the picture: its size, then its padding
             style_weights = F.interpolate(style_weights, (height, width), mode="bilinear")
             style_weights = pad(style_weights, (0, pad_right, 0, pad_bottom), "replicate")
-        x = F.relu_(self.conv_in(x, style_weights))  # (B, c2, H/2, W/2)
-        x = F.relu_(self.down(x, style_weights))  # (B, c3, H/4, W/4)
+        x = F.relu_(self.conv_in(x, style_weights))  # (B, c1, H/2, W/2)
+        x = F.relu_(self.down(x, style_weights))  # (B, c2, H/4, W/4)
         for block in self.blocks:
             x = block(x, style_weights)
-        x = F.relu_(self.up1(x, style_weights))  # (B, c2, H/2, W/2)
-        x = F.relu_(self.up2(x, style_weights))  # (B, c1, H, W)
+        x = F.relu_(self.up(x, style_weights))  # (B, c1, H/2, W/2)
         x = self.conv_out(x, style_weights).float().sigmoid()  # (B, 3, H, W)
         return x[:, :, :height, :width]
 
@@ -127,6 +125,31 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
         return x + self.conv2(F.relu_(self.conv1(x, style_weights)), style_weights)
+
+
+class ShuffledConv(ConditionedConv):
+    """A conditioned convolution of stride 1/2: each place gives 2x2 pixels.
+
+    Shi et al. 2016, "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
+    Convolutional Neural Network". The four begin alike, as nearest-neighbour upsampling would have
+    them, so that no checkerboard is there to be unlearnt (Aitken et al. 2017, "Checkerboard
+    artifact free sub-pixel convolution").
+    """
+
+    def __init__(self, num_styles: int, c_in: int, c_out: int, kernel_size: int):
+        super().__init__(num_styles, c_in, c_out, kernel_size)
+        weight = self.conv.weight.detach().repeat_interleave(4, dim=0)
+        self.conv = nn.Conv2d(c_in, 4 * c_out, kernel_size, bias=False)
+        self.conv.weight.data.copy_(weight)
+
+    def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
+        return self.norm(self.shuffled(self.conv(pad(x, self.padding, "reflect"))), style_weights)
+
+    @staticmethod
+    def shuffled(y: Tensor) -> Tensor:
+        """Four maps a channel as one of twice the size: (B, 4 C, H, W) -> (B, C, 2H, 2W)."""
+        # With few channels norms and shuffles are several times faster where these come first.
+        return F.pixel_shuffle(y.contiguous(), 2)
 
 
 class UpsampleConv(nn.Module):

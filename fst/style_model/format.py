@@ -25,7 +25,7 @@ from fst.io.atomic import write_atomically
 from fst.io.torch_files import check_tensor, plain, read_torch_file
 from fst.networks.transformer import TransformerNet
 
-FORMAT = 2
+FORMAT = 3
 # Bounds on what a file may ask for before memory is taken for it.
 MAX_STYLES, MAX_WIDTH, MAX_BLOCKS = 100_000, 16.0, 64
 

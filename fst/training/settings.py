@@ -53,7 +53,7 @@ class Architecture(Settings):
     """
 
     width: float = 0.5
-    num_blocks: int = 5
+    num_blocks: int = 8
 
 
 @dataclass

@@ -54,7 +54,7 @@ def _bytes_of_pixel(network: TransformerNet) -> int:
 
 def _numbers_of_pixel(network: TransformerNet) -> float:
     """Features for each pixel of the image in the layer that has most of them."""
-    return max(network.up2.conv.out_channels, network.conv_in.conv.out_channels / 4)
+    return max(network.conv_out.conv.out_channels, network.conv_in.conv.out_channels) / 4
 
 
 def fast_pays_off(height: int, width: int) -> bool:

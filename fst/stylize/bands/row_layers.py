@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.networks.transformer import STRIDE, ConditionedConv, UpsampleConv
+from fst.networks.transformer import STRIDE, ConditionedConv, ShuffledConv, UpsampleConv
 from fst.stylize.bands.row_store import RowStore
 from fst.stylize.controls.enlarged import Enlarged
 
@@ -133,6 +133,19 @@ class UpsampleRows:
         taps = 4 * self.layer.conv.weight.numel() // 9
         self.work(2 * (last - first) * self.width * taps)
         return self.layer.upsampled(x).float()[:, :, low - 2 * first : high - 2 * first]
+
+
+class ShuffleRows:
+    """Four maps of each channel as one of twice the size, see `ShuffledConv`."""
+
+    def __init__(self, source: Rows) -> None:
+        """Take the source."""
+        self.source, self.height, self.width = source, 2 * source.height, 2 * source.width
+
+    def rows(self, low: int, high: int) -> Tensor:
+        first, last = low // 2, (high + 1) // 2
+        x = ShuffledConv.shuffled(self.source.rows(first, last))
+        return x[:, :, low - 2 * first : high - 2 * first]
 
 
 class NormRows:
