@@ -168,19 +168,17 @@ def fake_cuda(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_features_are_in_half_precision_under_autocast_and_keep_their_layout(fake_cuda, dtype):
-    network = TransformerNet(2, 0.125, 1).to(memory_format=torch.channels_last)
+def test_features_are_in_half_precision_under_autocast(fake_cuda, dtype):
+    network = TransformerNet(2, 0.125, 1)
     seen = []
     for part in network.modules():
         if isinstance(part, ConditionalInstanceNorm2d):
             part.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    photos = torch.empty(2, 3, 32, 40).contiguous(memory_format=torch.channels_last)
+    photos = torch.empty(2, 3, 32, 40)
     with torch.autocast("cuda", dtype):
         painted = network(photos, torch.empty(2, 2))
     assert painted.dtype == torch.float32 and painted.shape == photos.shape
     assert {features.dtype for features in seen} == {dtype}
-    # The last ones are shuffled, which is done in NCHW.
-    assert all(f.is_contiguous(memory_format=torch.channels_last) for f in seen[:-2])
 
 
 def test_frozen_weights_are_rounded_once_under_autocast(fake_cuda):
