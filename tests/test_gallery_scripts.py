@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -61,48 +62,44 @@ def test_the_ratios_of_a_comparison_are_those_of_the_figures(script):
     assert table.splitlines()[2] == "| wave | 0.300 | 0.500 | 0.200 | 0.500 | 1.500 |"
 
 
-def test_the_gallery_is_trained_in_two_runs_that_can_be_resumed(script, run, tmp_path, monkeypatch):
+def test_the_gallery_is_trained_in_runs_that_can_be_resumed(script, run, tmp_path, monkeypatch):
     train_gallery = script("train_gallery")
-    seen = []
-    monkeypatch.setattr(train_gallery, "fst_train", lambda argv: seen.append(argv) or 0)
-    argv = [
-        "train_gallery",
-        "--paintings",
-        "p",
-        "--photos",
-        "c",
-        "--loss-weights",
-        "v",
-        "--steps",
-        "7",
-        "5",
-        "-o",
-    ]
-    monkeypatch.setattr(sys, "argv", [*argv, str(tmp_path)])
-    assert train_gallery.main() == 0
+    seen, steps = [], load_style_model(run / "model.safetensors")[1]["training"]["step"]
 
     def values(argv, flag):
         rest = argv[argv.index(flag) + 1 :]
         return rest[: next(i for i, a in enumerate([*rest, "--"]) if a.startswith("-"))]
 
-    count = len(train_gallery.STYLES)
-    for call, steps in zip(seen, ("7", "5"), strict=True):
+    def train(argv):
+        seen.append(argv)
+        folder = Path(*values(argv, "-o"))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.safetensors").symlink_to(run / "model.safetensors")
+        return 0
+
+    monkeypatch.setattr(train_gallery, "fst_train", train)
+    argv = ["train_gallery", "--paintings", "p", "--photos", "c", "--loss-weights", "v"]
+    argv += ["--steps", *[str(steps)] * 3, "-o", str(tmp_path / "all")]
+    monkeypatch.setattr(sys, "argv", argv)
+    assert train_gallery.main() == 0
+
+    for place, call in enumerate(seen):
+        count = sum(len(runs) > place for runs in train_gallery.STYLES.values())
         for flag in ("--styles", "--style-weight", "--style-size"):
             assert len(values(call, flag)) == count
-        assert values(call, "--steps") == [steps]
-    assert values(seen[0], "--style-weight") != values(seen[1], "--style-weight")
-    assert "--from-scratch" in seen[0] and "--warm-start" in seen[1]
+    assert "--from-scratch" in seen[0] and values(seen[1], "--rows-first") == ["0"]
+    assert values(seen[2], "--rows-first") == [str(steps)]
+    painted = load_style_model(tmp_path / "all" / "gallery.safetensors")[0]
+    for key, tensor in load_style_model(run / "model.safetensors")[0].state_dict().items():
+        assert torch.equal(painted.state_dict()[key], tensor)
 
     # The first is done, the second was stopped.
-    (tmp_path / "strokes").mkdir()
-    (tmp_path / "strokes" / "model.safetensors").symlink_to(run / "model.safetensors")
-    (tmp_path / "last.ckpt").touch()
-    steps = load_style_model(run / "model.safetensors")[1]["training"]["step"]
-    monkeypatch.setattr(sys, "argv", [*argv[:-3], str(steps), "5", "-o", str(tmp_path)])
+    (tmp_path / "all" / "subjects" / "model.safetensors").unlink()
+    (tmp_path / "all" / "subjects" / "last.ckpt").touch()
     seen.clear()
     assert train_gallery.main() == 0
-    assert [values(call, "--resume") for call in seen] == [[str(tmp_path / "last.ckpt")]]
-    assert "--warm-start" not in seen[0]
+    checkpoint = str(tmp_path / "all" / "subjects" / "last.ckpt")
+    assert [values(call, "--resume") for call in seen] == [[checkpoint]]
 
 
 def test_the_sheet_holds_every_photo_in_every_style(
