@@ -113,8 +113,8 @@ def in_own_process(name: str, limit_s: float, work: Path) -> list[list]:
     if is_late:
         rows.append(shown([name, "the section", "FAILS", f"stopped after {limit_s:.0f} s"]))
     elif code:
-        why = " ".join(errors.read_text(errors="replace").split())[-300:]
-        rows.append(shown([name, "the section", "FAILS", f"exit {code}: {why}"]))
+        why = errors.read_text(errors="replace").strip().rpartition("\n")[2]
+        rows.append(shown([name, "the section", "FAILS", f"exit {code}: {why[:300]}"]))
     rows.append(shown([name, "the section took", f"{time.monotonic() - start:.0f} s", ""]))
     return rows
 

@@ -34,8 +34,7 @@ if [ -n "$wheels" ]; then
         { echo "check_gpu: the wheels in $wheels cannot be installed" >&2; exit 1; }
     PYTHONPATH=$PYTHONPATH:$site
 fi
-for name in torch pytorch_lightning jsonargparse docstring_parser typeshed_client pyvips; do
-    "$python" -c "import importlib.util as u, sys; sys.exit(u.find_spec('$name') is None)" ||
-        { echo "check_gpu: there is no $name: give it with --wheels DIR" >&2; exit 1; }
-done
+needed="pytorch_lightning, jsonargparse, docstring_parser, typeshed_client, pyvips"
+why=$("$python" -c "import $needed" 2>&1) ||
+    { echo "check_gpu: ${why##*$'\n'}: give what is missing with --wheels DIR" >&2; exit 1; }
 "$python" scripts/check_gpu.py "$@"

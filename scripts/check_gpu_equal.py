@@ -28,7 +28,7 @@ def correct() -> None:
         torch.backends.cudnn.allow_tf32 = False
     _network()
     _losses()
-    _paintings()
+    attempt("paintings", _paintings)
 
 
 def _apart(there: Any, here: Any) -> str:
@@ -100,7 +100,7 @@ def _losses() -> None:
     attempt("loss, wasserstein, bf16", lambda: compared("wasserstein", torch.bfloat16))
 
 
-def _paintings() -> None:
+def _paintings() -> str:
     import torch
 
     from fst import Stylizer
@@ -134,6 +134,7 @@ def _paintings() -> None:
         return f"{255 * (images.load(painted) - whole).abs().max():.2f}/255"
 
     attempt("bands from whole, at most", in_bands)
+    return "done"
 
 
 # ---- to the bit --------------------------------------------------------------------------------

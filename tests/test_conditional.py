@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fst.networks.conditional import ConditionalInstanceNorm2d, Moments
+from fst.networks.conditional import ConditionalInstanceNorm2d, Moments, normed
 
 CHANNELS = 5
 FORMATS = [torch.contiguous_format, torch.channels_last]
@@ -189,3 +189,34 @@ def test_moments_merged_on_a_device_are_those_of_the_whole(heights):
     torch.testing.assert_close(moments.mean, wide.mean((0, 2, 3)), rtol=1e-6, atol=0)
     expected = wide.var((0, 2, 3), correction=0)
     torch.testing.assert_close(moments.variance, expected, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_few_kernels_give_what_torch_gives_in_fp64(layout):
+    x = torch.randn(3, 4, 5, 7, dtype=torch.float64).to(memory_format=layout)
+    tables = torch.randn(2, 3, 4, 1, 1, dtype=torch.float64)
+    weights = torch.randn_like(x)
+    found = []
+    for by in (lambda x, g, b: normed(x, g, b, 1e-5), lambda x, g, b: F.instance_norm(x) * g + b):
+        given = [t.detach().clone().requires_grad_(True) for t in (x, *tables)]
+        painted = by(*given)
+        (painted * weights).sum().backward()
+        found.append([painted.detach(), *(t.grad for t in given)])
+    torch.testing.assert_close(*found)
+    assert found[0][0].is_contiguous(memory_format=layout)
+    assert found[0][1].is_contiguous(memory_format=layout)
+
+
+def test_few_kernels_take_half_precision_and_sum_up_in_fp32():
+    x = (torch.randn(2, 3, 64, 64) + 20).bfloat16()
+    gamma, beta = torch.ones(2, 3, 1, 1), torch.zeros(2, 3, 1, 1)
+    given = [t.clone().requires_grad_(True) for t in (x, gamma, beta)]
+    painted = normed(*given, 1e-5)
+    expected = F.instance_norm(x.double())
+    assert painted.dtype == torch.bfloat16
+    torch.testing.assert_close(painted.double(), expected, rtol=2**-8, atol=1e-3)
+    painted.float().square().sum().backward()
+    assert [t.grad.dtype for t in given] == [torch.bfloat16, torch.float32, torch.float32]
+    torch.testing.assert_close(
+        given[1].grad, torch.full((2, 3, 1, 1), 2 * 64.0**2), rtol=0.01, atol=0
+    )

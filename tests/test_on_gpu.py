@@ -10,6 +10,7 @@ import torch
 from pretended_gpu import GPU, OnGpu, pretended_gpu
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.strategies import SingleDeviceStrategy
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fst import Stylizer
 from fst.assets import SAMPLE_PHOTO
@@ -18,6 +19,8 @@ from fst.cli.train_arguments import parse
 from fst.gatys import optimize
 from fst.io import images
 from fst.losses.perceptual import PerceptualLoss
+from fst.networks.conditional import ConditionalInstanceNorm2d
+from fst.networks.frozen import FrozenConv
 from fst.networks.loss_network import load_loss_network
 from fst.networks.transformer import TransformerNet
 from fst.stylize.bands.large import FileOptions, stylize_file
@@ -154,6 +157,46 @@ def test_weights_of_each_style_do_not_wait_either(gpu, loss_weights):
     gpu.waits.clear()
     there()
     assert not gpu.waits
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """Tensors of CUDA without numbers, and autocast, which the pretended GPU has not."""
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
+    with FakeTensorMode(), torch.device("cuda"):
+        yield
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_features_are_in_half_precision_under_autocast(fake_cuda, dtype):
+    network = TransformerNet(2, 0.125, 1)
+    seen = []
+    for part in network.modules():
+        if isinstance(part, ConditionalInstanceNorm2d):
+            part.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    photos = torch.empty(2, 3, 32, 40)
+    with torch.autocast("cuda", dtype):
+        painted = network(photos, torch.empty(2, 2))
+    assert painted.dtype == torch.float32 and painted.shape == photos.shape
+    assert {features.dtype for features in seen} == {dtype}
+
+
+def test_frozen_weights_are_rounded_once_under_autocast(fake_cuda):
+    conv = FrozenConv(3, 4, padding=1, padding_mode="reflect").requires_grad_(False)
+    photos = torch.empty(2, 3, 8, 8)
+    assert conv(photos).dtype == torch.float32
+    with torch.autocast("cuda", torch.bfloat16):
+        assert conv(photos).dtype == torch.bfloat16
+        first = conv._rounded
+        conv(photos)
+    assert conv._rounded is first and first[0].dtype == torch.bfloat16
+    with torch.autocast("cuda", torch.float16):
+        assert conv(photos).dtype == torch.float16
+    conv.weight.mul_(2)  # other weights are rounded anew
+    with torch.autocast("cuda", torch.float16):
+        conv(photos)
+    assert conv._rounded[2] == conv.weight._version
 
 
 # ---- paintings ---------------------------------------------------------------------------------

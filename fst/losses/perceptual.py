@@ -190,7 +190,8 @@ class PerceptualLoss(nn.Module):
         }  # each (B,)
         weighed = [w * by_layer[n] for n, w in zip(style_layers, self.layer_weights, strict=False)]
         style = torch.stack(weighed or [content.new_zeros(len(stylized))]).sum(0)
-        tv = total_variation(stylized.float())
+        # Without a weight it is only told.
+        tv = total_variation((stylized if self.weights[2] else stylized.detach()).float())
         return {
             "total": self._total(content, style, tv, style_index),
             "content": content,

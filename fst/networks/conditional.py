@@ -95,6 +95,8 @@ class ConditionalInstanceNorm2d(nn.Module):
         return self._affine(x, gamma, beta)
 
     def _affine(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        if gamma.shape[2:] == (1, 1) and not torch.compiler.is_compiling():
+            return normed(x, gamma, beta, self.eps)
         # Statistics and affine in fp32: a half-precision variance loses flat areas.
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         variance, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)
@@ -113,6 +115,46 @@ class ConditionalAffine2d(ConditionalInstanceNorm2d):
 
     def _affine(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         return torch.addcmul(beta, x.float(), gamma).to(x.dtype)
+
+
+def normed(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+    """Instance norm in few kernels: to launch them is most of the time on a GPU.
+
+    Differs from `torch.nn.functional.instance_norm`: the layout of `x` stays, half precision is
+    summed up in fp32, and each image has a scale and a shift of its own.
+
+    Args:
+        x: (B, C, H, W).
+        gamma: Scale, (B, C, 1, 1), at least fp32.
+        beta: Shift, (B, C, 1, 1).
+        eps: Added to the variance.
+    """
+    return _Normed.apply(x, gamma, beta, eps)
+
+
+class _Normed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        variance, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)
+        inverse = torch.rsqrt(variance + eps)
+        scale = gamma * inverse  # (B, C, 1, 1)
+        ctx.save_for_backward(x, mean, inverse, scale)
+        shift = torch.addcmul(beta, mean, scale, value=-1)
+        return torch.addcmul(shift, x, scale, out=torch.empty_like(x))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, mean, inverse, scale = ctx.saved_tensors
+        centred = x - mean  # at least fp32
+        for_beta = gradient.sum((2, 3), keepdim=True, dtype=mean.dtype)
+        for_gamma = (gradient * centred).sum((2, 3), keepdim=True) * inverse
+        # gamma / sqrt(var + eps) (g - mean(g) - x^ mean(g x^)), x^ being the normed features
+        share = scale / -(x.shape[2] * x.shape[3])
+        both = torch.addcmul(share * for_beta, centred, share * inverse * for_gamma)
+        for_x = torch.addcmul(both, gradient, scale, out=torch.empty_like(x))
+        return for_x, for_gamma, for_beta, None
 
 
 def _joined(images: list[Tensor]) -> Tensor:

@@ -1,6 +1,7 @@
 """Padding that keeps the memory layout and is the same every time, on a GPU too."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -47,10 +48,10 @@ class _Padded(torch.autograd.Function):
         rows.narrow(3, left, width).copy_(x)
         for padded, dim, before, after in ((rows, 3, left, right), (out, 2, top, bottom)):
             size = padded.shape[dim] - before - after
-            for border, source in _borders(size, before, after, mode):
-                begin, count = source
-                found = padded.narrow(dim, before + begin, count)
-                padded.narrow(dim, *border).copy_(found.flip(dim) if count > 1 else found)
+            inner = padded.narrow(dim, before, size)
+            for border in _borders(size, before, after, mode):
+                found = _cut(inner, dim, border.source)
+                _cut(padded, dim, border.place).copy_(found.flip(dim) if border.turns else found)
         return out
 
     @staticmethod
@@ -59,28 +60,49 @@ class _Padded(torch.autograd.Function):
         left, right, top, bottom = ctx.sides
         layout = _layout(gradient)
         for dim, before, after in ((2, top, bottom), (3, left, right)):
+            if not before + after:
+                continue
             size = gradient.shape[dim] - before - after
             inner = gradient.narrow(dim, before, size).clone(memory_format=layout)
-            for border, source in _borders(size, before, after, ctx.mode):
-                added = gradient.narrow(dim, *border)
-                if added.shape[dim] > 1:
-                    mirrored = ctx.mode == "reflect"
-                    added = added.flip(dim) if mirrored else added.sum(dim, keepdim=True)
-                inner.narrow(dim, *source).add_(added)
+            for border in _borders(size, before, after, ctx.mode):
+                added = _cut(gradient, dim, border.place)
+                if border.turns:
+                    added = added.flip(dim)
+                into = _cut(inner, dim, border.source)
+                if into.shape[dim] < added.shape[dim]:  # one row, repeated
+                    added = added.sum(dim, keepdim=True)
+                into.add_(added)
             gradient = inner
         return gradient, None, None
 
 
-def _borders(
-    size: int, before: int, after: int, mode: str
-) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Of each border, begin and width in the padded map, and in the map those of its source."""
-    for count, begin, mirrored, edge in (
+class _Border(NamedTuple):
+    """Rows or columns that are added, as a slice of the padded map, and what they repeat, as one of
+    the map; whether in the other order."""
+
+    place: slice
+    source: slice
+    turns: bool = False
+
+
+def _borders(size: int, before: int, after: int, mode: str) -> Iterator[_Border]:
+    """What is added at the two ends: where it can be in one go, for each takes a kernel."""
+    nearest = 1 if mode == "reflect" else 0
+    if before == after == 1 and size > 2 * nearest + 1:
+        step = size - 1 - 2 * nearest
+        yield _Border(slice(0, None, size + 1), slice(nearest, size - nearest, step))
+        return
+    for count, place, mirrored, edge in (
         (before, 0, 1, 0),
         (after, before + size, size - 1 - after, size - 1),
     ):
+        source = slice(mirrored, mirrored + count) if nearest else slice(edge, edge + 1)
         if count:
-            yield (begin, count), (mirrored, count) if mode == "reflect" else (edge, 1)
+            yield _Border(slice(place, place + count), source, bool(nearest) and count > 1)
+
+
+def _cut(x: Tensor, dim: int, part: slice) -> Tensor:
+    return x[(slice(None),) * dim + (part,)]
 
 
 def _layout(x: Tensor) -> torch.memory_format:
