@@ -83,15 +83,11 @@ def test_the_gallery_is_trained_in_runs_that_can_be_resumed(script, run, tmp_pat
     monkeypatch.setattr(sys, "argv", argv)
     assert train_gallery.main() == 0
 
-    for place, call in enumerate(seen):
-        count = sum(len(runs) > place for runs in train_gallery.STYLES.values())
+    for call in seen:
         for flag in ("--styles", "--style-weight", "--style-size"):
-            assert len(values(call, flag)) == count
+            assert len(values(call, flag)) == len(train_gallery.STYLES)
     assert "--from-scratch" in seen[0] and values(seen[1], "--rows-first") == ["0"]
-    assert values(seen[2], "--rows-first") == [str(steps)]
-    painted = load_style_model(tmp_path / "all" / "gallery.safetensors")[0]
-    for key, tensor in load_style_model(run / "model.safetensors")[0].state_dict().items():
-        assert torch.equal(painted.state_dict()[key], tensor)
+    assert values(seen[2], "--warm-start")[0].endswith("subjects/model.safetensors")
 
     # The first is done, the second was stopped.
     (tmp_path / "all" / "subjects" / "model.safetensors").unlink()

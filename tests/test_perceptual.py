@@ -311,23 +311,36 @@ def test_each_style_has_its_own_weight():
 def test_a_pattern_in_step_with_the_grid_is_measured_and_strokes_are_not():
     wide = torch.zeros(1, 3, 70, 140)
     assert grid_pattern(wide) == 0
-    wide[..., ::4, :] = 1  # a quarter of the rows
-    torch.testing.assert_close(grid_pattern(wide), torch.tensor(0.25 * 0.75))
+    wide[..., ::4, :] = 1  # a quarter of the rows: 1 0 0 0 at a period of 4 px, 1/2 0 at one of 2
+    torch.testing.assert_close(grid_pattern(wide), torch.tensor(0.25 * 0.75 + 0.25 * 0.25))
     out_of_step = torch.zeros(1, 3, 64, 64)
     out_of_step[..., ::5, :] = 1
     assert grid_pattern(out_of_step) < 0.005
-    assert grid_pattern(wide[..., :40]) == 0  # smaller than a tile
+    assert grid_pattern(wide[..., :12]) == 0  # smaller than a tile
+
+
+def test_a_patch_of_checkerboard_is_measured_and_a_larger_one_is_not():
+    patch = torch.zeros(1, 3, 64, 64)
+    patch[..., :16:2, :16:2] = patch[..., 1:16:2, 1:16:2] = 1
+    torch.testing.assert_close(grid_pattern(patch), torch.tensor(0.25 / 16 + 0.25 / 16**2))
+    large = torch.zeros(1, 3, 64, 64)
+    large.unflatten(3, (8, 8)).unflatten(2, (8, 8))[:, :, ::2, :, ::2] = 1
+    assert grid_pattern(large) < 1e-6
 
 
 def test_the_grid_pattern_equals_a_naive_loop():
-    image = pictures(1, 128, 64)
-    variances = []
-    for top in (0, 64):
-        for channel in range(3):
-            tile = image[0, channel, top : top + 64]
-            means = [tile[p::4, q::4].mean() for p in range(4) for q in range(4)]
-            variances.append(torch.stack(means).var(correction=0))
-    torch.testing.assert_close(grid_pattern(image), torch.stack(variances).mean())
+    image, expected = pictures(1, 128, 64), 0.0
+    for period, size in ((4, 64), (2, 16)):
+        variances = []
+        for top in range(0, 128, size):
+            for left in range(0, 64, size):
+                for channel in range(3):
+                    tile = image[0, channel, top : top + size, left : left + size]
+                    places = [(p, q) for p in range(period) for q in range(period)]
+                    means = [tile[p::period, q::period].mean() for p, q in places]
+                    variances.append(torch.stack(means).var(correction=0))
+        expected = expected + torch.stack(variances).mean()
+    torch.testing.assert_close(grid_pattern(image), expected)
 
 
 def test_styles_of_different_statistics_are_each_measured_by_their_own():

@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
-# How the network's quarter-resolution trunk can show: a pattern that repeats with its pixels.
-GRID_PERIOD_PX, GRID_TILE_PX = 4, 64
+# How the trunk and the last convolution can show: patterns that repeat with their pixels. Periods,
+# and tiles in which they are looked for: the last one's come in small patches.
+GRIDS = (4, 64), (2, 16)
 
 
 def content_distance(features: Tensor, target: Tensor) -> Tensor:
@@ -27,11 +28,11 @@ def total_variation(images: Tensor) -> Tensor:
 
 
 def grid_pattern(images: Tensor) -> Tensor:
-    """Energy of what repeats every 4 px in step with the pixel grid, averaged over the batch.
+    """Energy of what repeats in step with the pixel grid, averaged over the batch.
 
-    In each tile of 64 px the image is averaged over its 16 x 16 periods; the variance of that 4 x 4
-    pattern is a checkerboard's energy, while strokes, which do not keep step, average out. Gram
-    matrices cannot tell such a pattern from the painter's texture, the eye can.
+    In each tile the image is averaged over its periods; the variance of that pattern is a
+    checkerboard's energy, while strokes, which do not keep step, average out. Gram matrices cannot
+    tell such a pattern from the painter's texture, the eye can. Summed over `GRIDS`.
 
     Args:
         images: (B, 3, H, W), row and column 0 on the grid; a rest below a tile's size is left out.
@@ -39,11 +40,14 @@ def grid_pattern(images: Tensor) -> Tensor:
     Returns:
         Scalar, at least 0; 0 for images smaller than a tile.
     """
-    period, tile = GRID_PERIOD_PX, GRID_TILE_PX
+    return sum(_pattern(images, *grid) for grid in GRIDS)
+
+
+def _pattern(images: Tensor, period: int, tile: int) -> Tensor:
     rows, columns = (size // tile for size in images.shape[2:])
     if not (rows and columns):
         return images.new_zeros(())
     cut = images[:, :, : rows * tile, : columns * tile]
     cells = cut.unflatten(3, (columns, -1, period)).unflatten(2, (rows, -1, period))
-    pattern = cells.mean((3, 6))  # (B, 3, rows, n, 4, columns, n, 4) -> (B, 3, rows, 4, columns, 4)
+    pattern = cells.mean((3, 6))  # (B, 3, rows, n, p, columns, n, p) -> (B, 3, rows, p, columns, p)
     return pattern.var((3, 5), correction=0).mean()
