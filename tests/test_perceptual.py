@@ -11,7 +11,13 @@ from fst.errors import FstError
 from fst.losses import objective
 from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style_loss import register
-from fst.losses.terms import content_distance, grid_pattern, total_variation
+from fst.losses.terms import (
+    GRIDS,
+    content_distance,
+    grid_pattern,
+    pattern_energy,
+    total_variation,
+)
 from fst.networks.loss_network import LossNetwork
 
 TORCHVISION_CONFIG = {"vgg16": vgg.cfgs["D"], "vgg19": vgg.cfgs["E"]}
@@ -312,17 +318,18 @@ def test_a_pattern_in_step_with_the_grid_is_measured_and_strokes_are_not():
     wide = torch.zeros(1, 3, 70, 140)
     assert grid_pattern(wide) == 0
     wide[..., ::4, :] = 1  # a quarter of the rows: 1 0 0 0 at a period of 4 px, 1/2 0 at one of 2
-    torch.testing.assert_close(grid_pattern(wide), torch.tensor(0.25 * 0.75 + 0.25 * 0.25))
+    torch.testing.assert_close(grid_pattern(wide), torch.tensor(0.25 * 0.75 + 10 * 0.25 * 0.25))
     out_of_step = torch.zeros(1, 3, 64, 64)
     out_of_step[..., ::5, :] = 1
-    assert grid_pattern(out_of_step) < 0.005
+    for period, tile, _ in GRIDS:
+        assert pattern_energy(out_of_step, period, tile) < 0.005
     assert grid_pattern(wide[..., :12]) == 0  # smaller than a tile
 
 
 def test_a_patch_of_checkerboard_is_measured_and_a_larger_one_is_not():
     patch = torch.zeros(1, 3, 64, 64)
     patch[..., :16:2, :16:2] = patch[..., 1:16:2, 1:16:2] = 1
-    torch.testing.assert_close(grid_pattern(patch), torch.tensor(0.25 / 16 + 0.25 / 16**2))
+    torch.testing.assert_close(grid_pattern(patch), torch.tensor(10 * 0.25 / 16 + 0.25 / 16**2))
     large = torch.zeros(1, 3, 64, 64)
     large.unflatten(3, (8, 8)).unflatten(2, (8, 8))[:, :, ::2, :, ::2] = 1
     assert grid_pattern(large) < 1e-6
@@ -330,7 +337,7 @@ def test_a_patch_of_checkerboard_is_measured_and_a_larger_one_is_not():
 
 def test_the_grid_pattern_equals_a_naive_loop():
     image, expected = pictures(1, 128, 64), 0.0
-    for period, size in ((4, 64), (2, 16)):
+    for period, size, weight in ((4, 64, 1), (2, 16, 10)):
         variances = []
         for top in range(0, 128, size):
             for left in range(0, 64, size):
@@ -339,7 +346,7 @@ def test_the_grid_pattern_equals_a_naive_loop():
                     places = [(p, q) for p in range(period) for q in range(period)]
                     means = [tile[p::period, q::period].mean() for p, q in places]
                     variances.append(torch.stack(means).var(correction=0))
-        expected = expected + torch.stack(variances).mean()
+        expected = expected + weight * torch.stack(variances).mean()
     torch.testing.assert_close(grid_pattern(image), expected)
 
 

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-# How the trunk and the last convolution can show: patterns that repeat with their pixels. Periods,
-# and tiles in which they are looked for: the last one's come in small patches.
-GRIDS = (4, 64), (2, 16)
+# How the trunk and the last convolution can show: patterns that repeat with their pixels. Period,
+# tile in which it is looked for, both in px, and weight: the last one's come in small dark patches.
+GRIDS = (4, 64, 1.0), (2, 16, 10.0)
 
 
 def content_distance(features: Tensor, target: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def grid_pattern(images: Tensor) -> Tensor:
 
     In each tile the image is averaged over its periods; the variance of that pattern is a
     checkerboard's energy, while strokes, which do not keep step, average out. Gram matrices cannot
-    tell such a pattern from the painter's texture, the eye can. Summed over `GRIDS`.
+    tell such a pattern from the painter's texture, the eye can. The sum of `GRIDS`.
 
     Args:
         images: (B, 3, H, W), row and column 0 on the grid; a rest below a tile's size is left out.
@@ -40,10 +40,11 @@ def grid_pattern(images: Tensor) -> Tensor:
     Returns:
         Scalar, at least 0; 0 for images smaller than a tile.
     """
-    return sum(_pattern(images, *grid) for grid in GRIDS)
+    return sum(weight * pattern_energy(images, period, tile) for period, tile, weight in GRIDS)
 
 
-def _pattern(images: Tensor, period: int, tile: int) -> Tensor:
+def pattern_energy(images: Tensor, period: int, tile: int) -> Tensor:
+    """One term of `grid_pattern`: period and tile in px."""
     rows, columns = (size // tile for size in images.shape[2:])
     if not (rows and columns):
         return images.new_zeros(())
