@@ -60,6 +60,7 @@ def prepared(content, max_steps=5, rank=0, world_size=1, done=0, **options):
         accumulate_grad_batches=1,
         global_rank=rank,
         world_size=world_size,
+        is_global_zero=rank == 0,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
     )
     module.setup("fit")
@@ -292,7 +293,7 @@ def test_the_photos_of_a_batch_are_named_as_they_are_seen(tmp_path, rank):
     folder = write_folder(tmp_path / "photos", 7)
     (folder / "003.png").write_bytes(b"damaged")
     data = ContentDataModule([folder], SIZE_PX, batch_size=3, held_out=[folder / "000.png"])
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=2)
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=2, is_global_zero=rank == 0)
     data.setup()
     assert len(data.photos.bad_files) == 1
     images = TrainingImages(data.photos, SIZE_PX, 1, data.seed)

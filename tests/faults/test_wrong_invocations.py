@@ -214,7 +214,7 @@ GATYS = """
 --content a.png --style b.png W --start broken.png | cannot read broken.png
 --content a.png --style b.png W --size 0 | is not a whole number from 1 up
 --content a.png --style b.png W --size big | is not a whole number from 1 up
---content a.png --style b.png W --size | --sizes
+--content a.png --style b.png W --size | --size: expected at least one
 --content a.png --style b.png W --size 64 32 | ascending
 --content a.png --style b.png W --size 8 | 8
 --content a.png --style b.png W --style-size -3 | --style-size
@@ -294,7 +294,6 @@ a.png W --bogus | --bogus
 STYLES = """
 | COMMAND
 paint | paint
-list | MODEL
 list none.safetensors | none.safetensors: no such model
 list a.png | a.png: not a readable style
 list slim.safetensors | not a style model of fst
