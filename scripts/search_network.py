@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from compare_with_gatys import read_results, write_results
 from evaluate import add_protocol, means, measure, open_loss_network, positive
+from frame import parser_of, read_results, run_script, write_results
 from painters import Painter
 from paintings import other_styles
 from search_shapes import SHAPES, ShapedNet
@@ -29,7 +29,6 @@ from torch import Tensor, nn
 
 from fst import ContentDataModule, Objective, Schedule, StyleTransferModule
 from fst.data.styles import read_styles
-from fst.errors import FstError
 from fst.io import images
 from fst.metrics import Ruler
 from fst.metrics.ruler import COLUMNS
@@ -41,18 +40,12 @@ SPEED = {"adds": "multiply-adds a pixel", "ms_1": "ms, 1 thread", "ms_2": "ms, 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    args = make_parser().parse_args(argv)
-    try:
-        run(args)
-    except FstError as error:
-        print(f"search_network: {images.printable(error)}", file=sys.stderr)
-        return 2
-    return 0
+    return run_script(__file__, make_parser(), run, argv)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Command line of this script."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--styles", nargs="+", required=True, metavar="PATH", help="what every network learns")
     add("--content", required=True, metavar="FOLDER", help="photos to train on")
