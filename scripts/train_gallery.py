@@ -8,10 +8,10 @@ was stopped:
 
 1. from scratch, 7,000 steps of 16 crops, on a GPU (six minutes on an H200; days on two cores):
    strokes, but in some styles faces dissolve;
-2. from 1, 600 steps of 4, most styles at less weight (13 minutes on two cores): the subjects come
+2. from 1, 600 steps of 4, most styles at less weight (12 minutes on two cores): the subjects come
    back;
-3. from 2, 250 steps of 4 at a lower rate (6 minutes): weights of five styles after fresh eyes had
-   chosen among their pictures.
+3. from 2, 250 steps of 4 at a lower rate (4 minutes): other weights for five styles, after a blind
+   comparison of their pictures.
 
 The model.safetensors of the third run is what is shipped. The first was stopped at step 6,300, its
 rate down to a fortieth; in the first two the term against checkerboards saw a period of 4 px alone.
