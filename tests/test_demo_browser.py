@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,13 @@ class Visitor:
         source = self.page.locator("#slider img").last.get_attribute("src")
         return pixels(self.context.request.get(source).body())
 
+    def wait_for_preview(self, expected):
+        """Wait for this painting: those of the slider's earlier places may come before it."""
+        ends = time.monotonic() + WAIT_MS / 1000
+        while not np.array_equal(self.preview(), expected):
+            assert time.monotonic() < ends, "another painting is shown"
+            self.page.wait_for_timeout(100)
+
     def painted(self):
         """The file at full size, once it has been asked for: its name and bytes."""
         link = self.page.locator("#download")
@@ -153,7 +161,7 @@ def test_a_moved_slider_paints_what_the_command_paints(visit, tmp_path):
     visitor.wait_for_command("--strength 0.6")
     _, small = by_command(visitor.command, tmp_path, "--size", "96", "-o", "small.png")
     visitor.page.wait_for_function("document.querySelectorAll('#slider img').length > 1")
-    assert np.array_equal(visitor.preview(), pixels(small))
+    visitor.wait_for_preview(pixels(small))
     visitor.page.click("#paint")
     name, painting = visitor.painted()
     assert (name, painting) == by_command(visitor.command, tmp_path)
