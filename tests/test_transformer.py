@@ -246,7 +246,7 @@ def test_upsampling_equals_nearest_reflect_and_a_3x3_convolution(
     torch.testing.assert_close(layer.conv.weight.grad, kernel.grad, rtol=1e-3, atol=1e-3)
 
 
-def test_shuffled_maps_are_pixels_and_begin_as_nearest_neighbours():
+def test_four_pixels_a_place_are_shuffled():
     torch.manual_seed(0)
     layer = ShuffledConv(1, 4, 2, 3)
     nn.init.normal_(layer.norm.gamma)
@@ -256,8 +256,11 @@ def test_shuffled_maps_are_pixels_and_begin_as_nearest_neighbours():
     assert torch.equal(
         painted[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3), painted
     )
-    nn.init.normal_(layer.conv.weight)
-    maps = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), layer.conv.weight)
+    weight = nn.init.normal_(layer.conv.weight).detach().numpy().reshape(2, 4, 4, 9)
+    sums = weight.sum(3, keepdims=True)
+    even = weight + (sums.mean(1, keepdims=True) - sums) / 9  # the four of a colour sum up alike
+    kernel = torch.from_numpy(even.reshape(8, 4, 3, 3))
+    maps = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel)
     expected = torch.zeros(2, 2, 12, 10)
     for channel in range(2):
         for place in range(4):
@@ -265,6 +268,14 @@ def test_shuffled_maps_are_pixels_and_begin_as_nearest_neighbours():
             expected[:, channel, rows, columns] = maps[:, 4 * channel + place]
     expected = F.instance_norm(expected, weight=layer.norm.gamma[0])
     torch.testing.assert_close(layer(x, one), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_flat_features_give_flat_paint():
+    layer = ShuffledConv(1, 4, 3, 5)
+    nn.init.normal_(layer.conv.weight)
+    with torch.no_grad():
+        painted = layer.shuffled(layer.conv(torch.randn(1, 4, 1, 1).expand(1, 4, 9, 8)))
+    assert painted.std((2, 3)).max() < 1e-4 < painted.std()
 
 
 def test_upsampling_and_its_gradients_equal_the_naive_form_to_1e_5():

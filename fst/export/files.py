@@ -3,8 +3,9 @@
     image (batch, 3, height, width), style_weights (batch, S) -> painting (batch, 3, height, width)
 
 all fp32; batch, height and width are free. Both files are traced from `TransformerNet.forward`, and
-hold the same weights under the names that they have in a style model. `fst.export.check` measures
-after each export whether they paint what the network paints.
+hold the same weights under the names that they have in a style model; the last kernel is written
+as applied (`EvenConv`). `fst.export.check` measures after each export whether they paint what the
+network paints.
 """
 
 import copy
@@ -21,7 +22,7 @@ from torch.export import Dim, ExportedProgram
 from fst import __version__
 from fst.errors import FstError
 from fst.networks.sizes import MIN_SIZE_PX
-from fst.networks.transformer import TransformerNet
+from fst.networks.transformer import ShuffledConv, TransformerNet
 from fst.style_model.card import default_license
 from fst.stylize.stylizer import Stylizer
 
@@ -55,6 +56,8 @@ def exported_program(network: TransformerNet) -> ExportedProgram:
     batch, height, width = Dim("batch"), *(Dim(n, min=MIN_SIZE_PX) for n in ("height", "width"))
     sizes = {"content": {0: batch, 2: height, 3: width}, "style_weights": {0: batch}}
     network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    if isinstance(network.conv_out, ShuffledConv):
+        network.conv_out.conv = network.conv_out.conv.plain()
     network.requires_grad_(False)
     program = torch.export.export(network, (image, weights), dynamic_shapes=sizes)
     for node in program.graph.nodes:  # they name the files of this machine

@@ -7,7 +7,8 @@ Reflect padding of the upsampled map equals replicate padding of the map itself.
 """
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from fst.networks.winograd import conv2d
 
@@ -61,3 +62,31 @@ class _Interleaved(torch.autograd.Function):
         for p, q in PHASES:
             out[:, p : p + height, q : q + width, p, q] = phases[:, :, p, :, q]
         return out.flatten(3).permute(0, 3, 1, 2)
+
+
+class EvenConv(nn.Conv2d):
+    """A convolution that gives 2x2 pixels of each channel at each place, alike on flat ground.
+
+    The four kernels of a channel get the same sum for each channel that comes in: where those are
+    flat, so is what is painted. With kernels that are free the four drift apart, and dots come in
+    dark places. (The condition is that of Sugawara et al. 2018, "Super-Resolution Using
+    Convolutional Neural Networks Without Any Checkerboard Artifacts"; they average
+    over 2x2 pixels, which takes the finest strokes away too.)
+
+    `weight` is (4 C_out, C_in, k, k), pixels of a channel together, row by row.
+    """
+
+    def kernel(self) -> Tensor:
+        """What is applied: (4 C_out, C_in, k, k), each kernel moved by a constant."""
+        means = self.weight.mean((2, 3)).unflatten(0, (-1, 4))  # (C_out, 4, C_in)
+        excess = (means - means.mean(1, keepdim=True)).flatten(0, 1)
+        return self.weight - excess[:, :, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel())
+
+    def plain(self) -> nn.Conv2d:
+        """The same function as an ordinary convolution, for programs that want its kernel."""
+        conv = nn.Conv2d(self.in_channels, self.out_channels, self.kernel_size, bias=False)
+        conv.weight = nn.Parameter(self.kernel().detach())
+        return conv

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fst.networks.conditional import ConditionalAffine2d, ConditionalInstanceNorm2d
 from fst.networks.padding import pad
-from fst.networks.phases import phase_conv
+from fst.networks.phases import EvenConv, phase_conv
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.networks.winograd import Conv3x3, is_exporting
 
@@ -205,15 +205,15 @@ class ShuffledConv(ConditionedConv):
 
     Shi et al. 2016, "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
     Convolutional Neural Network". The four begin alike, as nearest-neighbour upsampling would have
-    them, so that no checkerboard is there to be unlearnt (Aitken et al. 2017, "Checkerboard
-    artifact free sub-pixel convolution").
+    them (Aitken et al. 2017, "Checkerboard artifact free sub-pixel convolution"), and stay alike on
+    flat ground, see `EvenConv`.
     """
 
     def __init__(self, num_styles: int, c_in: int, c_out: int, kernel_size: int):
         super().__init__(num_styles, c_in, c_out, kernel_size)
-        weight = self.conv.weight.detach().repeat_interleave(4, dim=0)
-        self.conv = nn.Conv2d(c_in, 4 * c_out, kernel_size, bias=False)
-        self.conv.weight.data.copy_(weight)
+        self.conv = EvenConv(c_in, 4 * c_out, kernel_size, bias=False)
+        alike = self.conv.weight.detach()[::4].repeat_interleave(4, dim=0)
+        self.conv.weight.data.copy_(alike)
 
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
         y = self.conv(pad(x, self.padding, "reflect"))
