@@ -25,10 +25,8 @@ from fst.stylize.bands.streaming import (
     forward_work,
     planned_work,
 )
-from fst.stylize.controls.alpha import VisibleMeans
-from fst.stylize.controls.colors import ColorMatch, ColorMoments, keep_colors
-from fst.stylize.controls.masks import layered, mask_rows
-from fst.stylize.controls.strength import exaggerated, mixed
+from fst.stylize.controls.colors import ColorMatch, ColorMoments, VisibleMeans, keep_colors
+from fst.stylize.controls.masks import exaggerated, layered, mask_rows, mixed
 from fst.stylize.controls.texture_size import Enlargement, Shrinking
 from fst.stylize.options import PaintOptions, work_size
 from fst.stylize.stylizer import StyleChoice, Stylizer, check_size
