@@ -2,24 +2,26 @@
 
 import argparse
 import re
-import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from tqdm import tqdm
 
 from fst.errors import FstError
 from fst.io import images
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.console import print_result, tell
 from fst.stylize.bands import memory_plan
+from fst.stylize.blend_grid import CELL_PX, blend_grid
 from fst.stylize.folder.naming import BLEND_ID, FileId, Plan, free_path, identity
 from fst.stylize.options import PaintOptions, work_size
+from fst.stylize.style_sheet import style_sheet
 from fst.stylize.stylizer import Stylizer, check_size
 
 PROGRAM = "fst-infer"
@@ -48,9 +50,9 @@ class Painter:
         """Paint every picture of the plan in its styles; returns the exit code."""
         photos = [photo for photo, _ in self.plan]
         count = sum(len(targets) for _, targets in self.plan)
-        shown = show_progress and count > 1
+        disable = None if show_progress and count > 1 else True  # None: shown on a terminal alone
         with (
-            _progress_bar(total=count, unit="picture") if shown else nullcontext() as self.bar,
+            tqdm(total=count, unit="picture", disable=disable) as self.bar,
             ThreadPoolExecutor(1) as reader,
             ThreadPoolExecutor(1) as self.writer,
         ):
@@ -102,25 +104,22 @@ class Painter:
                     written: Future = Future()
                     written.set_result(self._write(path, partial(self._in_bands, photo, style)))
                 else:
-                    if self.args.sheet:
-                        painting = self._sheet(content)
-                    elif self.args.blend_grid:
-                        painting = self._blend_grid(content)
-                    else:
-                        painting = self.stylizer.stylize(content, style, self.options)
-                    save = partial(images.save, painting, bits=self.args.bits)
+                    save = partial(images.save, self._painting(content, style), bits=self.args.bits)
                     written = self.writer.submit(self._write, path, save)
-                self.waiting.append((written, {"picture": str(photo), "style": self._name(style)}))
+                # A style is told by its name, a blend by its shares; None is a sheet of several.
+                name = self.stylizer.style_names[style] if isinstance(style, int) else style
+                self.waiting.append((written, {"picture": str(photo), "style": name}))
                 self.left -= 1
                 self.report(WRITTEN_BEHIND)
-        except (RuntimeError, MemoryError, images.ImageError) as error:
+            return
+        except images.ImageError as error:
             problem = str(error)
-            if not isinstance(error, images.ImageError):
-                if not (isinstance(error, MemoryError) or re.search(_NO_MEMORY, problem)):
-                    raise
-                problem = _too_large(photo, content)
-            self._say(partial(tell, PROGRAM), problem, self.left)
-            self.broken += 1
+        except (RuntimeError, MemoryError) as error:
+            if isinstance(error, RuntimeError) and not re.search(_NO_MEMORY, str(error)):
+                raise
+            problem = _too_large(photo, content)
+        self._say(partial(tell, PROGRAM), problem, self.left)
+        self.broken += 1
 
     def report(self, waiting: int) -> None:
         """Tell the paths of paintings until so many are still being written."""
@@ -129,21 +128,14 @@ class Painter:
             written = str(future.result())
             self._say(partial(print_result, as_json=self.args.json, **about), written)
 
-    def _name(self, style: Any) -> Any:
-        """A style as it is told: its name, or the shares of a blend; None of a sheet of several."""
-        return self.stylizer.style_names[style] if isinstance(style, int) else style
-
-    def _sheet(self, content: Tensor) -> Tensor:
-        from fst.stylize.style_sheet import style_sheet
-
-        ids, cell_px = self.args.sheet, self.args.size
-        return style_sheet(self.stylizer, content, ids, self.options, cell_px)
-
-    def _blend_grid(self, content: Tensor) -> Tensor:
-        from fst.stylize.blend_grid import CELL_PX, blend_grid
-
-        cell_px, styles = self.args.size or CELL_PX, self.args.blend_grid
-        return blend_grid(self.stylizer, content, styles, self.options, cell_px=cell_px)
+    def _painting(self, content: Tensor, style: Any) -> Tensor:
+        stylizer, args = self.stylizer, self.args
+        if args.sheet:
+            return style_sheet(stylizer, content, args.sheet, self.options, args.size)
+        if args.blend_grid:
+            cell_px = args.size or CELL_PX
+            return blend_grid(stylizer, content, args.blend_grid, self.options, cell_px=cell_px)
+        return stylizer.stylize(content, style, self.options)
 
     def _in_bands(self, photo: Path, style: Any, path: Path, *, overwrite: bool, **_: Any) -> Path:
         from fst.stylize.bands.large import FileOptions, stylize_file
@@ -154,13 +146,11 @@ class Painter:
         how = "means and variances of parts of it" if fast else "exact"
         tell(PROGRAM, f"{photo}: in bands of rows ({how})")
         file = FileOptions(args.size, args.bits, overwrite, True, args.max_memory, fast)
-        with _progress_bar(
-            total=100, unit="%", leave=False, bar_format="{l_bar}{bar}| {elapsed}<{remaining}"
-        ) as bar:
+        shown = "{l_bar}{bar}| {elapsed}<{remaining}"
+        with tqdm(total=100, unit="%", leave=False, bar_format=shown, disable=None) as bar:
 
             def progress(share: float) -> None:
-                if bar is not None:
-                    bar.update(round(100 * share, 1) - bar.n)
+                bar.update(round(100 * share, 1) - bar.n)
 
             return stylize_file(self.stylizer, photo, path, style, self.options, file, progress)
 
@@ -174,28 +164,14 @@ class Painter:
 
     def _say(self, write: Callable[[str], None], text: str, steps: int = 1) -> None:
         """Write a line without tearing the bar, then move the bar."""
-        if self.bar is None:
-            return write(text)
         with self.bar.external_write_mode():
             write(text)
         self.bar.update(steps)
 
 
 def _too_large(photo: Path, content: Tensor | None) -> str:
-    if content is None:  # it ended while decoding
-        return f"{photo}: does not fit in memory; try --max-memory 2G or --size 1080"
-    height, width = content.shape[1:]
-    smaller = max(MIN_SIZE_PX, min(height, width) // 2)
-    return (
-        f"{photo}: {width}x{height} px do not fit in memory; try --max-memory 2G or "
-        f"--size {smaller}"
-    )
-
-
-def _progress_bar(**options: Any) -> Any:
-    """A tqdm bar, or None where nobody would see it move."""
-    if not sys.stderr.isatty():
-        return nullcontext()
-    from tqdm import tqdm
-
-    return tqdm(**options)
+    what, size_px = "does", 1080
+    if content is not None:  # else it ended while decoding
+        height, width = content.shape[1:]
+        what, size_px = f"{width}x{height} px do", max(MIN_SIZE_PX, min(height, width) // 2)
+    return f"{photo}: {what} not fit in memory; try --max-memory 2G or --size {size_px}"

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -187,9 +188,9 @@ def paint_shared(
     try:
         settings = settings_key(stylizer, args, options)
         jobs = _share(team, jobs, settings, args.resume)
-        painter = RecordingPainter(stylizer, jobs, args, options, settings, folder, team.rank)
-        exit_code = painter.paint(show_progress=False)
-        painter.record.close()
+        with closing(Record(folder, team.rank)) as record:
+            painter = RecordingPainter(stylizer, jobs, args, options, settings, record)
+            exit_code = painter.paint(show_progress=False)
     except FstError as problem:
         tell(PROGRAM, str(problem))
         exit_code = 1
@@ -227,12 +228,11 @@ class RecordingPainter(Painter):
         args: argparse.Namespace,
         options: PaintOptions,
         settings: str,
-        folder: Path,
-        rank: int,
+        record: Record,
     ) -> None:
         plan = [(photo, [(t.style_id, t.path) for t in targets]) for photo, targets in jobs]
         super().__init__(stylizer, plan, args, options)
-        self.settings, self.targets, self.record = settings, dict(plan), Record(folder, rank)
+        self.settings, self.targets, self.record = settings, dict(plan), record
         self.keys: dict[Path, str] = {}  # of paintings, by their paths
         self.ours = {t.path for _, targets in jobs for t in targets if t.done is not None}
 
