@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 from PIL.GifImagePlugin import GifImageFile
 
 from fst.errors import FstError
@@ -23,33 +23,18 @@ MAX_BYTES = 2**30  # Pillow keeps the frames of a GIF, a byte a pixel, until all
 
 
 def open_gif(path: str | Path, shorter_side_px: int | None = None) -> Clip:
-    """Open an animated GIF.
-
-    Raises:
-        ImageError: It cannot be read.
-    """
+    """Open an animated GIF; raises an ImageError where it cannot be read."""
     path = Path(path)
     with reading(path) as file:
-        if file.read(6) not in (b"GIF87a", b"GIF89a"):
-            raise FstError("it is no GIF")
-        file.seek(0)
         picture = GifImageFile(file)
         check_density(*picture.size, file)
         size, count = shrunk_size(picture.size, shorter_side_px), picture.n_frames
         loop = picture.info.get("loop")
-        length_ms = _length_ms(picture)
+        length_ms = sum(map(_shown_ms, ImageSequence.Iterator(picture)))
     rate = Fraction(1000 * count, length_ms) if length_ms else Fraction(10)
     clip = Clip(path, (size[1], size[0]), iter(()), count, rate, Fraction(1, 1000), loop=loop)
     clip.items = _frames(path, size, clip.problems)
     return clip
-
-
-def _length_ms(picture: GifImageFile) -> int:
-    length = 0
-    for number in range(picture.n_frames):
-        picture.seek(number)
-        length += _shown_ms(picture)
-    return length
 
 
 def _shown_ms(picture: GifImageFile) -> int:
