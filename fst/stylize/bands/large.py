@@ -15,8 +15,15 @@ from fst.errors import FstError
 from fst.io import images
 from fst.networks.transformer import STRIDE
 from fst.runtime.memory import release_freed_memory, taken_bytes
-from fst.stylize.bands.memory_plan import SAMPLE_PX, Plan, fast_pays_off, make_plan, memory_left
-from fst.stylize.bands.rows import ImageRows, PhotoRows, Rows, RowStores, image_rows
+from fst.stylize.bands.memory_plan import (
+    SAMPLE_PX,
+    Plan,
+    RowStores,
+    fast_pays_off,
+    make_plan,
+    memory_left,
+)
+from fst.stylize.bands.rows import ImageRows, PhotoRows, Rows, image_rows
 from fst.stylize.bands.streaming import (
     Look,
     SampleStreamer,
