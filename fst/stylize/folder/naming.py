@@ -29,11 +29,8 @@ def _is_output_file(output: str | None) -> bool:
 def check_output(
     output: str | None, overwrite: bool, photos: dict[Path, Path], count: int, bits: int
 ) -> None:
-    """Refuse an -o that cannot take `count` pictures of so many bits, before anything is painted.
-
-    Raises:
-        FstError: It is of the wrong kind, exists, or is an input.
-    """
+    """Refuse, with an FstError, an -o that cannot take `count` pictures of so many bits, being of
+    the wrong kind, there, or an input."""
     is_file, exists = _is_output_file(output), os.path.lexists(output or "")
     if not os.path.exists(output or ""):
         check_place(output if is_file else Path(output or "", "picture.png"))
@@ -57,12 +54,8 @@ def check_output(
 
 
 def check_folder_name(output: str, known: Sequence[str], what: str) -> None:
-    """Refuse an -o, neither a folder that is there nor of the `known` suffixes, that looks like a
-    file of another kind than `what`: it would become a folder.
-
-    Raises:
-        FstError: Names the kinds, and how to name a folder.
-    """
+    """Refuse, with an FstError, an -o, neither a folder that is there nor of the `known` suffixes,
+    that looks like a file of another kind than `what`: it would become a folder."""
     suffix = os.path.splitext(output)[1]  # "out.xyz/" has none; "out.v2" is no kind of file
     if re.fullmatch(r"\.[A-Za-z]{2}[A-Za-z0-9]{0,10}", suffix) and not os.path.isdir(output):
         raise FstError(
@@ -127,13 +120,14 @@ def make_plan(
         return [(photo, [(style_id, Path(output)) for style_id in styles]) for photo in photos]
     plan: Plan = []
     for photo, below in photos.items():
-        folder = Path(output or "") / (below if output else "")
+        folder = Path(output, below) if output else Path()
         suffix = ".jpg" if photo.suffix.lower() in (".jpg", ".jpeg") and bits == 8 else ".png"
-        plan.append((photo, []))
+        targets = []
         for style_id, style_name in styles.items():
             style = safe_name(style_name) or f"style{style_id}"
             stem = clip(photo.stem, MAX_NAME_BYTES - len(style.encode()))
-            plan[-1][1].append((style_id, folder / f"{stem}_{style}{suffix}"))
+            targets.append((style_id, folder / f"{stem}_{style}{suffix}"))
+        plan.append((photo, targets))
     return plan
 
 

@@ -75,10 +75,7 @@ class Painter:
 
     def read(self, photo: Path) -> Tensor | None:
         """The picture; None where it is painted in bands, being too large or by --fast-statistics.
-
-        Raises:
-            ImageError: It cannot be read, or is too small.
-        """
+        An ImageError where it cannot be read, or is too small."""
         content = images.load_full(photo, self.args.size, self._is_painted_whole)
         if content is not None:
             check_size(photo, tuple(content.shape[1:]))

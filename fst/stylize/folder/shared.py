@@ -54,11 +54,8 @@ class Team:
     """The processes that paint together: `size` of them, this one of a `rank`, on a `device`."""
 
     def __init__(self, args: argparse.Namespace, device: str) -> None:
-        """Find out which process this is.
-
-        Raises:
-            FstError: There are not so many devices, or this is no place to start processes from.
-        """
+        """Find out which process this is; an FstError where there are not so many devices, or from
+        here no processes can be started."""
         kind, _, index = device.partition(":")
         self.here, nodes = args.devices or 1, args.num_nodes or 1
         self.size, self.rank, self.device = self.here * nodes, 0, device
@@ -123,11 +120,7 @@ class Team:
             time.sleep(WATCH_S)
 
     def gathered(self, mine: Any) -> list[Any]:
-        """What each process has, in order of rank.
-
-        Raises:
-            RuntimeError: A process has ended.
-        """
+        """What each process has, in order of rank; a RuntimeError where one has ended."""
         everyone = [mine] * self.size
         if self.size > 1:
             dist.all_gather_object(everyone, mine)
