@@ -62,8 +62,8 @@ def _frames(path: Path, size: tuple[int, int], problems: list[str]) -> Iterator[
             start += duration
 
 
-def write_gif(path: Path, clip: Clip, items: Iterable) -> int:
-    """Write frames as a GIF that repeats as the clip does; sound is left out. Returns their number.
+def write_gif(path: Path, clip: Clip, items: Iterable) -> None:
+    """Write frames as a GIF that repeats as the clip does; sound is left out.
 
     A GIF has 50 frames a second at most: of a faster clip some are left out.
 
@@ -73,13 +73,11 @@ def write_gif(path: Path, clip: Clip, items: Iterable) -> int:
     """
     # Before the work, as far as the file says how long it is.
     _check_length((clip.count or 0) * min(1, 1 / (MIN_TICKS * TICK * clip.rate)), clip, path)
-    count = 0
     palettes, interrupts = _Palettes(), []
 
     def pictures() -> Iterator[Image.Image]:
-        nonlocal count
-        for frame in _with_durations(_until_interrupted(items, interrupts), clip.rate):
-            count += 1
+        frames = _with_durations(_until_interrupted(items, interrupts), clip.rate)
+        for count, frame in enumerate(frames, start=1):
             _check_length(count, clip, path)
             picture = palettes.reduced(frame.image)
             picture.info["duration"] = 10 * min(round(frame.duration / TICK), MAX_TICKS)  # ms
@@ -88,7 +86,6 @@ def write_gif(path: Path, clip: Clip, items: Iterable) -> int:
     _save(pictures(), path, clip.loop)
     if interrupts:
         raise interrupts[0]
-    return count
 
 
 def _check_length(frames: int | Fraction, clip: Clip, path: Path) -> None:

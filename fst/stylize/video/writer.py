@@ -75,8 +75,8 @@ def _is_held(stream: Any, container: str) -> bool:
     return True
 
 
-def write_video(path: Path, kind: str, clip: Clip, items: Iterable[Any]) -> int:
-    """Encode frames, and copy the packets between them; returns how many frames there were.
+def write_video(path: Path, kind: str, clip: Clip, items: Iterable[Any]) -> None:
+    """Encode frames, and copy the packets between them.
 
     Args:
         path: Of the file; written from the start, whatever is there.
@@ -107,7 +107,6 @@ def write_video(path: Path, kind: str, clip: Clip, items: Iterable[Any]) -> int:
         raise FstError(
             f"cannot write {images.printable(path)}: {images.printable(str(reason).strip())}"
         ) from None
-    return writing.count
 
 
 class _Writing:
