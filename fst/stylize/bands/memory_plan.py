@@ -70,7 +70,8 @@ def make_plan(
 
     Args:
         network: Its channels say what a row takes.
-        shape: (H, W, C) of the photo, of numbers of `itemsize` bytes.
+        shape: (H, W, C) of the photo.
+        itemsize: Bytes of each of its numbers.
         memory_bytes: What may be taken beyond what the process has.
         work: (h, w) at which it is painted, where that is less than its size.
         taken: Bytes that the process has, of which a user's limit tells, too.
@@ -82,9 +83,8 @@ def make_plan(
     last = max(layer.conv.out_channels for layer, step in network.convolutions() if step == STRIDE)
     high, wide = work or (height, width)
     maps = 1 + max((len(block.layers) for block in network.blocks), default=0)  # of the trunk
-    stored = high * wide * (maps * 4 * last // STRIDE**2 + 3 * 4) + height * width * (
-        2 * channels * itemsize
-    )
+    stored = high * wide * (maps * 4 * last // STRIDE**2 + 3 * 4)
+    stored += height * width * 2 * channels * itemsize
     bytes_of_pixel = 4 * _numbers_of_pixel(network)
     row = wide * bytes_of_pixel * BAND_COPIES
     fixed = RESERVE

@@ -44,7 +44,7 @@ def keep_colors(painting: Tensor, photo: Tensor, how: str = "luminance") -> Tens
 
 @dataclass
 class ColorMoments:
-    """Count, sum and summed products of the colours of an image, which may come in parts; fp64."""
+    """Count, sum and summed products of an image's colours, which may come in parts; fp64."""
 
     count: int = 0
     total: Tensor | float = 0.0  # (3,)
@@ -52,7 +52,6 @@ class ColorMoments:
 
     @classmethod
     def of(cls, image: Tensor) -> "ColorMoments":
-        """Of (3, H, W)."""
         moments = cls()
         moments.add(image)
         return moments
@@ -66,7 +65,6 @@ class ColorMoments:
 
     @property
     def mean(self) -> Tensor:
-        """(3,)."""
         return self.total / self.count
 
     @property
@@ -106,9 +104,6 @@ def split_alpha(image: Tensor) -> tuple[Tensor, Tensor | None]:
 
     Args:
         image: (3, H, W), or (4, H, W) with alpha last, not multiplied in; in [0, 1].
-
-    Returns:
-        (3, H, W), and (1, H, W) or None.
     """
     if len(image) == 3:
         return image, None

@@ -48,11 +48,7 @@ class Enlarged:
 
 
 def read_mask(file: str | Path) -> Tensor:
-    """The brightness of a picture, (h, w) in [0, 1]; what is transparent counts as white.
-
-    Raises:
-        FstError: The file cannot be read.
-    """
+    """The brightness of a picture, (h, w) in [0, 1]; what is transparent counts as white."""
     return images.to_tensor(images.decode(file).convert("L").convert("RGB"))[0]
 
 
@@ -102,20 +98,15 @@ def layered(base: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
         where = where.to(base)
         weights = weights * (1 - where) + style[:, :, None, None] * where
     flat = weights.flatten(2)
-    if torch.equal(flat.amin(2), flat.amax(2)):
-        return flat[:, :, 0]
-    return weights
+    return flat[:, :, 0] if torch.equal(flat.amin(2), flat.amax(2)) else weights
 
 
 def exaggerated(weights: Tensor, strength: float) -> Tensor:
-    """Style weights, beyond strength 1 moved on away from the even blend of all styles.
+    """Style weights, (1, S) or (1, S, H, W), beyond strength 1 moved on away from the even blend of
+    all styles.
 
     So what is exaggerated is what sets the style apart from the model's others; a model of one
     style has nothing to move away from and paints as at strength 1.
-
-    Args:
-        weights: (1, S) or (1, S, H, W), adding up to 1 over S.
-        strength: Up to 1 the weights are returned as they are.
     """
     beyond = max(0.0, strength - 1)
     return weights + beyond * (weights - 1 / weights.shape[1]) if beyond else weights

@@ -76,13 +76,13 @@ def _is_held(stream: Any, container: str) -> bool:
 
 
 def write_video(path: Path, kind: str, clip: Clip, items: Iterable[Any]) -> None:
-    """Encode frames, and copy the packets between them.
+    """Encode the frames (3, H, W) of a clip, and copy the packets between them.
 
     Args:
         path: Of the file; written from the start, whatever is there.
         kind: Its suffix, which names container and encoder.
-        clip: What the frames are of.
-        items: Frames (3, H, W) and packets. Whatever it raises ends the file there, whole.
+        clip: What the items are of.
+        items: Frames and packets. Whatever it raises ends the file there, whole.
 
     Raises:
         FstError: It cannot be written.
