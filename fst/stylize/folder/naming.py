@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fst.assets import SAMPLE_PHOTO
 from fst.errors import FstError
-from fst.io.paths import IMAGE_SUFFIXES, check_place, clip, find, numbered
+from fst.io.paths import IMAGE_SUFFIXES, check_place, clip, find
 
 MAX_STYLE_CHARS = 80
 MAX_NAME_BYTES = 240  # file systems stop at 255; the rest is for the suffix and a number
@@ -36,12 +36,7 @@ def check_output(
         check_place(output if is_file else Path(output or "", "picture.png"))
     if not output or os.path.isdir(output):
         return
-    if not is_file and exists:
-        raise FstError(f"-o {output} is a file; name a folder or a new picture file")
-    if is_file and count > 1:
-        raise FstError(
-            f"-o {output} is one file, but {count} pictures are to be written; name a folder"
-        )
+    check_can_take(output, is_file, count, "pictures", "picture file")
     if not is_file:
         return check_folder_name(output, IMAGE_SUFFIXES, "picture") if count == 1 else None
     from fst.io.images import check_target
@@ -51,6 +46,16 @@ def check_output(
         raise FstError(clash(Path(output)))
     if exists and not overwrite:
         raise FstError(f"-o {output} exists; name another file or add --overwrite")
+
+
+def check_can_take(output: str, is_file: bool, count: int, kind: str, example: str) -> None:
+    """Refuse, with an FstError, an -o, no folder that is there, which cannot take so many files."""
+    if not is_file and os.path.lexists(output):
+        raise FstError(f"-o {output} is a file; name a folder or a new {example}")
+    if is_file and count > 1:
+        raise FstError(
+            f"-o {output} is one file, but {count} {kind} are to be written; name a folder"
+        )
 
 
 def check_folder_name(output: str, known: Sequence[str], what: str) -> None:
@@ -146,11 +151,6 @@ def input_clashes(plan: Plan) -> list[str]:
     """Outputs that would replace an input."""
     inputs = {identity(photo) for photo, _ in plan} - {None}
     return [clash(path) for _, targets in plan for _, path in targets if identity(path) in inputs]
-
-
-def free_path(path: Path, protected: set[FileId]) -> Path:
-    """The path, with a number where it would replace a protected file."""
-    return next(name for name in numbered(path) if identity(name) not in protected)
 
 
 def blend_name(shares: dict[str, float]) -> str:

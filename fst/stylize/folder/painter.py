@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from fst.errors import FstError
 from fst.io import images
+from fst.io.paths import numbered
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.console import print_result, tell
 from fst.stylize.bands import memory_plan
 from fst.stylize.blend_grid import CELL_PX, blend_grid
-from fst.stylize.folder.naming import BLEND_ID, FileId, Plan, free_path, identity
+from fst.stylize.folder.naming import BLEND_ID, FileId, Plan, identity
 from fst.stylize.options import PaintOptions, work_size
 from fst.stylize.style_sheet import style_sheet
 from fst.stylize.stylizer import Stylizer, check_size
@@ -154,8 +155,9 @@ class Painter:
     def _write(self, path: Path, write: Callable[..., Path]) -> Path:
         """Have a painting written under the name planned, or the next free number of it."""
         overwrite = self.args.overwrite or path in self.ours
-        free = free_path(path, self.protected) if overwrite else path
-        written = write(free, overwrite=overwrite, numbered=True)
+        if overwrite:
+            path = next(name for name in numbered(path) if identity(name) not in self.protected)
+        written = write(path, overwrite=overwrite, numbered=True)
         self.protected |= {identity(written)} - {None}
         return written
 

@@ -30,7 +30,14 @@ from fst.io.paths import (
     printable,
 )
 from fst.runtime.console import print_result, tell
-from fst.stylize.folder.naming import BLEND_ID, check_folder_name, clash, identity, safe_name
+from fst.stylize.folder.naming import (
+    BLEND_ID,
+    check_can_take,
+    check_folder_name,
+    clash,
+    identity,
+    safe_name,
+)
 from fst.stylize.options import PaintOptions
 
 if TYPE_CHECKING:
@@ -133,7 +140,11 @@ def clip_jobs(args: argparse.Namespace, styles: dict[int, str]) -> list[Job]:
     if is_file:
         check_target(Path(output))
     sources = [frame_files(args.inputs)] if is_sequence else _found(args.inputs)
-    _check_output(output, is_file, len(sources) * len(styles), is_sequence)
+    count = len(sources) * len(styles)
+    if output and not os.path.isdir(output):
+        check_can_take(output, is_file, count, "clips", "clip such as a.mp4")
+        if count == 1 and not is_file and not is_sequence:
+            check_folder_name(output, CLIP_SUFFIXES, "clip")
     inputs = {identity(file) for file in (sources[0] if is_sequence else sources)} - {None}
     jobs: list[Job] = []
     for source, (style_id, name) in product(sources, styles.items()):
@@ -153,20 +164,6 @@ def clip_jobs(args: argparse.Namespace, styles: dict[int, str]) -> list[Job]:
                 raise FstError(f"{path} exists; name another output with -o or add --overwrite")
         jobs.append((source, args.blend if style_id == BLEND_ID else style_id, target, numbered))
     return jobs
-
-
-def _check_output(output: str, is_file: bool, count: int, is_sequence: bool) -> None:
-    """Refuse an -o that cannot take so many clips."""
-    if is_file and count > 1:
-        raise FstError(
-            f"-o {output} is one file, but {count} clips are to be written; name a folder"
-        )
-    if is_file or not output or os.path.isdir(output):
-        return
-    if os.path.lexists(output):
-        raise FstError(f"-o {output} is a file; name a folder or a new clip such as a.mp4")
-    if count == 1 and not is_sequence:
-        check_folder_name(output, CLIP_SUFFIXES, "clip")
 
 
 def _target(output: str, is_file: bool, source: Any, style: str, several: bool) -> Path:

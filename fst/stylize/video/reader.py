@@ -100,8 +100,7 @@ class _Reading:
         self.stream.thread_type = "AUTO"
         self.stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
         kinds = ("audio", "subtitle")
-        streams = [s for s in container.streams if s.type in kinds and s.codec_context]
-        self.copied = {stream.index for stream in streams}
+        self.copied = [s for s in container.streams if s.type in kinds and s.codec_context]
         self.rate = _rate(self.stream)
         self.end, self.decoded = Fraction(0), 0
         self.read_to = Fraction(0)  # seconds, of any stream
@@ -120,7 +119,7 @@ class _Reading:
             self.rate,
             Fraction(self.stream.time_base),
             self._pixel_aspect(),
-            streams,
+            self.copied,
             problems=self.problems,
             close=container.close,
         )
@@ -148,13 +147,12 @@ class _Reading:
     def _pixel_aspect(self) -> Fraction:
         aspect = self.stream.codec_context.sample_aspect_ratio
         aspect = Fraction(aspect) if aspect and aspect > 0 else Fraction(1)
-        return 1 / aspect if self.transposed else aspect
+        return 1 / aspect if self.turn[0] else aspect
 
     def _items(self) -> Iterator[Any]:
         """Frames, and packets to copy, in the order of the file."""
         broken = 0
-        wanted = [s for s in self.container.streams if s is self.stream or s.index in self.copied]
-        packets = self.container.demux(*wanted)
+        packets = self.container.demux(self.stream, *self.copied)
         while broken <= MAX_BROKEN:
             try:
                 packet = next(packets)
@@ -211,16 +209,15 @@ class _Reading:
             # in memory until Python looks for such.
             self.turn = _turn(frame)
             self.scaled = shrunk_size((frame.width, frame.height), self.shorter_side_px)
-            self.transposed = self.turn is not None and self.turn[0]
             told = {name.lower(): text for name, text in self.stream.metadata.items()}
             in_planes = any(part.is_alpha for part in frame.format.components)
             if in_planes or told.get("alpha_mode") == "1":  # of VP8 and VP9
                 images.say(f"{images.printable(self.path)}: its transparency is left out")
         levels = self._levels(frame, *self.scaled)
         image = torch.from_numpy(levels).permute(2, 0, 1)  # (3, H, W)
-        if self.turn is not None:
-            transposed, across, down = self.turn
-            image = image.transpose(1, 2) if transposed else image
+        transposed, across, down = self.turn
+        image = image.transpose(1, 2) if transposed else image
+        if across or down:
             image = image.flip([axis for axis, flip in ((2, across), (1, down)) if flip])
         return image.contiguous().to(torch.float32).div_(255)
 
@@ -248,7 +245,7 @@ def _rate(stream: Any) -> Fraction:
     return next((Fraction(rate) for rate in rates if rate and 0 < rate <= MAX_RATE), DEFAULT_RATE)
 
 
-def _turn(frame: Any) -> tuple[bool, bool, bool] | None:
+def _turn(frame: Any) -> tuple[bool, bool, bool]:
     """How the stored picture becomes upright: rows become columns, then flips across and down.
 
     The matrix [a b; c d] of a file sends the place (x, y) to (ax + cy, bx + dy) (ISO/IEC 14496-12,
@@ -256,10 +253,10 @@ def _turn(frame: Any) -> tuple[bool, bool, bool] | None:
     """
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
-        return None
+        return False, False, False
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
     if abs(a) + abs(d) >= abs(b) + abs(c):
-        return (False, a < 0, d < 0) if a < 0 or d < 0 else None
+        return False, a < 0, d < 0
     return True, c < 0, b < 0
 
 
