@@ -162,7 +162,6 @@ class RowStore:
         return np.memmap(self._file, self.dtype, "r", shape=self.shape)
 
     def close(self) -> None:
-        """Give the room back."""
         self._array = None
         if self._file is not None:
             self._file.close()

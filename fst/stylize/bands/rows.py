@@ -181,8 +181,6 @@ class NormRows:
 
 
 class SumRows:
-    """Two sources added up."""
-
     def __init__(self, one: Rows, other: Rows) -> None:
         self.one, self.other, self.height, self.width = one, other, one.height, one.width
 

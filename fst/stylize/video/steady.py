@@ -174,7 +174,6 @@ class SteadyNorm(ConditionalInstanceNorm2d):
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew."""
         self.statistics: dict[tuple[int, ...], Tensor] = {}
 
     def _exactly(self, image: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
