@@ -2,16 +2,16 @@
 
 import argparse
 import re
+import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from tqdm import tqdm
 
 from fst.errors import FstError
 from fst.io import images
@@ -51,9 +51,9 @@ class Painter:
         """Paint every picture of the plan in its styles; returns the exit code."""
         photos = [photo for photo, _ in self.plan]
         count = sum(len(targets) for _, targets in self.plan)
-        disable = None if show_progress and count > 1 else True  # None: shown on a terminal alone
+        shown = show_progress and count > 1
         with (
-            tqdm(total=count, unit="picture", disable=disable) as self.bar,
+            _progress_bar(total=count, unit="picture") if shown else nullcontext() as self.bar,
             ThreadPoolExecutor(1) as reader,
             ThreadPoolExecutor(1) as self.writer,
         ):
@@ -145,10 +145,11 @@ class Painter:
         tell(PROGRAM, f"{photo}: in bands of rows ({how})")
         file = FileOptions(args.size, args.bits, overwrite, True, args.max_memory, fast)
         shown = "{l_bar}{bar}| {elapsed}<{remaining}"
-        with tqdm(total=100, unit="%", leave=False, bar_format=shown, disable=None) as bar:
+        with _progress_bar(total=100, unit="%", leave=False, bar_format=shown) as bar:
 
             def progress(share: float) -> None:
-                bar.update(round(100 * share, 1) - bar.n)
+                if bar is not None:
+                    bar.update(round(100 * share, 1) - bar.n)
 
             return stylize_file(self.stylizer, photo, path, style, self.options, file, progress)
 
@@ -163,6 +164,8 @@ class Painter:
 
     def _say(self, write: Callable[[str], None], text: str, steps: int = 1) -> None:
         """Write a line without tearing the bar, then move the bar."""
+        if self.bar is None:
+            return write(text)
         with self.bar.external_write_mode():
             write(text)
         self.bar.update(steps)
@@ -174,3 +177,13 @@ def _too_large(photo: Path, content: Tensor | None) -> str:
         height, width = content.shape[1:]
         what, size_px = f"{width}x{height} px do", max(MIN_SIZE_PX, min(height, width) // 2)
     return f"{photo}: {what} not fit in memory; try --max-memory 2G or --size {size_px}"
+
+
+def _progress_bar(**options: Any) -> Any:
+    """A tqdm bar, or None where nobody would see it move: its lock, which processes made by a fork
+    share, outlives one that is killed with it."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from tqdm import tqdm
+
+    return tqdm(**options)
