@@ -180,8 +180,8 @@ def _too_large(photo: Path, content: Tensor | None) -> str:
 
 
 def _progress_bar(**options: Any) -> Any:
-    """A tqdm bar, or None where nobody would see it move: its lock, which processes made by a fork
-    share, outlives one that is killed with it."""
+    """A tqdm bar, or None where nobody would see it move: forked processes would share its lock,
+    and wait for ever for one that was killed with it."""
     if not sys.stderr.isatty():
         return nullcontext()
     from tqdm import tqdm
