@@ -14,8 +14,7 @@ from fst.networks.transformer import TransformerNet
 from fst.style_model.format import describe, save_style_model
 from fst.stylize.blend_grid import blend_grid, shares_of
 from fst.stylize.controls.colors import keep_colors
-from fst.stylize.controls.masks import place
-from fst.stylize.controls.strength import mixed, painting_share
+from fst.stylize.controls.masks import mixed, painting_share, place
 from fst.stylize.controls.texture_size import painted_at_size, resized
 from fst.stylize.options import AUTO_PX, PREVIEW_PX, PaintOptions, work_size
 

@@ -16,8 +16,8 @@ from fst.errors import FstError
 from fst.io import images
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import describe, save_style_model
-from fst.stylize.controls import alpha as alpha_module
-from fst.stylize.controls.alpha import split_alpha
+from fst.stylize.controls import colors as color_module
+from fst.stylize.controls.colors import split_alpha
 from fst.stylize.controls.masks import Enlarged
 from fst.stylize.stylizer import Stylizer
 
@@ -174,7 +174,7 @@ def test_filled_colours_lie_between_those_seen(height, width, seed, most_px):
     colors = torch.rand(3, height, width, generator=generator)
     alpha = (torch.rand(1, height, width, generator=generator) < 0.1).float()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alpha_module, "MOST_PX", most_px)
+        patch.setattr(color_module, "MOST_PX", most_px)
         filled, _ = split_alpha(torch.cat([colors, alpha]))
     if not alpha.any():
         assert (filled == 1).all()

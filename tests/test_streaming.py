@@ -21,10 +21,9 @@ from fst.errors import FstError
 from fst.io import images
 from fst.networks.transformer import ConditionedConv, ResidualBlock, TransformerNet
 from fst.style_model.format import describe, save_style_model
-from fst.stylize.bands import large, memory_plan, rows
+from fst.stylize.bands import large, memory_plan
 from fst.stylize.bands.large import FileOptions, stylize_file
-from fst.stylize.bands.memory_plan import Plan, make_plan, memory_left
-from fst.stylize.bands.rows import RowStore
+from fst.stylize.bands.memory_plan import Plan, RowStore, make_plan, memory_left
 from fst.stylize.bands.streaming import forward_work, planned_work
 from fst.stylize.options import PaintOptions
 from fst.stylize.stylizer import Stylizer
@@ -265,7 +264,7 @@ def test_no_file_is_open_or_left_whatever_happens(stylizer, tmp_path, monkeypatc
 
 
 def test_a_disk_without_room_is_named_before_any_work(stylizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(rows.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    monkeypatch.setattr(memory_plan.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(FstError, match=r"no room for .* temporary files: set TMPDIR"):
         make_plan(stylizer.network, (9000, 12000, 3), 1, 2**30)
 
@@ -273,7 +272,7 @@ def test_a_disk_without_room_is_named_before_any_work(stylizer, tmp_path, monkey
 def test_a_folder_that_takes_no_temporary_files_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     for make in (
-        lambda: rows.check_room(1),
+        lambda: memory_plan.check_room(1),
         lambda: RowStore((4, 4, 3), np.uint8, in_memory=False),
     ):
         with pytest.raises(FstError, match=r"temporary files cannot be made .* set TMPDIR"):

@@ -12,7 +12,7 @@ from fst.cli.messages import noting
 from fst.errors import FstError
 from fst.runtime.console import tell
 from fst.runtime.devices import usable_device
-from fst.stylize.video.jobs import clip_jobs, paint_clips_in_turn, stopping
+from fst.stylize.video.clips import clip_jobs, paint_clips_in_turn, stopping
 
 PROGRAM = "fst-infer"
 # Flags that only pictures have, and what they are when they are not given.

@@ -32,7 +32,7 @@ class PaintOptions:
     """How a picture is painted.
 
     Args:
-        strength: 0 is the photo, 1 the painting, up to 1.5; see `fst.stylize.controls.strength`.
+        strength: 0 is the photo, 1 the painting, up to 1.5; see `fst.stylize.controls.masks`.
         texture: Place on the style's `Stylizer.texture_line`, 0 to 1; None paints in the style
             itself.
         texture_size: Size of the strokes. "auto": those of a picture whose shorter side has 768 px

@@ -18,9 +18,7 @@ from fst.networks.sizes import MIN_SIZE_PX
 from fst.style_model.format import load_style_model
 from fst.style_model.names import find_style, model_path
 from fst.stylize.controls import colors
-from fst.stylize.controls.alpha import split_alpha
-from fst.stylize.controls.masks import layered, place
-from fst.stylize.controls.strength import exaggerated, mixed
+from fst.stylize.controls.masks import exaggerated, layered, mixed, place
 from fst.stylize.controls.texture_size import painted_at_size
 from fst.stylize.options import PaintOptions, StyleChoice, work_size
 
@@ -177,7 +175,7 @@ class Stylizer:
         options = options or PaintOptions()
         options = replace(options, **controls) if controls else options
         weights = self.style_weights(style, options.texture)
-        content, alpha = split_alpha(read_image(image))
+        content, alpha = colors.split_alpha(read_image(image))
         size = tuple(content.shape[1:])
         work = work_size(size, options.texture_size)
         if options.masks:

@@ -15,8 +15,15 @@ from fst.errors import FstError
 from fst.io import images
 from fst.networks.transformer import STRIDE
 from fst.runtime.memory import release_freed_memory, taken_bytes
-from fst.stylize.bands.memory_plan import SAMPLE_PX, Plan, fast_pays_off, make_plan, memory_left
-from fst.stylize.bands.rows import ImageRows, PhotoRows, Rows, RowStores, image_rows
+from fst.stylize.bands.memory_plan import (
+    SAMPLE_PX,
+    Plan,
+    RowStores,
+    fast_pays_off,
+    make_plan,
+    memory_left,
+)
+from fst.stylize.bands.rows import ImageRows, PhotoRows, Rows, image_rows
 from fst.stylize.bands.streaming import (
     Look,
     SampleStreamer,
@@ -25,10 +32,8 @@ from fst.stylize.bands.streaming import (
     forward_work,
     planned_work,
 )
-from fst.stylize.controls.alpha import VisibleMeans
-from fst.stylize.controls.colors import ColorMatch, ColorMoments, keep_colors
-from fst.stylize.controls.masks import layered, mask_rows
-from fst.stylize.controls.strength import exaggerated, mixed
+from fst.stylize.controls.colors import ColorMatch, ColorMoments, VisibleMeans, keep_colors
+from fst.stylize.controls.masks import exaggerated, layered, mask_rows, mixed
 from fst.stylize.controls.texture_size import Enlargement, Shrinking
 from fst.stylize.options import PaintOptions, work_size
 from fst.stylize.stylizer import StyleChoice, Stylizer, check_size

@@ -1,14 +1,20 @@
-"""How much memory a painting takes, and how a picture is painted in less."""
+"""How much memory a painting takes, how a picture is painted in less, and where its rows are."""
 
+import errno
 import math
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 
 from fst.errors import FstError
 from fst.networks.transformer import STRIDE, TransformerNet
-from fst.runtime.memory import available_bytes, taken_bytes
-from fst.stylize.bands.rows import check_room
+from fst.runtime.memory import available_bytes, readable_bytes, taken_bytes
 
 # What --fast-statistics takes its moments from: squares of this side, so many pixels at most.
 # (Looked at beside it: a small copy of the whole, after which strokes came out pale and soft.)
@@ -64,7 +70,8 @@ def make_plan(
 
     Args:
         network: Its channels say what a row takes.
-        shape: (H, W, C) of the photo, of numbers of `itemsize` bytes.
+        shape: (H, W, C) of the photo.
+        itemsize: Bytes of each of its numbers.
         memory_bytes: What may be taken beyond what the process has.
         work: (h, w) at which it is painted, where that is less than its size.
         taken: Bytes that the process has, of which a user's limit tells, too.
@@ -76,9 +83,8 @@ def make_plan(
     last = max(layer.conv.out_channels for layer, step in network.convolutions() if step == STRIDE)
     high, wide = work or (height, width)
     maps = 1 + max((len(block.layers) for block in network.blocks), default=0)  # of the trunk
-    stored = high * wide * (maps * 4 * last // STRIDE**2 + 3 * 4) + height * width * (
-        2 * channels * itemsize
-    )
+    stored = high * wide * (maps * 4 * last // STRIDE**2 + 3 * 4)
+    stored += height * width * 2 * channels * itemsize
     bytes_of_pixel = 4 * _numbers_of_pixel(network)
     row = wide * bytes_of_pixel * BAND_COPIES
     fixed = RESERVE
@@ -106,3 +112,108 @@ def memory_left(max_memory_bytes: int | None, device: torch.device) -> int:
         left = max(0, max_memory_bytes - taken_bytes(device))
         return left if device.type == "cpu" else min(left, available_bytes(device))
     return min(available_bytes(torch.device("cpu")), available_bytes(device)) // 2
+
+
+# ---- where rows are kept ------------------------------------------------------------------------
+
+
+class RowStore:
+    """Room for (H, W, C) numbers, written and read by bands of rows.
+
+    A temporary file has no name once it is open (on POSIX), so that nothing is left of it however
+    the process ends. It is read and written, not mapped: mapped pages would count as resident.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int, int], dtype: np.dtype | type, *, in_memory: bool
+    ) -> None:
+        """Take the room in memory, or in the folder for temporary files (TMPDIR); an FstError
+        where that has too little."""
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self._row_bytes = shape[1] * shape[2] * self.dtype.itemsize
+        self._array = np.empty(shape, dtype) if in_memory else None
+        self._file = None if in_memory else _file_of(shape[0] * self._row_bytes)
+
+    def read(self, low: int, high: int) -> np.ndarray:
+        """A copy of the rows from `low` to `high` exclusive, (high - low, W, C)."""
+        if self._array is not None:
+            return self._array[low:high].copy()
+        rows = np.empty((high - low, *self.shape[1:]), self.dtype)
+        self._file.seek(low * self._row_bytes)
+        left = memoryview(rows).cast("B")
+        while len(left):  # one call of the system moves at most 2 GiB
+            left = left[self._file.readinto(left) :]
+        return rows
+
+    def write(self, low: int, rows: np.ndarray) -> None:
+        """Put rows (h, W, C) at `low`."""
+        if self._array is not None:
+            self._array[low : low + len(rows)] = rows
+            return
+        self._file.seek(low * self._row_bytes)
+        left = memoryview(np.ascontiguousarray(rows, self.dtype)).cast("B")
+        while len(left):
+            left = left[self._file.write(left) :]
+
+    def mapped(self) -> np.ndarray:
+        """All of it, (H, W, C): the array itself, or the file mapped for reading."""
+        if self._array is not None:
+            return self._array
+        return np.memmap(self._file, self.dtype, "r", shape=self.shape)
+
+    def close(self) -> None:
+        self._array = None
+        if self._file is not None:
+            self._file.close()
+
+
+class RowStores(ExitStack):
+    """Stores of one painting, closed together."""
+
+    def __init__(self, in_memory: bool) -> None:
+        super().__init__()
+        self.in_memory = in_memory
+
+    def new(self, shape: tuple[int, int, int], dtype: np.dtype | type) -> RowStore:
+        """Room for (H, W, C) numbers, see `RowStore`."""
+        return self.enter_context(closing(RowStore(shape, dtype, in_memory=self.in_memory)))
+
+
+def check_room(size: int) -> None:
+    """Refuse, with an FstError, what needs more bytes of temporary files than there is room."""
+    try:
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise _unusable(error) from None
+    if size > free:
+        raise _no_room(folder, size)
+
+
+def _file_of(size: int) -> Any:
+    try:
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+    except OSError as error:
+        raise _unusable(error) from None
+    try:
+        if hasattr(os, "posix_fallocate"):  # now, rather than failing on the way
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            file.close()
+            raise _no_room(tempfile.gettempdir(), size) from None
+    return file
+
+
+def _unusable(error: OSError) -> FstError:
+    return FstError(
+        f"temporary files cannot be made ({error.strerror or error}): set TMPDIR to a folder that "
+        "can be written, or give more --max-memory"
+    )
+
+
+def _no_room(folder: str, size: int) -> FstError:
+    return FstError(
+        f"{folder}: no room for {readable_bytes(size)} of temporary files: set TMPDIR to a folder "
+        "on a larger disk, or give more --max-memory"
+    )

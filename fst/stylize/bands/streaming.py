@@ -17,10 +17,10 @@ from torch import Tensor
 
 from fst.networks.conditional import ConditionalAffine2d, ConditionalInstanceNorm2d, Moments
 from fst.networks.transformer import STRIDE, Layer, ResidualBlock, TransformerNet
+from fst.stylize.bands.memory_plan import RowStores
 from fst.stylize.bands.rows import (
     NormRows,
     Rows,
-    RowStores,
     StoredRows,
     SumRows,
     WindowRows,

@@ -81,13 +81,11 @@ def _blurred(image: Tensor) -> Tensor:
 
 
 def cubic_weights(size_in: int, size_out: int, low: int, high: int) -> tuple[int, Tensor]:
-    """What `resized` does along one side, for the outputs `low` to `high` exclusive.
+    """What `resized` does along one side, for the outputs `low` to `high` exclusive: the first
+    input that they need, and the weights (high - low, n) of it and those after it.
 
     Keys 1981, "Cubic convolution interpolation for digital image processing", eq. 4 with a = -1/2,
     stretched to the larger of the two pixels (as `F.interpolate` with antialias).
-
-    Returns:
-        The first input that they need, and the weights (high - low, n) of it and those after it.
     """
     scale = size_in / size_out
     reach = 2 * max(1.0, scale)

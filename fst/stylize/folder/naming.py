@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fst.assets import SAMPLE_PHOTO
 from fst.errors import FstError
-from fst.io.paths import IMAGE_SUFFIXES, check_place, clip, find, numbered
+from fst.io.paths import IMAGE_SUFFIXES, check_place, clip, find
 
 MAX_STYLE_CHARS = 80
 MAX_NAME_BYTES = 240  # file systems stop at 255; the rest is for the suffix and a number
@@ -29,22 +29,14 @@ def _is_output_file(output: str | None) -> bool:
 def check_output(
     output: str | None, overwrite: bool, photos: dict[Path, Path], count: int, bits: int
 ) -> None:
-    """Refuse an -o that cannot take `count` pictures of so many bits, before anything is painted.
-
-    Raises:
-        FstError: It is of the wrong kind, exists, or is an input.
-    """
+    """Refuse, with an FstError, an -o that cannot take `count` pictures of so many bits, being of
+    the wrong kind, there, or an input."""
     is_file, exists = _is_output_file(output), os.path.lexists(output or "")
     if not os.path.exists(output or ""):
         check_place(output if is_file else Path(output or "", "picture.png"))
     if not output or os.path.isdir(output):
         return
-    if not is_file and exists:
-        raise FstError(f"-o {output} is a file; name a folder or a new picture file")
-    if is_file and count > 1:
-        raise FstError(
-            f"-o {output} is one file, but {count} pictures are to be written; name a folder"
-        )
+    check_can_take(output, is_file, count, "pictures", "picture file")
     if not is_file:
         return check_folder_name(output, IMAGE_SUFFIXES, "picture") if count == 1 else None
     from fst.io.images import check_target
@@ -56,13 +48,19 @@ def check_output(
         raise FstError(f"-o {output} exists; name another file or add --overwrite")
 
 
-def check_folder_name(output: str, known: Sequence[str], what: str) -> None:
-    """Refuse an -o, neither a folder that is there nor of the `known` suffixes, that looks like a
-    file of another kind than `what`: it would become a folder.
+def check_can_take(output: str, is_file: bool, count: int, kind: str, example: str) -> None:
+    """Refuse, with an FstError, an -o, no folder that is there, which cannot take so many files."""
+    if not is_file and os.path.lexists(output):
+        raise FstError(f"-o {output} is a file; name a folder or a new {example}")
+    if is_file and count > 1:
+        raise FstError(
+            f"-o {output} is one file, but {count} {kind} are to be written; name a folder"
+        )
 
-    Raises:
-        FstError: Names the kinds, and how to name a folder.
-    """
+
+def check_folder_name(output: str, known: Sequence[str], what: str) -> None:
+    """Refuse, with an FstError, an -o, neither a folder that is there nor of the `known` suffixes,
+    that looks like a file of another kind than `what`: it would become a folder."""
     suffix = os.path.splitext(output)[1]  # "out.xyz/" has none; "out.v2" is no kind of file
     if re.fullmatch(r"\.[A-Za-z]{2}[A-Za-z0-9]{0,10}", suffix) and not os.path.isdir(output):
         raise FstError(
@@ -127,13 +125,14 @@ def make_plan(
         return [(photo, [(style_id, Path(output)) for style_id in styles]) for photo in photos]
     plan: Plan = []
     for photo, below in photos.items():
-        folder = Path(output or "") / (below if output else "")
+        folder = Path(output, below) if output else Path()
         suffix = ".jpg" if photo.suffix.lower() in (".jpg", ".jpeg") and bits == 8 else ".png"
-        plan.append((photo, []))
+        targets = []
         for style_id, style_name in styles.items():
             style = safe_name(style_name) or f"style{style_id}"
             stem = clip(photo.stem, MAX_NAME_BYTES - len(style.encode()))
-            plan[-1][1].append((style_id, folder / f"{stem}_{style}{suffix}"))
+            targets.append((style_id, folder / f"{stem}_{style}{suffix}"))
+        plan.append((photo, targets))
     return plan
 
 
@@ -152,11 +151,6 @@ def input_clashes(plan: Plan) -> list[str]:
     """Outputs that would replace an input."""
     inputs = {identity(photo) for photo, _ in plan} - {None}
     return [clash(path) for _, targets in plan for _, path in targets if identity(path) in inputs]
-
-
-def free_path(path: Path, protected: set[FileId]) -> Path:
-    """The path, with a number where it would replace a protected file."""
-    return next(name for name in numbered(path) if identity(name) not in protected)
 
 
 def blend_name(shares: dict[str, float]) -> str:

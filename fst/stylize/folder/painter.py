@@ -15,11 +15,14 @@ from torch import Tensor
 
 from fst.errors import FstError
 from fst.io import images
+from fst.io.paths import numbered
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.console import print_result, tell
 from fst.stylize.bands import memory_plan
-from fst.stylize.folder.naming import BLEND_ID, FileId, Plan, free_path, identity
+from fst.stylize.blend_grid import CELL_PX, blend_grid
+from fst.stylize.folder.naming import BLEND_ID, FileId, Plan, identity
 from fst.stylize.options import PaintOptions, work_size
+from fst.stylize.style_sheet import style_sheet
 from fst.stylize.stylizer import Stylizer, check_size
 
 PROGRAM = "fst-infer"
@@ -73,10 +76,7 @@ class Painter:
 
     def read(self, photo: Path) -> Tensor | None:
         """The picture; None where it is painted in bands, being too large or by --fast-statistics.
-
-        Raises:
-            ImageError: It cannot be read, or is too small.
-        """
+        An ImageError where it cannot be read, or is too small."""
         content = images.load_full(photo, self.args.size, self._is_painted_whole)
         if content is not None:
             check_size(photo, tuple(content.shape[1:]))
@@ -102,25 +102,22 @@ class Painter:
                     written: Future = Future()
                     written.set_result(self._write(path, partial(self._in_bands, photo, style)))
                 else:
-                    if self.args.sheet:
-                        painting = self._sheet(content)
-                    elif self.args.blend_grid:
-                        painting = self._blend_grid(content)
-                    else:
-                        painting = self.stylizer.stylize(content, style, self.options)
-                    save = partial(images.save, painting, bits=self.args.bits)
+                    save = partial(images.save, self._painting(content, style), bits=self.args.bits)
                     written = self.writer.submit(self._write, path, save)
-                self.waiting.append((written, {"picture": str(photo), "style": self._name(style)}))
+                # A style is told by its name, a blend by its shares; None is a sheet of several.
+                name = self.stylizer.style_names[style] if isinstance(style, int) else style
+                self.waiting.append((written, {"picture": str(photo), "style": name}))
                 self.left -= 1
                 self.report(WRITTEN_BEHIND)
-        except (RuntimeError, MemoryError, images.ImageError) as error:
+            return
+        except images.ImageError as error:
             problem = str(error)
-            if not isinstance(error, images.ImageError):
-                if not (isinstance(error, MemoryError) or re.search(_NO_MEMORY, problem)):
-                    raise
-                problem = _too_large(photo, content)
-            self._say(partial(tell, PROGRAM), problem, self.left)
-            self.broken += 1
+        except (RuntimeError, MemoryError) as error:
+            if isinstance(error, RuntimeError) and not re.search(_NO_MEMORY, str(error)):
+                raise
+            problem = _too_large(photo, content)
+        self._say(partial(tell, PROGRAM), problem, self.left)
+        self.broken += 1
 
     def report(self, waiting: int) -> None:
         """Tell the paths of paintings until so many are still being written."""
@@ -129,21 +126,14 @@ class Painter:
             written = str(future.result())
             self._say(partial(print_result, as_json=self.args.json, **about), written)
 
-    def _name(self, style: Any) -> Any:
-        """A style as it is told: its name, or the shares of a blend; None of a sheet of several."""
-        return self.stylizer.style_names[style] if isinstance(style, int) else style
-
-    def _sheet(self, content: Tensor) -> Tensor:
-        from fst.stylize.style_sheet import style_sheet
-
-        ids, cell_px = self.args.sheet, self.args.size
-        return style_sheet(self.stylizer, content, ids, self.options, cell_px)
-
-    def _blend_grid(self, content: Tensor) -> Tensor:
-        from fst.stylize.blend_grid import CELL_PX, blend_grid
-
-        cell_px, styles = self.args.size or CELL_PX, self.args.blend_grid
-        return blend_grid(self.stylizer, content, styles, self.options, cell_px=cell_px)
+    def _painting(self, content: Tensor, style: Any) -> Tensor:
+        stylizer, args = self.stylizer, self.args
+        if args.sheet:
+            return style_sheet(stylizer, content, args.sheet, self.options, args.size)
+        if args.blend_grid:
+            cell_px = args.size or CELL_PX
+            return blend_grid(stylizer, content, args.blend_grid, self.options, cell_px=cell_px)
+        return stylizer.stylize(content, style, self.options)
 
     def _in_bands(self, photo: Path, style: Any, path: Path, *, overwrite: bool, **_: Any) -> Path:
         from fst.stylize.bands.large import FileOptions, stylize_file
@@ -154,9 +144,8 @@ class Painter:
         how = "means and variances of parts of it" if fast else "exact"
         tell(PROGRAM, f"{photo}: in bands of rows ({how})")
         file = FileOptions(args.size, args.bits, overwrite, True, args.max_memory, fast)
-        with _progress_bar(
-            total=100, unit="%", leave=False, bar_format="{l_bar}{bar}| {elapsed}<{remaining}"
-        ) as bar:
+        shown = "{l_bar}{bar}| {elapsed}<{remaining}"
+        with _progress_bar(total=100, unit="%", leave=False, bar_format=shown) as bar:
 
             def progress(share: float) -> None:
                 if bar is not None:
@@ -167,8 +156,9 @@ class Painter:
     def _write(self, path: Path, write: Callable[..., Path]) -> Path:
         """Have a painting written under the name planned, or the next free number of it."""
         overwrite = self.args.overwrite or path in self.ours
-        free = free_path(path, self.protected) if overwrite else path
-        written = write(free, overwrite=overwrite, numbered=True)
+        if overwrite:
+            path = next(name for name in numbered(path) if identity(name) not in self.protected)
+        written = write(path, overwrite=overwrite, numbered=True)
         self.protected |= {identity(written)} - {None}
         return written
 
@@ -182,18 +172,16 @@ class Painter:
 
 
 def _too_large(photo: Path, content: Tensor | None) -> str:
-    if content is None:  # it ended while decoding
-        return f"{photo}: does not fit in memory; try --max-memory 2G or --size 1080"
-    height, width = content.shape[1:]
-    smaller = max(MIN_SIZE_PX, min(height, width) // 2)
-    return (
-        f"{photo}: {width}x{height} px do not fit in memory; try --max-memory 2G or "
-        f"--size {smaller}"
-    )
+    what, size_px = "does", 1080
+    if content is not None:  # else it ended while decoding
+        height, width = content.shape[1:]
+        what, size_px = f"{width}x{height} px do", max(MIN_SIZE_PX, min(height, width) // 2)
+    return f"{photo}: {what} not fit in memory; try --max-memory 2G or --size {size_px}"
 
 
 def _progress_bar(**options: Any) -> Any:
-    """A tqdm bar, or None where nobody would see it move."""
+    """A tqdm bar, or None where nobody would see it move: forked processes would share its lock,
+    and wait for ever for one that was killed with it."""
     if not sys.stderr.isatty():
         return nullcontext()
     from tqdm import tqdm

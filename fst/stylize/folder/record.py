@@ -73,7 +73,6 @@ class Record:
         self._append(path, key, os.path.getsize(path))
 
     def close(self) -> None:
-        """Give the file back."""
         os.close(self.file)
 
     def _append(self, path: Path, key: str | None, size_bytes: int) -> None:
@@ -116,19 +115,20 @@ def settle_names(
     inputs = {identity(photo) for photo, _ in plan} - {None}
     given: set[Path] = set()
 
+    def is_free(path: Path) -> bool:
+        if path in given:
+            return False
+        if _name(path, folder) in records or not os.path.lexists(path):
+            return True
+        return overwrite and identity(path) not in inputs
+
     def settled(style_id: int, path: Path) -> Target:
-        for candidate in numbered(path):
-            if candidate in given:
-                continue
-            done = records.get(_name(candidate, folder))
-            if done is None and os.path.lexists(candidate):
-                if not overwrite or identity(candidate) in inputs:
-                    continue
-            elif done is not None and identity(candidate) in inputs:
-                problems.append(clash(candidate))
-            given.add(candidate)
-            return Target(style_id, candidate, done)
-        raise AssertionError("numbers have no end")
+        name = next(filter(is_free, numbered(path)))
+        given.add(name)
+        done = records.get(_name(name, folder))
+        if done is not None and identity(name) in inputs:
+            problems.append(clash(name))
+        return Target(style_id, name, done)
 
     return [(photo, [settled(*target) for target in targets]) for photo, targets in plan]
 

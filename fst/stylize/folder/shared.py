@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,8 @@ class Team:
     """The processes that paint together: `size` of them, this one of a `rank`, on a `device`."""
 
     def __init__(self, args: argparse.Namespace, device: str) -> None:
-        """Find out which process this is.
-
-        Raises:
-            FstError: There are not so many devices, or this is no place to start processes from.
-        """
+        """Find out which process this is; an FstError where there are not so many devices, or from
+        here no processes can be started."""
         kind, _, index = device.partition(":")
         self.here, nodes = args.devices or 1, args.num_nodes or 1
         self.size, self.rank, self.device = self.here * nodes, 0, device
@@ -122,11 +120,7 @@ class Team:
             time.sleep(WATCH_S)
 
     def gathered(self, mine: Any) -> list[Any]:
-        """What each process has, in order of rank.
-
-        Raises:
-            RuntimeError: A process has ended.
-        """
+        """What each process has, in order of rank; a RuntimeError where one has ended."""
         everyone = [mine] * self.size
         if self.size > 1:
             dist.all_gather_object(everyone, mine)
@@ -187,9 +181,9 @@ def paint_shared(
     try:
         settings = settings_key(stylizer, args, options)
         jobs = _share(team, jobs, settings, args.resume)
-        painter = RecordingPainter(stylizer, jobs, args, options, settings, folder, team.rank)
-        exit_code = painter.paint(show_progress=False)
-        painter.record.close()
+        with closing(Record(folder, team.rank)) as record:
+            painter = RecordingPainter(stylizer, jobs, args, options, settings, record)
+            exit_code = painter.paint(show_progress=False)
     except FstError as problem:
         tell(PROGRAM, str(problem))
         exit_code = 1
@@ -227,12 +221,11 @@ class RecordingPainter(Painter):
         args: argparse.Namespace,
         options: PaintOptions,
         settings: str,
-        folder: Path,
-        rank: int,
+        record: Record,
     ) -> None:
         plan = [(photo, [(t.style_id, t.path) for t in targets]) for photo, targets in jobs]
         super().__init__(stylizer, plan, args, options)
-        self.settings, self.targets, self.record = settings, dict(plan), Record(folder, rank)
+        self.settings, self.targets, self.record = settings, dict(plan), record
         self.keys: dict[Path, str] = {}  # of paintings, by their paths
         self.ours = {t.path for _, targets in jobs for t in targets if t.done is not None}
 

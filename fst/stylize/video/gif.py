@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 from PIL.GifImagePlugin import GifImageFile
 
 from fst.errors import FstError
@@ -23,33 +23,18 @@ MAX_BYTES = 2**30  # Pillow keeps the frames of a GIF, a byte a pixel, until all
 
 
 def open_gif(path: str | Path, shorter_side_px: int | None = None) -> Clip:
-    """Open an animated GIF.
-
-    Raises:
-        ImageError: It cannot be read.
-    """
+    """Open an animated GIF; raises an ImageError where it cannot be read."""
     path = Path(path)
     with reading(path) as file:
-        if file.read(6) not in (b"GIF87a", b"GIF89a"):
-            raise FstError("it is no GIF")
-        file.seek(0)
         picture = GifImageFile(file)
         check_density(*picture.size, file)
         size, count = shrunk_size(picture.size, shorter_side_px), picture.n_frames
         loop = picture.info.get("loop")
-        length_ms = _length_ms(picture)
+        length_ms = sum(map(_shown_ms, ImageSequence.Iterator(picture)))
     rate = Fraction(1000 * count, length_ms) if length_ms else Fraction(10)
     clip = Clip(path, (size[1], size[0]), iter(()), count, rate, Fraction(1, 1000), loop=loop)
     clip.items = _frames(path, size, clip.problems)
     return clip
-
-
-def _length_ms(picture: GifImageFile) -> int:
-    length = 0
-    for number in range(picture.n_frames):
-        picture.seek(number)
-        length += _shown_ms(picture)
-    return length
 
 
 def _shown_ms(picture: GifImageFile) -> int:
@@ -77,8 +62,8 @@ def _frames(path: Path, size: tuple[int, int], problems: list[str]) -> Iterator[
             start += duration
 
 
-def write_gif(path: Path, clip: Clip, items: Iterable) -> int:
-    """Write frames as a GIF that repeats as the clip does; sound is left out. Returns their number.
+def write_gif(path: Path, clip: Clip, items: Iterable) -> None:
+    """Write frames as a GIF that repeats as the clip does; sound is left out.
 
     A GIF has 50 frames a second at most: of a faster clip some are left out.
 
@@ -88,13 +73,11 @@ def write_gif(path: Path, clip: Clip, items: Iterable) -> int:
     """
     # Before the work, as far as the file says how long it is.
     _check_length((clip.count or 0) * min(1, 1 / (MIN_TICKS * TICK * clip.rate)), clip, path)
-    count = 0
     palettes, interrupts = _Palettes(), []
 
     def pictures() -> Iterator[Image.Image]:
-        nonlocal count
-        for frame in _with_durations(_until_interrupted(items, interrupts), clip.rate):
-            count += 1
+        frames = _with_durations(_until_interrupted(items, interrupts), clip.rate)
+        for count, frame in enumerate(frames, start=1):
             _check_length(count, clip, path)
             picture = palettes.reduced(frame.image)
             picture.info["duration"] = 10 * min(round(frame.duration / TICK), MAX_TICKS)  # ms
@@ -103,7 +86,6 @@ def write_gif(path: Path, clip: Clip, items: Iterable) -> int:
     _save(pictures(), path, clip.loop)
     if interrupts:
         raise interrupts[0]
-    return count
 
 
 def _check_length(frames: int | Fraction, clip: Clip, path: Path) -> None:

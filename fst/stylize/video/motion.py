@@ -23,16 +23,11 @@ REACH_PX = 8  # strokes are made of what is so far away (with most weight)
 
 
 def motion_between(before: Tensor, now: Tensor) -> Tensor:
-    """Where each pixel of a frame was in the frame before, as an offset in pixels.
-
-    Args:
-        before: (3, H, W) in [0, 1].
-        now: (3, H, W).
+    """Where each pixel of a frame was in the frame before, both (3, H, W) in [0, 1].
 
     Returns:
-        (2, H, W): how far to the right and how far below of its present place each pixel was.
+        (2, H, W): how far to the right and how far below of its present place, in pixels.
     """
-    size = now.shape[1:]
     levels = [_levels(frame) for frame in (before, now)]
     motion = torch.zeros(1, 2, *levels[0][-1].shape[2:])
     steps = FIRST_STEPS
@@ -41,7 +36,7 @@ def motion_between(before: Tensor, now: Tensor) -> Tensor:
         for _ in range(steps):
             motion = _box(motion + _step(old, new, motion), 3)
         steps = STEPS
-    motion = _enlarged(motion, size)
+    motion = _enlarged(motion, now.shape[1:])
     return (motion * _is_moving(before, now, motion))[0]
 
 
@@ -68,23 +63,17 @@ def moved(image: Tensor, motion: Tensor) -> Tensor:
 def confidence(before: Tensor, now: Tensor, motion: Tensor) -> Tensor:
     """How sure it is that places show what the frame before, moved, shows: (H, W) in [0, 1].
 
-    Zero where the two differ by more than noise and a third of a pixel of motion explain, where
-    something has come into view, and for some pixels around, as far as strokes reach.
-
-    Args:
-        before: The frame before, moved, (3, H, W).
-        now: (3, H, W).
-        motion: (2, H, W).
+    Zero where the two, (3, H, W), differ by more than noise and a third of a pixel of motion
+    explain, where something has come into view, and for some pixels around, as far as strokes
+    reach.
     """
-    size = now.shape[1:]
     difference = (before - now).abs().amax(0)[None, None]
     slope = _slope(now.mean(0)[None, None])
     noise = difference[..., ::4, ::4].median().clamp(NOISE, NOISE_MOST)
     # In windows: single pixels of noise say nothing.
     excess = _box((difference - FORGIVEN_PX * slope).clamp_min(0), 5) / noise
     unsure = (excess - FORGIVEN_NOISE).clamp(0, 1).maximum(_outside(motion)[None, None])
-    unsure = _spread(unsure, size)
-    return 1 - unsure[0, 0]
+    return 1 - _spread(unsure)[0, 0]
 
 
 def _levels(frame: Tensor) -> list[Tensor]:
@@ -167,10 +156,11 @@ def _outside(motion: Tensor) -> Tensor:
     return ((x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)).float()
 
 
-def _spread(unsure: Tensor, size: tuple[int, int]) -> Tensor:
+def _spread(unsure: Tensor) -> Tensor:
     """The largest value within reach of each place, with soft borders."""
+    height, width = unsure.shape[2:]
     small = F.max_pool2d(unsure, 4, ceil_mode=True)
     reach = REACH_PX // 4
     small = F.max_pool2d(small, 2 * reach + 1, 1, reach)
     small = F.avg_pool2d(small, 3, 1, 1, count_include_pad=False)
-    return F.interpolate(small, scale_factor=4, mode="bilinear")[:, :, : size[0], : size[1]]
+    return F.interpolate(small, scale_factor=4, mode="bilinear")[:, :, :height, :width]

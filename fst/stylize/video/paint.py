@@ -32,7 +32,9 @@ from fst.stylize.video.clips import (
     is_folder_name,
 )
 from fst.stylize.video.gif import open_gif, write_gif
+from fst.stylize.video.reader import open_video
 from fst.stylize.video.steady import DEFAULT, SteadyStylizer
+from fst.stylize.video.writer import check_streams, unsupported, write_video
 
 FRAME_BYTES = 150  # a pixel: images kept, codecs, and what motion takes
 
@@ -124,8 +126,6 @@ def paint_video(
         painting = _Painting(steady, clip, style, options, progress, stopped, not is_folder)
         if video.numbered:
             if clip.streams and target.suffix.lower() != GIF_SUFFIX:
-                from fst.stylize.video.writer import unsupported
-
                 target = target.with_suffix(".mkv") if unsupported(clip, target) else target
             target = images.unused_path(target)
         if is_folder:
@@ -154,11 +154,7 @@ def open_clip(
         return _open_pictures(source, shorter_side_px, frame_rate)
     with images.reading(source) as file:
         is_gif = file.read(4) == b"GIF8"
-    if is_gif:
-        return open_gif(source, shorter_side_px)
-    from fst.stylize.video.reader import open_video
-
-    return open_video(source, shorter_side_px)
+    return (open_gif if is_gif else open_video)(source, shorter_side_px)
 
 
 def _open_pictures(
@@ -235,8 +231,6 @@ def _write(target: Path, clip: Clip, painting: _Painting, overwrite: bool) -> Pa
         if kind == GIF_SUFFIX:
             write_gif(part, clip, painting)
         else:
-            from fst.stylize.video.writer import check_streams, write_video
-
             check_streams(clip, target)
             write_video(part, kind, clip, painting)
     except KeyboardInterrupt:

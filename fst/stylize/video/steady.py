@@ -31,9 +31,6 @@ CUT_BELOW = 0.25  # share of a frame that is where it was, but for motion; less 
 FOLLOW_FROM = 0.75  # px that the picture is off its grid before the grid follows
 
 
-_Look = tuple[Tensor, tuple[int, int]]  # style weights, and the size that is painted at
-
-
 class SteadyStylizer(Stylizer):
     """A `Stylizer` for the frames of one clip, in their order.
 
@@ -79,7 +76,7 @@ class SteadyStylizer(Stylizer):
         self.frame: Tensor | None = None  # the last one, as the network saw it
         self.painting: Tensor | None = None
         self.seen: Tensor | None = None  # as it was given
-        self.look: _Look | None = None
+        self.look: tuple[Tensor, tuple[int, int]] | None = None  # style weights, and painted size
         self.grid = _Grid()
         for norm in _steady_norms(self.network):
             norm.forget()
@@ -87,10 +84,11 @@ class SteadyStylizer(Stylizer):
     def _painted(self, content: Tensor, weights: Tensor, work: tuple[int, int]) -> Tensor:
         if not self.kept:
             return super()._painted(content, weights, work)
-        look = (weights, work)
-        if self.seen is not None and _same(look, self.look) and torch.equal(content, self.seen):
+        if self.look and not (torch.equal(weights, self.look[0]) and work == self.look[1]):
+            self.begin()
+        if self.seen is not None and torch.equal(content, self.seen):
             return self.painting  # clips of few frames a second repeat them to be more
-        before = self._from_before(content) if _same(look, self.look) else None
+        before = self._from_before(content)
         calm = content
         if before is None:
             self.begin()
@@ -99,7 +97,8 @@ class SteadyStylizer(Stylizer):
         painting = super()._painted(calm, weights, work)
         if before is not None and "painting" in self.parts:
             painting = torch.lerp(painting, before.painting, before.share)
-        self.frame, self.painting, self.seen, self.look = calm, painting, content, look
+        self.frame, self.painting, self.seen = calm, painting, content
+        self.look = weights, work
         return painting
 
     def _from_before(self, content: Tensor) -> "_Before | None":
@@ -136,11 +135,6 @@ class _Before:
     painting: Tensor  # (3, H, W)
     share: Tensor  # (H, W)
     is_still: Tensor  # (H, W), where nothing moves
-
-
-def _same(look: _Look, other: _Look | None) -> bool:
-    """Whether two frames are to be painted in the same way."""
-    return other is not None and torch.equal(look[0], other[0]) and look[1] == other[1]
 
 
 class _Grid:
@@ -180,7 +174,6 @@ class SteadyNorm(ConditionalInstanceNorm2d):
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew."""
         self.statistics: dict[tuple[int, ...], Tensor] = {}
 
     def _exactly(self, image: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:

@@ -39,11 +39,7 @@ MOST_TICKS = 2**31 - 1
 
 
 def check_streams(clip: Clip, path: Path) -> None:
-    """Refuse a kind of file that cannot hold the sound or subtitles of a clip.
-
-    Raises:
-        FstError: Names them, and the way out.
-    """
+    """Refuse, with an FstError, a kind of file that cannot hold a clip's sound or subtitles."""
     wrong = unsupported(clip, path)
     if wrong:
         stuck = unsupported(clip, path.with_suffix(".mkv"))
@@ -79,22 +75,25 @@ def _is_held(stream: Any, container: str) -> bool:
     return True
 
 
-def write_video(path: Path, kind: str, clip: Clip, items: Iterable[Any]) -> int:
-    """Encode frames, and copy the packets between them; returns how many frames there were.
+def write_video(path: Path, kind: str, clip: Clip, items: Iterable[Any]) -> None:
+    """Encode the frames (3, H, W) of a clip, and copy the packets between them.
 
     Args:
         path: Of the file; written from the start, whatever is there.
         kind: Its suffix, which names container and encoder.
-        clip: What the frames are of.
-        items: Frames (3, H, W) and packets. Whatever it raises ends the file there, whole.
+        clip: What the items are of.
+        items: Frames and packets. Whatever it raises ends the file there, whole.
 
     Raises:
         FstError: It cannot be written.
     """
     av = av_module()
     codec, options, container = _KINDS[kind]
+    options_of_file = _CLUSTERS
+    if container in ("mp4", "mov"):
+        is_new = av.library_versions["libavformat"][:2] >= _PLAIN_FROM
+        options_of_file = _FRAGMENTS | (_PLAIN_AT_END if is_new else {})
     try:
-        options_of_file = _safe(av, container)
         output = av.open(f"file:{path.absolute()}", "w", format=container, options=options_of_file)
         writing = _Writing(av, output, clip, codec, options)
         try:
@@ -108,21 +107,14 @@ def write_video(path: Path, kind: str, clip: Clip, items: Iterable[Any]) -> int:
         raise FstError(
             f"cannot write {images.printable(path)}: {images.printable(str(reason).strip())}"
         ) from None
-    return writing.count
-
-
-def _safe(av: Any, container: str) -> dict[str, str]:
-    """Options with which what is written plays at any moment."""
-    if container not in ("mp4", "mov"):
-        return _CLUSTERS
-    is_new = av.library_versions["libavformat"][:2] >= _PLAIN_FROM
-    return _FRAGMENTS | (_PLAIN_AT_END if is_new else {})
 
 
 class _Writing:
     def __init__(self, av: Any, output: Any, clip: Clip, codec: str, options: dict) -> None:
         self.av, self.output, self.count = av, output, 0
-        self.base = _time_base(clip)
+        # Ticks of which all times are multiples, as far as containers can hold them.
+        is_held = clip.time_base.denominator <= MOST_TICKS
+        self.base = clip.time_base if is_held else Fraction(1, 90_000)
         self.size = tuple(side - side % 2 for side in clip.size)  # 4:2:0 has pairs of pixels
         self.stream = output.add_stream(codec, rate=clip.rate.limit_denominator(100_000))
         self.stream.height, self.stream.width = self.size
@@ -139,21 +131,17 @@ class _Writing:
     def add(self, item: Any) -> None:
         if isinstance(item, Frame):
             self.count += 1
-            self._mux(self.stream.encode(self._frame(item)))
+            self.output.mux(self.stream.encode(self._frame(item)))
             return
         item.stream = self.copies[item.stream.index]
-        self._mux([item])
+        self.output.mux(item)
 
     def finish(self) -> None:
         try:
             if self.count:
-                self._mux(self.stream.encode(None))
+                self.output.mux(self.stream.encode(None))
         finally:
             self.output.close()
-
-    def _mux(self, packets: list[Any]) -> None:
-        for packet in packets:
-            self.output.mux(packet)
 
     def _frame(self, frame: Frame) -> Any:
         image = images.on_white(frame.image)[:, : self.size[0], : self.size[1]]
@@ -165,9 +153,3 @@ class _Writing:
         coded.pts, coded.time_base = round(frame.start / self.base), self.base
         coded.colorspace, coded.color_range = _BT709, _LIMITED
         return coded
-
-
-def _time_base(clip: Clip) -> Fraction:
-    """Ticks of which all times of the clip are multiples, as far as containers can hold them."""
-    base = clip.time_base
-    return base if base.denominator <= MOST_TICKS else Fraction(1, 90_000)
