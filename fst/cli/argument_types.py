@@ -3,6 +3,7 @@
 import argparse
 import math
 import re
+from fractions import Fraction
 from functools import partial
 
 from fst.errors import FstError
@@ -78,3 +79,19 @@ def amount(text: str) -> int:
         return parse_bytes(text)
     except FstError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def frame_rate(text: str) -> Fraction:
+    """A number of frames a second, maybe as a fraction."""
+    from fst.stylize.video.clips import MAX_RATE, MIN_RATE
+
+    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6}|/[0-9]{1,6})?", text):
+        top, _, below = text.partition("/")
+        if not below or int(below):
+            rate = Fraction(top) / int(below or 1)
+            if MIN_RATE <= rate <= MAX_RATE:
+                return rate
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a number of frames a second such as 25 or 30000/1001; "
+        "pictures go before --sequence"
+    )

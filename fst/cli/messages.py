@@ -20,11 +20,11 @@ Made = TypeVar("Made")
 
 
 class Problems(FstError):
-    """All that is wrong with the arguments: a line each."""
+    """All that is wrong with the arguments: a line each, none twice."""
 
     def __init__(self, lines: list[str]) -> None:
-        super().__init__("; ".join(lines))
-        self.lines = lines
+        self.lines = list(dict.fromkeys(lines))
+        super().__init__("; ".join(self.lines))
 
 
 @contextmanager
