@@ -1,8 +1,4 @@
-"""`fst-gram`: what the Gram matrices of style pictures say, as a report.
-
-Only the standard library is imported up here, so that `--help` and a mistyped flag are answered at
-once.
-"""
+"""`fst-gram`: what the Gram matrices of style pictures say, as a report."""
 
 import argparse
 import os
@@ -25,7 +21,7 @@ _EXAMPLES = """examples:
   fst-gram signac/ wave.jpg                         instances of one style, held against each other
   fst-gram wave.jpg --centered                      covariances: the mean is not in them
   fst-gram wave.jpg --synthesize                    with textures from parts of the statistics
-  fst-gram wave.jpg --synthesize gram "eigen top=5%%" "meanstd"
+  fst-gram wave.jpg --synthesize gram "eigen top=5%" "meanstd"
 
 The path of the report goes to stdout, all else to stderr. Exit code: 0 done, 1 it could not be
 written, 2 wrong arguments (nothing was done), 130 interrupted."""
@@ -51,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Command line of fst-gram."""
     about = "Report what the Gram matrices of style pictures say."
-    parser = new_parser(PROGRAM, about, _EXAMPLES.replace("%%", "%"))
+    parser = new_parser(PROGRAM, about, _EXAMPLES)
     add = parser.add_argument
     add("pictures", nargs="+", metavar="PICTURE", help="files, folders or 'patterns'")
     add("-o", "--output", type=Path, default=Path("gram-report"), metavar="FOLDER",
@@ -72,11 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def prepare(args: argparse.Namespace) -> tuple:
-    """Read and check everything before work begins: names, pictures, loss network.
-
-    Raises:
-        FstError: Lists all that is wrong, a line each.
-    """
+    """Read and check everything: names, pictures, loss network."""
     from fst.gramlab.synthesis import SYNTHESIZED, problems_of
     from fst.io import images
     from fst.losses.objective import STYLE_LAYERS

@@ -1,8 +1,4 @@
-"""`fst-infer`: paint pictures with a trained style model.
-
-Only the standard library is imported up here, so that `--help` and a mistyped flag are answered
-at once; torch follows when the arguments are known to be well formed.
-"""
+"""`fst-infer`: paint pictures with a trained style model."""
 
 import argparse
 import glob
