@@ -52,11 +52,7 @@ def grid(text: str) -> tuple[int, int]:
 
 
 def device_name(text: str) -> str:
-    """Type of --device.
-
-    Raises:
-        argparse.ArgumentTypeError: It is not a name of torch's.
-    """
+    """A device by torch's name for it."""
     if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:[0-9]{1,3})?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is none of cpu, cuda, cuda:1, mps, xpu")
     return text
@@ -66,7 +62,6 @@ class Former(argparse.Action):
     """A flag's name of before, which goes on for one version."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
-        """Take the values as those of the flag's present name."""
         tell(parser.prog, f"warning: {option_string} is called --{self.dest} from now on")
         setattr(namespace, self.dest, values)
 

@@ -23,12 +23,8 @@ _OF_PICTURES = {
 
 
 def paint_clips(args: argparse.Namespace, open_model: Callable[..., tuple | None]) -> int:
-    """Paint all clips in their styles; returns the exit code.
-
-    Args:
-        args: The command line.
-        open_model: Gives the stylizer, the styles chosen, and the controls.
-    """
+    """Paint all clips in their styles; returns the exit code. `open_model` gives the stylizer, the
+    styles chosen, and the controls."""
     problems: list[str] = []
     device, jobs = "cpu", []
     with noting(problems):

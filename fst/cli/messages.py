@@ -14,8 +14,6 @@ FLAGS = {
     "NotFiniteError": "--resume, --lr, --loss-weights",
     "OtherArchitectureError": "leave --width and --num-blocks out, or give --from-scratch instead",
 }
-
-
 Made = TypeVar("Made")
 
 
@@ -29,12 +27,8 @@ class Problems(FstError):
 
 @contextmanager
 def noting(problems: list[str], flag: str | None = None) -> Iterator[None]:
-    """Collects an FstError, so that all problems with the arguments are told at once.
-
-    Args:
-        problems: Gets a line for each.
-        flag: Whose fault it is: the library, which finds it, knows no flags.
-    """
+    """Add what an FstError tells to the problems; `flag` is whose fault it is, for the library,
+    which finds it, knows no flags."""
     try:
         yield
     except FstError as problem:
