@@ -12,7 +12,7 @@ from fst.cli.commands import finish, new_parser
 from fst.cli.messages import told
 from fst.errors import FstError
 from fst.io.paths import printable
-from fst.runtime.console import print_line, print_result, tell
+from fst.runtime.console import print_result, tell
 from fst.style_model.names import model_path
 from fst.stylize.find_model import newest_model, shown_name
 from fst.stylize.folder.naming import check_folder_name, safe_name
@@ -109,7 +109,7 @@ def show_styles(
         else:
             how = [f"{count} picture{'s' * (count != 1)}", *(f"{k} {v}" for k, v in more.items())]
             lines.append(printable(f"{style_id:3}  {name:{wide}}  {', '.join(how)}"))
-    print_line("\n".join(lines))
+    print_result("\n".join(lines))
 
 
 def run_extract(args: argparse.Namespace) -> None:
