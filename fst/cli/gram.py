@@ -11,6 +11,8 @@ from fst.cli.commands import finish, new_parser
 from fst.cli.loss_arguments import add_loss_network, loss_network
 from fst.cli.messages import Problems, noting, told
 from fst.errors import FstError
+from fst.io.paths import printable
+from fst.losses.objective import STYLE_LAYERS
 from fst.networks.sizes import MIN_VGG_PX
 from fst.runtime.console import tell
 from fst.runtime.devices import usable_device
@@ -71,7 +73,6 @@ def prepare(args: argparse.Namespace) -> tuple:
     """Read and check everything: names, pictures, loss network."""
     from fst.gramlab.synthesis import SYNTHESIZED, problems_of
     from fst.io import images
-    from fst.losses.objective import STYLE_LAYERS
     from fst.losses.parse import read_statistic
 
     problems: list[str] = []
@@ -128,8 +129,6 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
     from fst.data.styles import numbered
     from fst.gramlab import report
     from fst.gramlab.measure import Laboratory
-    from fst.io.images import printable
-    from fst.losses.objective import STYLE_LAYERS
     from fst.runtime.memory import keep_freed_memory
 
     keep_freed_memory()

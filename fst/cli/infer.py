@@ -162,7 +162,8 @@ def _list_styles(args: argparse.Namespace) -> int:
     from fst.cli.styles import show_styles
     from fst.stylize.stylizer import Stylizer
 
-    stylizer = _model(args, usable_device(args.device))
+    device, wanted = usable_device(args.device), styles_asked_for(args)
+    stylizer = find_model.open_model(args.model, device, args.precision, wanted)
     show_styles(stylizer.styles, find_model.shown_name(stylizer.path), args.json)
     gallery = find_model.GALLERY
     if args.model is None and stylizer.path != gallery and gallery.is_file():
@@ -178,14 +179,11 @@ def _asks_for_clips(args: argparse.Namespace) -> bool:
     return args.sequence is not None or bool(named and (there or len(named) == len(args.inputs)))
 
 
-def _model(args: argparse.Namespace, device: str) -> "Stylizer":
-    return find_model.open_model(args.model, device, args.precision, styles_asked_for(args))
-
-
 def _open(args: argparse.Namespace, device: str, problems: list[str]) -> tuple | None:
     """The model, the styles to paint in, and how; None where there is no model or no style."""
     with noting(problems):
-        stylizer = _model(args, device)
+        wanted = styles_asked_for(args)
+        stylizer = find_model.open_model(args.model, device, args.precision, wanted)
         styles = _choose_styles(stylizer, args, problems)
         options = painting_options(stylizer, args, problems)
         if args.texture is not None:
