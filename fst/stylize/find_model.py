@@ -65,8 +65,11 @@ def newest_model() -> Path:
 def newest_models(folder: Path) -> list[Path]:
     """Style models below a folder, the newest first."""
     files = [
-        file
-        for file in folder.rglob("*.safetensors")
-        if not file.name.endswith(".style.safetensors") and os.path.isfile(file)
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.endswith(".safetensors")
+        and not name.endswith(".style.safetensors")
+        and os.path.isfile(os.path.join(parent, name))
     ]
     return sorted(files, key=lambda file: (os.path.getmtime(file), file), reverse=True)
