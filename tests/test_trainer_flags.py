@@ -10,7 +10,7 @@ import pytest
 import pytorch_lightning as pl
 
 from fst.cli.train import main
-from fst.cli.trainer_flags import SETTLED
+from fst.cli.train_problems import SETTLED
 from fst.stylize.find_model import newest_models
 
 TABLE = Path(__file__).parents[1] / "docs" / "trainer_flags.md"

@@ -3,6 +3,7 @@
 import argparse
 import math
 import re
+from fractions import Fraction
 from functools import partial
 
 from fst.errors import FstError
@@ -51,11 +52,7 @@ def grid(text: str) -> tuple[int, int]:
 
 
 def device_name(text: str) -> str:
-    """Type of --device.
-
-    Raises:
-        argparse.ArgumentTypeError: It is not a name of torch's.
-    """
+    """A device by torch's name for it."""
     if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:[0-9]{1,3})?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is none of cpu, cuda, cuda:1, mps, xpu")
     return text
@@ -65,7 +62,6 @@ class Former(argparse.Action):
     """A flag's name of before, which goes on for one version."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
-        """Take the values as those of the flag's present name."""
         tell(parser.prog, f"warning: {option_string} is called --{self.dest} from now on")
         setattr(namespace, self.dest, values)
 
@@ -78,3 +74,19 @@ def amount(text: str) -> int:
         return parse_bytes(text)
     except FstError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def frame_rate(text: str) -> Fraction:
+    """A number of frames a second, maybe as a fraction."""
+    from fst.stylize.video.clips import MAX_RATE, MIN_RATE
+
+    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6}|/[0-9]{1,6})?", text):
+        top, _, below = text.partition("/")
+        if not below or int(below):
+            rate = Fraction(top) / int(below or 1)
+            if MIN_RATE <= rate <= MAX_RATE:
+                return rate
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a number of frames a second such as 25 or 30000/1001; "
+        "pictures go before --sequence"
+    )

@@ -1,6 +1,7 @@
 """The commands by name, and what all of them have: `--version` and completion in the shell.
 
-Only the standard library is imported up here, as in every file of a command line.
+Every file of a command line imports only the standard library at its top, so that `--help` and a
+mistyped flag are answered at once; torch follows when the arguments are known to be well formed.
 """
 
 import argparse
@@ -41,24 +42,18 @@ def new_parser(prog: str, description: str, end: str, **options: Any) -> argpars
 
 
 def finish(parser: argparse.ArgumentParser, shown: bool = True) -> argparse.ArgumentParser:
-    """Add `--version` and near matches for mistyped flags; answer and exit, where a shell asks what
-    could come next.
-
-    Args:
-        parser: The complete parser of a command.
-        shown: Whether its help has a line for `--version`.
-    """
+    """Add `--version`, in the help if `shown`, and near matches for mistyped flags; answer what
+    could come next and exit, where a shell asks."""
     parser.add_argument("--version", action="version", version=f"{parser.prog} {fst.__version__}",
         help="show the version and exit" if shown else argparse.SUPPRESS)  # fmt: skip
     parser.error = partial(_error, parser, parser.error)  # type: ignore[method-assign]
     if COMPLETING in os.environ:
         import argcomplete
 
-        for action in parser._actions:  # argcomplete's way: an attribute of the argument
-            if {"--style", "--style-id", "--blend-grid"} & set(action.option_strings):
-                by_id = "--style-id" in action.option_strings
-                if parser.prog == "fst-infer":
-                    action.completer = _ids if by_id else _names
+        completers = {"--style": _names, "--style-id": _ids, "--blend-grid": _names}
+        for action in parser._actions if parser.prog == "fst-infer" else ():
+            for flag in completers.keys() & action.option_strings:
+                action.completer = completers[flag]  # argcomplete's way: an attribute
         argcomplete.autocomplete(parser)
     return parser
 

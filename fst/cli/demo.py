@@ -1,8 +1,4 @@
-"""`fst-demo`: a web page to paint photos with.
-
-Only the standard library is imported up here, so that `--help` and a mistyped flag are answered at
-once.
-"""
+"""`fst-demo`: a web page to paint photos with."""
 
 import argparse
 import contextlib
@@ -72,11 +68,7 @@ def _port(text: str) -> int:
 
 
 def serve(args: argparse.Namespace, stop: threading.Event) -> int:
-    """Serve the page until `stop` is set.
-
-    Raises:
-        FstError: gradio is missing, the model cannot be read, or the port is taken.
-    """
+    """Serve the page until `stop` is set."""
     if importlib.util.find_spec("gradio") is None:
         raise FstError("the page needs gradio: pip install 'fst[demo]'")
     from fst.demo.server import launch, settle_environment, temporary_folder
@@ -97,17 +89,12 @@ def serve(args: argparse.Namespace, stop: threading.Event) -> int:
 
 
 def make_page(args: argparse.Namespace, folder: Path):
-    """The page that the arguments ask for.
-
-    Raises:
-        FstError: The device or the model cannot be used.
-    """
-    from fst.assets import GALLERY
+    """The page that the arguments ask for."""
     from fst.demo.page import build
     from fst.demo.painting import Limits
     from fst.demo.visit import Studio
     from fst.io.images import IMAGE_SUFFIXES
-    from fst.stylize.find_model import open_model
+    from fst.stylize.find_model import open_model, shown_name
 
     stylizer = open_model(args.model, usable_device(args.device), args.precision, [], PROGRAM)
     limits = Limits(
@@ -116,7 +103,7 @@ def make_page(args: argparse.Namespace, folder: Path):
         preview_px=args.size,
         memory_bytes=args.max_memory,
     )
-    flags = ["--model", "gallery" if stylizer.path == GALLERY else str(stylizer.path)]
+    flags = ["--model", shown_name(stylizer.path)]
     flags += ["--device", args.device] if args.device else []
     flags += ["--precision", args.precision] if args.precision != "fp32" else []
     return build(Studio(stylizer, limits, folder, flags), list(IMAGE_SUFFIXES))

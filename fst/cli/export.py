@@ -1,8 +1,4 @@
-"""`fst-export`: a style model for programs without fst, and its card.
-
-Only the standard library is imported up here, so that `--help` and a mistyped flag are answered at
-once.
-"""
+"""`fst-export`: a style model for programs without fst, and its card."""
 
 import argparse
 import os
@@ -12,7 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fst.cli.commands import finish
+from fst.cli.commands import finish, new_parser
+from fst.cli.messages import told
 from fst.errors import FstError
 from fst.runtime.console import tell
 
@@ -41,8 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run(args)
     except FstError as error:
-        tell(PROGRAM, f"error: {error}")
-        return 2
+        return told(PROGRAM, error)
     except KeyboardInterrupt:
         tell(PROGRAM, "interrupted; nothing was written")
         return 130
@@ -51,13 +47,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """Command line of fst-export."""
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description="Export a style model as ONNX, as a program of torch.export, or as a card.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    about = "Export a style model as ONNX, as a program of torch.export, or as a card."
+    parser = new_parser(PROGRAM, about, _EXAMPLES)
     add = parser.add_argument
     add("model", nargs="?", metavar="MODEL", help="(the newest run below checkpoints, or gallery)")
     add("-o", "--output", metavar="FILE", help=".onnx, .pt2 or .md (MODEL's name, in this folder)")
@@ -78,11 +69,7 @@ def _license(text: str) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Check, export, compare, write.
-
-    Raises:
-        FstError: The first thing that is wrong.
-    """
+    """Check, export, compare, write."""
     if args.web is not None and (args.output or args.format or args.photos):
         raise FstError("--web writes a folder of its own: leave out -o, --format and --photos")
     if args.runtime and args.web is None:
@@ -95,7 +82,9 @@ def run(args: argparse.Namespace) -> None:
     if args.output:
         _check_target(Path(args.output), args.overwrite)
     _require_onnx(kind)
-    stylizer = _open(args.model)
+    from fst.stylize.find_model import open_model
+
+    stylizer = open_model(args.model, "cpu", "fp32", [], PROGRAM)
     if args.web is not None:
         _write_page(stylizer, Path(args.web), args)
         return
@@ -144,49 +133,28 @@ def _require_onnx(kind: str) -> None:
         ) from None
 
 
-def _open(model: str | None) -> "Stylizer":
-    from fst.stylize.find_model import open_model
-
-    return open_model(model, "cpu", "fp32", [], PROGRAM)
-
-
-# ---- formats -----------------------------------------------------------------------------------
-
-
 def _checked(stylizer: "Stylizer", kind: str, args: argparse.Namespace) -> bytes:
-    content, paint = (_onnx if kind == "onnx" else _program)(stylizer, args)
-    if paint is None:
+    """The exported network, compared with fst where that can be done."""
+    from fst.export.check import onnx_painter, program_painter
+    from fst.export.files import onnx_bytes, program_bytes, properties
+
+    known = properties(stylizer, args.license, args.fp16)
+    if kind == "torch":
+        content = program_bytes(stylizer.network, known)
+        _compare(stylizer, program_painter(content), args.fp16)
+        return content
+    content = onnx_bytes(stylizer.network, known, args.fp16)
+    try:
+        paint = onnx_painter(content)
+    except ImportError:
         tell(PROGRAM, "not compared with fst: pip install 'fst[export]' brings onnxruntime")
     else:
         _compare(stylizer, paint, args.fp16)
     return content
 
 
-def _onnx(stylizer: "Stylizer", args: argparse.Namespace) -> tuple[bytes, "Painter | None"]:
-    from fst.export.check import onnx_painter
-    from fst.export.files import onnx_bytes, properties
-
-    content = onnx_bytes(stylizer.network, properties(stylizer, args.license, args.fp16), args.fp16)
-    try:
-        return content, onnx_painter(content)
-    except ImportError:
-        return content, None
-
-
-def _program(stylizer: "Stylizer", args: argparse.Namespace) -> tuple[bytes, "Painter | None"]:
-    from fst.export.check import program_painter
-    from fst.export.files import program_bytes, properties
-
-    content = program_bytes(stylizer.network, properties(stylizer, args.license, args.fp16))
-    return content, program_painter(content)
-
-
 def _compare(stylizer: "Stylizer", paint: "Painter", fp16: bool) -> None:
-    """Tell by how much the file's paintings differ.
-
-    Raises:
-        FstError: By more than rounding.
-    """
+    """Tell by how much the file's paintings differ, and refuse more than rounding."""
     from fst.export.check import MAX_FP16, TOLERANCE, differences, summary
 
     found = differences(stylizer.network, paint)

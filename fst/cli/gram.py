@@ -1,8 +1,4 @@
-"""`fst-gram`: what the Gram matrices of style pictures say, as a report.
-
-Only the standard library is imported up here, so that `--help` and a mistyped flag are answered at
-once.
-"""
+"""`fst-gram`: what the Gram matrices of style pictures say, as a report."""
 
 import argparse
 import os
@@ -15,6 +11,8 @@ from fst.cli.commands import finish, new_parser
 from fst.cli.loss_arguments import add_loss_network, loss_network
 from fst.cli.messages import Problems, noting, told
 from fst.errors import FstError
+from fst.io.paths import printable
+from fst.losses.objective import STYLE_LAYERS
 from fst.networks.sizes import MIN_VGG_PX
 from fst.runtime.console import tell
 from fst.runtime.devices import usable_device
@@ -25,7 +23,7 @@ _EXAMPLES = """examples:
   fst-gram signac/ wave.jpg                         instances of one style, held against each other
   fst-gram wave.jpg --centered                      covariances: the mean is not in them
   fst-gram wave.jpg --synthesize                    with textures from parts of the statistics
-  fst-gram wave.jpg --synthesize gram "eigen top=5%%" "meanstd"
+  fst-gram wave.jpg --synthesize gram "eigen top=5%" "meanstd"
 
 The path of the report goes to stdout, all else to stderr. Exit code: 0 done, 1 it could not be
 written, 2 wrong arguments (nothing was done), 130 interrupted."""
@@ -51,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Command line of fst-gram."""
     about = "Report what the Gram matrices of style pictures say."
-    parser = new_parser(PROGRAM, about, _EXAMPLES.replace("%%", "%"))
+    parser = new_parser(PROGRAM, about, _EXAMPLES)
     add = parser.add_argument
     add("pictures", nargs="+", metavar="PICTURE", help="files, folders or 'patterns'")
     add("-o", "--output", type=Path, default=Path("gram-report"), metavar="FOLDER",
@@ -72,14 +70,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def prepare(args: argparse.Namespace) -> tuple:
-    """Read and check everything before work begins: names, pictures, loss network.
-
-    Raises:
-        FstError: Lists all that is wrong, a line each.
-    """
+    """Read and check everything: names, pictures, loss network."""
     from fst.gramlab.synthesis import SYNTHESIZED, problems_of
     from fst.io import images
-    from fst.losses.objective import STYLE_LAYERS
     from fst.losses.parse import read_statistic
 
     problems: list[str] = []
@@ -136,8 +129,6 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
     from fst.data.styles import numbered
     from fst.gramlab import report
     from fst.gramlab.measure import Laboratory
-    from fst.io.images import printable
-    from fst.losses.objective import STYLE_LAYERS
     from fst.runtime.memory import keep_freed_memory
 
     keep_freed_memory()

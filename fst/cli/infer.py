@@ -1,10 +1,7 @@
-"""`fst-infer`: paint pictures with a trained style model.
-
-Only the standard library is imported up here, so that `--help` and a mistyped flag are answered
-at once; torch follows when the arguments are known to be well formed.
-"""
+"""`fst-infer`: paint pictures with a trained style model."""
 
 import argparse
+import glob
 import os
 import sys
 from contextlib import nullcontext, redirect_stderr
@@ -23,16 +20,16 @@ from fst.cli.infer_controls import (
     painting_options,
     styles_asked_for,
 )
-from fst.cli.infer_list import list_styles
-from fst.cli.infer_streams import standard_streams
-from fst.cli.infer_video import add_clip_flags, asks_for_clips, check_no_clip_flags, paint_clips
+from fst.cli.infer_streams import STREAM, standard_streams
+from fst.cli.infer_video import paint_clips
 from fst.cli.infer_watch import check_watch, watch
-from fst.cli.messages import noting, told
+from fst.cli.messages import Problems, noting, told
 from fst.errors import FstError
+from fst.io.paths import is_clip
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.console import tell
 from fst.runtime.devices import usable_device
-from fst.stylize.find_model import open_model
+from fst.stylize import find_model
 from fst.stylize.folder.naming import (
     BLEND_ID,
     Plan,
@@ -63,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args = finish(_parser(), shown=False).parse_intermixed_args(argv)
         args.from_command_line = argv is None
-        with standard_streams(args):
+        in_pipe = STREAM in (*args.inputs, args.output)
+        with standard_streams(args) if in_pipe else nullcontext():
             return _run(args)
     except FstError as problem:
         return told(PROGRAM, problem)
@@ -87,7 +85,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--style", nargs="+", action="extend", metavar="NAME", help="by name; NAME=SHARE blends")
     add("--all-styles", action="store_true", help="paint in every style of the model")
     add_controls(parser)
-    add_clip_flags(parser)
     add("--watch", metavar="FOLDER", help="paint what is in it and what arrives, until Ctrl-C")
     add("--list-styles", action="store_true", help="show id, name and number of pictures; stop")
     add("--model", metavar="FILE", help="a style model, a .ckpt, or gallery (newest run)")
@@ -116,7 +113,9 @@ def _style_id(text: str) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    if not args.list_styles and asks_for_clips(args):
+    if args.list_styles:
+        return _list_styles(args)
+    if _asks_for_clips(args):
         return paint_clips(args, _open)
     problems: list[str] = []
     device = "cpu"  # the model is looked at, and told about, even where the device is wrong
@@ -124,38 +123,67 @@ def _run(args: argparse.Namespace) -> int:
     with noting(problems):
         device = usable_device(args.device)
         team = _team(args, device)
-        check_no_clip_flags(args)
-        check_watch(args)
+        if args.steady is not None:
+            raise FstError("--steady is for videos: leave it out, or add --sequence if the "
+                           "pictures are frames of one")  # fmt: skip
+        if args.watch is not None:
+            check_watch(args)
     # Of several processes the first says what there is to say, and looks for the pictures.
     first = team is None or team.rank == 0
     with nullcontext() if first else redirect_stderr(StringIO()):
         chosen = _open(args, team.device if team else device, problems)
-    if args.list_styles and not problems:
-        return list_styles(args, chosen[0])
     if args.watch is not None and not problems:
         return watch(args, *chosen)
-    photos = find_photos(args.inputs, problems) if first and not args.list_styles else {}
+    photos = find_photos(args.inputs, problems) if first else {}
     plan = _plan(photos, chosen[1] if chosen else {}, args, problems)
-    for problem in dict.fromkeys(problems):
-        tell(PROGRAM, f"error: {problem}")
     if problems:
-        return 2
+        raise Problems(problems)
     stylizer, _, options = chosen
-    if team is None:
-        from fst.stylize.folder.painter import Painter
+    if team is not None:
+        from fst.stylize.folder.shared import paint_shared
 
-        return Painter(stylizer, plan, args, options).paint()
-    from fst.stylize.folder.shared import paint_shared
+        return paint_shared(stylizer, plan, args, options, team)
+    from fst.stylize.folder.painter import Painter
 
-    return paint_shared(stylizer, plan, args, options, team)
+    return Painter(stylizer, plan, args, options).paint()
+
+
+def _team(args: argparse.Namespace, device: str) -> "Team | None":
+    """The processes that paint together, where the flags ask for some, or for their record."""
+    if not (args.devices or args.num_nodes or args.resume):
+        return None
+    from fst.stylize.folder.shared import Team
+
+    return Team(args, device)
+
+
+def _list_styles(args: argparse.Namespace) -> int:
+    """Show the styles of the model, and where none is named those of the gallery too."""
+    from fst.cli.styles import show_styles
+    from fst.stylize.stylizer import Stylizer
+
+    device, wanted = usable_device(args.device), styles_asked_for(args)
+    stylizer = find_model.open_model(args.model, device, args.precision, wanted)
+    show_styles(stylizer.styles, find_model.shown_name(stylizer.path), args.json)
+    gallery = find_model.GALLERY
+    if args.model is None and stylizer.path != gallery and gallery.is_file():
+        tell(PROGRAM, "and with --model gallery, or by name:")
+        show_styles(Stylizer(gallery).styles, find_model.SHIPPED, args.json)
+    return 0
+
+
+def _asks_for_clips(args: argparse.Namespace) -> bool:
+    """Whether there is a clip among what is to be painted."""
+    named = [given for given in args.inputs if is_clip(given)]
+    there = any(os.path.lexists(given) or glob.glob(given) for given in named)
+    return args.sequence is not None or bool(named and (there or len(named) == len(args.inputs)))
 
 
 def _open(args: argparse.Namespace, device: str, problems: list[str]) -> tuple | None:
     """The model, the styles to paint in, and how; None where there is no model or no style."""
     with noting(problems):
-        stylizer = open_model(args.model, device, args.precision, styles_asked_for(args))
-        if args.list_styles:
-            return stylizer, {}, {}
+        wanted = styles_asked_for(args)
+        stylizer = find_model.open_model(args.model, device, args.precision, wanted)
         styles = _choose_styles(stylizer, args, problems)
         options = painting_options(stylizer, args, problems)
         if args.texture is not None:
@@ -169,8 +197,6 @@ def _plan(
     photos: dict[Path, Path], styles: dict[int, str], args: argparse.Namespace, problems: list[str]
 ) -> Plan:
     """What is to be written, if it can be."""
-    if args.list_styles:
-        return []
     count, may_exist = len(photos) * len(styles), args.overwrite or args.resume
     with noting(problems):
         check_output(args.output, may_exist, photos, count, args.bits)
@@ -178,15 +204,6 @@ def _plan(
     if args.overwrite:  # without it a name that is taken is numbered
         problems += input_clashes(plan)
     return plan
-
-
-def _team(args: argparse.Namespace, device: str) -> "Team | None":
-    """The processes that paint together, where the flags ask for some, or for their record."""
-    if args.list_styles or not (args.devices or args.num_nodes or args.resume):
-        return None
-    from fst.stylize.folder.shared import Team
-
-    return Team(args, device)
 
 
 def _sheet(stylizer: "Stylizer", args: argparse.Namespace, problems: list[str]) -> str:

@@ -3,10 +3,11 @@
 import argparse
 import os
 import re
+from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fst.cli.argument_types import amount, number, share
+from fst.cli.argument_types import amount, frame_rate, number, share
 from fst.cli.messages import noting
 from fst.errors import FstError
 from fst.stylize.options import (
@@ -28,7 +29,6 @@ _SHARE = r"[0-9]*\.?[0-9]+"
 
 
 def add_controls(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add = parser.add_argument
     add("--texture", type=share, metavar="T", help="0 to 1 along the ids of one painting")
     add("--texture-size", type=_texture_size, default=AUTO, metavar="T",
@@ -43,6 +43,9 @@ def add_controls(parser: argparse.ArgumentParser) -> None:
         help="luminance: place by place; histogram: as a whole")  # fmt: skip
     add("--max-memory", type=amount, metavar="N", help="such as 2G: what needs more goes in bands")
     add("--fast-statistics", action="store_true", help="bands in one pass: faster, not exact")
+    add("--steady", type=share, metavar="S", help="videos: 0 frame by frame, to 1 (0.8)")
+    add("--sequence", nargs="?", const=Fraction(25), type=frame_rate, metavar="FPS",
+        help="the pictures are frames of one video")  # fmt: skip
 
 
 def _texture_size(text: str) -> float | str:
@@ -63,11 +66,7 @@ def _mask(given: str) -> tuple[str, str]:
 
 
 def blend_of(stylizer: "Stylizer", wanted: list[str]) -> dict[str, float] | None:
-    """The shares of --style NAME=SHARE ...; None where whole styles are named.
-
-    Raises:
-        FstError: Only some have a share, one is no number, or there is no such style.
-    """
+    """The shares of --style NAME=SHARE ...; None where whole styles are named."""
     pairs = [w.rpartition("=") for w in wanted if "=" in w and w not in stylizer.style_names]
     if not pairs:
         return None
@@ -87,11 +86,7 @@ def blend_of(stylizer: "Stylizer", wanted: list[str]) -> dict[str, float] | None
 
 
 def grid_name(stylizer: "Stylizer", styles: list[str], given: bool) -> str:
-    """What the file of a --blend-grid is called.
-
-    Raises:
-        FstError: There are not two or four styles, one is unknown, or others are asked for too.
-    """
+    """What the file of a --blend-grid is called; `given` is whether other styles are asked for."""
     from fst.stylize.blend_grid import shares_of
 
     if given:

@@ -17,14 +17,7 @@ JPEG = b"\xff\xd8\xff"
 
 @contextmanager
 def standard_streams(args: argparse.Namespace) -> Iterator[None]:
-    """Put files in the place of the streams in the arguments, and pass on what is painted.
-
-    Raises:
-        FstError: Nothing came, or what goes out is no single painting.
-    """
-    if STREAM not in (*args.inputs, args.output):
-        yield
-        return
+    """Put files in the place of the streams in the arguments, and pass on what is painted."""
     _check(args)
     with tempfile.TemporaryDirectory(prefix="fst-") as folder:
         if STREAM in args.inputs:

@@ -20,13 +20,7 @@ POLL_S = 1.0  # between looks: a file is painted when it is as it was one look b
 
 
 def check_watch(args: argparse.Namespace) -> None:
-    """Refuse what does not go with --watch.
-
-    Raises:
-        FstError: Names it.
-    """
-    if args.watch is None:
-        return
+    """Refuse what does not go with --watch."""
     if args.inputs:
         raise FstError("--watch takes its pictures from the folder: leave out " + args.inputs[0])
     if args.devices or args.num_nodes or args.resume:

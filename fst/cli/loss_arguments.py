@@ -27,11 +27,7 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
 
 
 def loss_network(args: argparse.Namespace, *options: str | None) -> Any:
-    """The network asked for; `options` are pooling and padding.
-
-    Raises:
-        FstError: It cannot be read.
-    """
+    """The network asked for; `options` are pooling and padding."""
     from fst.networks.loss_network import load_loss_networks
 
     return load_loss_networks(args.loss_weights or args.loss_network, *options)

@@ -14,27 +14,21 @@ FLAGS = {
     "NotFiniteError": "--resume, --lr, --loss-weights",
     "OtherArchitectureError": "leave --width and --num-blocks out, or give --from-scratch instead",
 }
-
-
 Made = TypeVar("Made")
 
 
 class Problems(FstError):
-    """All that is wrong with the arguments: a line each."""
+    """All that is wrong with the arguments: a line each, none twice."""
 
     def __init__(self, lines: list[str]) -> None:
-        super().__init__("; ".join(lines))
-        self.lines = lines
+        self.lines = list(dict.fromkeys(lines))
+        super().__init__("; ".join(self.lines))
 
 
 @contextmanager
 def noting(problems: list[str], flag: str | None = None) -> Iterator[None]:
-    """Collects an FstError, so that all problems with the arguments are told at once.
-
-    Args:
-        problems: Gets a line for each.
-        flag: Whose fault it is: the library, which finds it, knows no flags.
-    """
+    """Add what an FstError tells to the problems; `flag` is whose fault it is, for the library,
+    which finds it, knows no flags."""
     try:
         yield
     except FstError as problem:

@@ -1,20 +1,17 @@
-"""`fst-styles`: list, take out, put in, remove and rename the styles of a model.
-
-Only the standard library is imported up here, so that `--help` and a mistyped flag are answered at
-once.
-"""
+"""`fst-styles`: list, take out, put in, remove and rename the styles of a model."""
 
 import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from fst.cli.commands import finish
+from fst.cli.commands import finish, new_parser
+from fst.cli.messages import told
 from fst.errors import FstError
+from fst.io.paths import printable
 from fst.runtime.console import print_result, tell
 from fst.style_model.names import model_path
 from fst.stylize.find_model import newest_model, shown_name
@@ -42,20 +39,14 @@ def main(argv: list[str] | None = None) -> int:
         with _claimed(args):
             args.run(args)
     except FstError as error:
-        tell(PROGRAM, f"error: {error}")
-        return 2
+        return told(PROGRAM, error)
     return 0
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Command line of fst-styles."""
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description="List, take out, put in, remove and rename the styles of a model.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    about = "List, take out, put in, remove and rename the styles of a model."
+    parser = new_parser(PROGRAM, about, _EXAMPLES)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, help: str, changes: bool = True) -> Any:
@@ -86,7 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     imported = command(
         "import", run_import, "make a model of another project's file", changes=False
     )
-    imported.add_argument("-o", "--output", type=Path, metavar="FILE", 
+    imported.add_argument("-o", "--output", type=Path, metavar="FILE",
         help="(MODEL.safetensors, in this folder)")  # fmt: skip
     imported.add_argument("--name", help="of the style (MODEL's name)")
     imported.add_argument("--overwrite", action="store_true", help="replace FILE")
@@ -94,29 +85,34 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def run_list(args: argparse.Namespace) -> None:
-    """Print a line for each style."""
-    from fst.io.images import printable
     from fst.style_model.sets import read_styles_of
 
     model = args.model or shown_name(newest_model())
     styles = read_styles_of(model_path(model))
     tell(PROGRAM, f"{model}: trunk {styles[0].trunk}")
-    wide = max(len(printable(style.name)) for style in styles)
-    for style_id, style in enumerate(styles):
-        shown = style.style.get("images")
-        count = len(shown) if isinstance(shown, list) else 0  # the file may say anything
-        if args.json:
-            known = {key: style.style[key] for key in TOLD if key in style.style}
-            about = {"id": style_id, "name": style.name, "pictures": count, "model": model, **known}
-            print(json.dumps(about))
-            continue
-        how = [f"{count} picture{'s' * (count != 1)}"]
-        how += [f"{key} {style.style[key]}" for key in TOLD if key in style.style]
-        print(printable(f"{style_id:3}  {printable(style.name):{wide}}  {', '.join(how)}"))
+    show_styles([style.style for style in styles], model, args.json, TOLD)
+
+
+def show_styles(
+    styles: list[dict[str, Any]], model: str, as_json: bool, keys: tuple[str, ...] = ()
+) -> None:
+    """Print id, name and number of pictures of each style, and what it says under some keys."""
+    names = [printable(style["name"]) for style in styles]
+    wide, lines = max(map(len, names)), []
+    for style_id, (name, style) in enumerate(zip(names, styles, strict=True)):
+        images = style.get("images")
+        count = len(images) if isinstance(images, list) else 0  # the file may say anything
+        more = {key: style[key] for key in keys if key in style}
+        if as_json:
+            about = {"id": style_id, "name": style["name"], "pictures": count, "model": model}
+            lines.append(json.dumps(about | more))
+        else:
+            how = [f"{count} picture{'s' * (count != 1)}", *(f"{k} {v}" for k, v in more.items())]
+            lines.append(printable(f"{style_id:3}  {name:{wide}}  {', '.join(how)}"))
+    print_result("\n".join(lines))
 
 
 def run_extract(args: argparse.Namespace) -> None:
-    """Write style files."""
     from fst.io.claims import claimed_file
     from fst.style_model.sets import STYLE_SUFFIX, read_styles_of, save_style
 
@@ -142,7 +138,6 @@ def run_extract(args: argparse.Namespace) -> None:
 
 
 def run_merge(args: argparse.Namespace) -> None:
-    """Append styles."""
     from fst.style_model.sets import merged, read_styles_of
 
     styles = read_styles_of(model_path(args.model))
@@ -160,7 +155,6 @@ def run_merge(args: argparse.Namespace) -> None:
 
 
 def run_remove(args: argparse.Namespace) -> None:
-    """Leave styles out."""
     from fst.style_model.sets import read_styles_of
 
     styles = read_styles_of(model_path(args.model))
@@ -169,7 +163,6 @@ def run_remove(args: argparse.Namespace) -> None:
 
 
 def run_rename(args: argparse.Namespace) -> None:
-    """Rename a style."""
     from fst.style_model.sets import read_styles_of, renamed
 
     styles = read_styles_of(model_path(args.model))
@@ -194,20 +187,14 @@ def run_import(args: argparse.Namespace) -> None:
         print(save_style_model(target, *model))
 
 
-@contextmanager
-def _claimed(args: argparse.Namespace) -> Iterator[None]:
+def _claimed(args: argparse.Namespace) -> AbstractContextManager:
     """Hold the model that is written from before it is read: another could change it meanwhile."""
     if args.run in (run_list, run_extract, run_import):
-        yield
-        return
+        return nullcontext()
     from fst.io.claims import claimed_file
 
     target, flag = (args.model, "--in-place") if args.in_place else (args.output, "-o")
-    with claimed_file(model_path(str(target)), is_numbered=False, flag=flag):
-        yield
-
-
-# ---- pieces ------------------------------------------------------------------------------------
+    return claimed_file(model_path(str(target)), is_numbered=False, flag=flag)
 
 
 def _ids(styles: list, wanted: list[str]) -> list[int]:

@@ -1,8 +1,4 @@
-"""fst-train: one network, many styles.
-
-`main` parses (fst/cli/train_arguments.py), checks everything that can be checked before work
-begins, and hands over to pytorch-lightning.
-"""
+"""`fst-train`: one network, many styles."""
 
 import os
 import re
@@ -74,16 +70,7 @@ class Refused(FstError):
 
 
 def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) -> tuple:
-    """Check paths and numbers, and make module, data, callbacks and trainer.
-
-    Args:
-        settings: Of our flags.
-        trainer_settings: Of Lightning's Trainer.
-        held: Gives the folder of the run back at the end.
-
-    Raises:
-        FstError: Lists all that is wrong.
-    """
+    """Check everything, and make module, data, trainer and saver; the folder is `held`."""
     problems: list[str] = []
     attempt = partial(tried, problems)
     styles = _styles(settings, problems)

@@ -18,8 +18,7 @@ from fst.cli.commands import COMPLETING, finish, new_parser
 from fst.cli.loss_arguments import add_loss
 from fst.cli.messages import Problems
 from fst.cli.train_files import CONFIG_NAME, is_plain, with_lists, with_stored_settings
-from fst.cli.train_problems import all_problems
-from fst.cli.trainer_flags import SETTLED, TRAINER
+from fst.cli.train_problems import SETTLED, TRAINER, all_problems
 from fst.errors import FstError
 from fst.losses import objective
 from fst.training.start import first_steps
@@ -36,16 +35,8 @@ SCRATCH_TRUNK = (0.5, 8)  # width and residual blocks
 
 
 def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
-    """Read the arguments.
-
-    Returns:
-        The settings of our flags, with methods that store them for a resume, and
-        those of Lightning's Trainer (None where not given), classes instantiated.
-
-    Raises:
-        FstError: Lists every argument that is wrong.
-        SystemExit: After --help, --print_config and the like.
-    """
+    """The settings of our flags, which can store themselves, and those of Lightning's Trainer (None
+    where not given), classes instantiated."""
     if {"-h", "--help", "--version"} & set(argv) or COMPLETING in os.environ:
         _answer(argv)
     if "--trainer.help" in argv:
@@ -62,10 +53,7 @@ def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
 
 
 def _choose_start(config: Namespace, flags: set[str]) -> None:
-    """Settle whether the run begins from a trained network, and what follows from that.
-
-    Another architecture asked for outweighs the default.
-    """
+    """Settle whether the run begins from a trained network, and what follows from that."""
     from fst.assets import GALLERY
     from fst.training.warm_start import trunk_size
 
@@ -78,6 +66,7 @@ def _choose_start(config: Namespace, flags: set[str]) -> None:
         trunk = trunk_size(config.add_to or config.warm_start or GALLERY)
         asked = (config.width, config.num_blocks)
         fits = all(a in (None, t) for a, t in zip(asked, trunk, strict=True))
+        # Another architecture asked for outweighs the default.
         if not (fits or config.warm_start or config.add_to):
             config.from_scratch, trunk = True, SCRATCH_TRUNK
     config.width = trunk[0] if config.width is None else config.width
@@ -104,11 +93,7 @@ def _until_plateau(config: Namespace, usual_steps: int) -> None:
 
 
 def _one_beginning(config: Namespace, flags: set[str]) -> None:
-    """Leave one of the settings that a run begins by; a flag outweighs what a file says.
-
-    Raises:
-        FstError: There are several, or one that does not go with another flag.
-    """
+    """Leave one of the settings that a run begins by; a flag outweighs what a file says."""
     from fst.style_model.names import SHIPPED, model_path
 
     given = [name for name in BEGINNINGS if _flag(name) in flags]
@@ -197,8 +182,7 @@ def _parser() -> ArgumentParser:
 
 
 def _answer(argv: list[str]) -> None:
-    """Show our flags alone, on one screen, through the standard library's formatter; or complete
-    them, or show the version."""
+    """Show our flags alone, on one screen; or complete them, or show the version."""
     usage = "fst-train --styles a.jpg b.jpg [--content photos/] [options]"
     about = "Train one network to paint in many styles."
     parser = new_parser("fst-train", about, EPILOG, usage=usage, add_help=False)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from fst.cli.trainer_flags import TRAINER, settled
+from fst.cli.train_problems import TRAINER, settled
 from fst.errors import FstError
 from fst.runtime.console import tell
 
@@ -29,13 +29,8 @@ OBJECTS = {
 
 
 def with_stored_settings(argv: list[str]) -> list[str]:
-    """With --resume, put the run's own settings before the other arguments.
-
-    Those of its config.yaml, which can be edited; where that is gone, those in the checkpoint.
-
-    Raises:
-        FstError: As `read_settings`.
-    """
+    """With --resume, put the run's own settings before the other arguments: those of its
+    config.yaml, which can be edited; where that is gone, those in the checkpoint."""
     for place, argument in enumerate(argv):
         name, _, value = argument.partition("=")
         if name == "--resume":
@@ -49,11 +44,7 @@ def with_stored_settings(argv: list[str]) -> list[str]:
 
 
 def _settings_in(checkpoint: Path) -> str | None:
-    """The settings that a checkpoint holds, as YAML; None of one of an older fst, or that is none.
-
-    Raises:
-        FstError: As `read_settings`.
-    """
+    """The settings that a checkpoint holds, as YAML; None where there are none."""
     from fst.training.checkpoint import SETTINGS, read_checkpoint
 
     try:
@@ -64,11 +55,7 @@ def _settings_in(checkpoint: Path) -> str | None:
 
 
 def with_lists(argv: list[str]) -> list[str]:
-    """Single values in YAML files, where lists are expected, as lists of one.
-
-    Raises:
-        FstError: A file is refused, see `read_settings`.
-    """
+    """Single values in YAML files, where lists are expected, as lists of one."""
     argv = [_renamed(a) for a in argv]
     argv = [part for a in argv for part in (a.split("=", 1) if a.startswith("--config=") else [a])]
     for place, argument in enumerate(argv[:-1]):
@@ -99,11 +86,7 @@ def _listed(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """The settings of a YAML file.
-
-    Raises:
-        FstError: It cannot be read, is no mapping, grows when read, or names classes.
-    """
+    """The settings of a YAML file, refused where it is no mapping, grows, or names classes."""
     told = f"--config {path}"
     try:
         if os.path.getsize(path) > MAX_FILE_BYTES:
@@ -114,11 +97,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 
 
 def _settings(text: Any, told: str) -> dict[str, Any]:
-    """The settings in YAML text; `told` is where it is from.
-
-    Raises:
-        FstError: As `read_settings`.
-    """
+    """The settings in YAML text; `told` is where it is from."""
     from fst.io.torch_files import plain_yaml
 
     try:

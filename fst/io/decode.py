@@ -1,4 +1,5 @@
-"""What a picture file is and whether it is read: its format, its size, and what is wrong with it.
+"""What a picture file is and whether it is read: its format, its size, which way up, and what is
+wrong with it.
 
 Called through `fst.io.images`. The pixels are read by `fst.io.vips`.
 """
@@ -6,13 +7,14 @@ Called through `fst.io.images`. The pixels are read by `fst.io.vips`.
 import io
 import logging
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image
 
@@ -35,6 +37,9 @@ _SIGNATURES = {
     b"BM": "BMP",
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "TIFF"),
 }
+
+EXIF_ORIENTATION = 0x0112
+_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
 
 logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what matters is raised as well
 
@@ -180,6 +185,28 @@ def _reason(error: Exception) -> str:
     text = text or type(error).__name__
     cut = ("truncated", "premature", "read error", "end of file", "bad seek", "seek error")
     return "truncated" if any(word in text.lower() for word in cut) else f"damaged ({text})"
+
+
+def orientation_of(image: Any) -> int:
+    """1 to 8, as EXIF or the tag of a TIFF says; where neither does, as XMP says."""
+    fields = {name[-21:]: name for name in image.get_fields()}  # png-comment-0-Raw profile type...
+    try:
+        exif, data = Image.Exif(), b""
+        if "exif-data" in fields:
+            data = bytes(image.get("exif-data"))
+        elif name := fields.get("Raw profile type exif"):  # hexadecimal, by older ImageMagick
+            data = bytes.fromhex("".join(image.get(name).split("\n")[3:]))
+        if data:
+            exif.load(data)
+        if EXIF_ORIENTATION in exif:
+            return int(exif[EXIF_ORIENTATION])
+        told = image.get("orientation") if "orientation" in fields else 1
+        if told == 1 and "xmp-data" in fields:
+            found = _XMP_ORIENTATION.search(bytes(image.get("xmp-data")))
+            return int(found[1]) if found else 1
+        return told
+    except Exception:  # broken EXIF around good pixels
+        return 1
 
 
 def check_shorter_side(shorter_side_px: int | None) -> None:

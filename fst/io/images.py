@@ -45,8 +45,8 @@ SIDE_LIMITS_PX = {"JPEG": 65_535, "WEBP": 16_383}
 def resize_shorter_side(
     picture: Image.Image, shorter_side_px: int, enlarge: bool = False
 ) -> Image.Image:
-    """Scale a picture (mode L or RGB), keeping its shape, so that its shorter side has a given
-    length; a smaller one is returned as it is, unless `enlarge`."""
+    """Scale a picture (mode L or RGB) so that its shorter side has a given length; a smaller one is
+    returned as it is, unless `enlarge`."""
     check_shorter_side(shorter_side_px)
     shorter = min(picture.size)
     if shorter == shorter_side_px or (shorter < shorter_side_px and not enlarge):
@@ -186,13 +186,13 @@ def load_strips(path: str | Path, shorter_side_px: int | None = None) -> Strips:
     """
     check_shorter_side(shorter_side_px)
     with reading(path) as file:
-        strips = read_strips(open_file(file), shorter_side_px)
-    return Strips(strips.shape, strips.dtype, _named(strips.strips, path))
+        found = read_strips(open_file(file), shorter_side_px)
 
+    def named() -> Iterator[np.ndarray]:
+        with reading(path):
+            yield from found.strips
 
-def _named(strips: Iterator[np.ndarray], path: str | Path) -> Iterator[np.ndarray]:
-    with reading(path):
-        yield from strips
+    return Strips(found.shape, found.dtype, named())
 
 
 def save(
@@ -224,8 +224,8 @@ def save(
             that has not so many, or a failed write.
         ValueError: if the tensor is not (3,H,W) or (4,H,W), or not floating.
     """
-    check_target(path, bits)
     path = Path(path)
+    check_target(path, bits)
     if not 1 <= quality <= 100:
         raise FstError(f"cannot write {printable(path)}: quality was {quality}; expected 1 to 100")
     if not torch.isfinite(image).all():
@@ -263,11 +263,7 @@ def save_levels(
 
 
 def check_target(path: str | Path, bits: int = 8, longer_side_px: int = 0) -> None:
-    """Refuse a file name to write whose suffix says no format, or one without so many bits.
-
-    Raises:
-        FstError: says which suffixes there are; or the format ends below that side.
-    """
+    """Refuse a name whose suffix says no format, or one without so many bits or so long a side."""
     name, kind = printable(path), FORMATS.get(Path(path).suffix.lower())
     if kind is None:
         known = " ".join(FORMATS)
@@ -285,11 +281,7 @@ def check_target(path: str | Path, bits: int = 8, longer_side_px: int = 0) -> No
 
 
 def check_free(path: str | Path, taken_is_fine: bool) -> None:
-    """Refuse a file name that cannot be written, before the work; makes missing folders.
-
-    Raises:
-        FstError: it exists, unless that is fine, or its folder cannot be made or written.
-    """
+    """Refuse a file name that cannot be written, before the work; makes missing folders."""
     path = Path(path)
     if not taken_is_fine and os.path.lexists(path):
         raise taken(path)

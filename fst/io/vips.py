@@ -9,22 +9,28 @@ for the same reason. What follows, from the profile to the filter that shrinks, 
 
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from fst.io import heads
-from fst.io.decode import check_density, kind_of, say, shrunk_size
+from fst.io.decode import (
+    EXIF_ORIENTATION,
+    check_density,
+    kind_of,
+    orientation_of,
+    say,
+    shrunk_size,
+)
 from fst.io.paths import printable
 
 LEVELS = 65535
@@ -34,8 +40,6 @@ MOST_BY_PILLOW = 89_000_000  # pixels of a TIFF; it warns of more
 _LOADERS = {"JPEG": "jpegload", "PNG": "pngload", "TIFF": "tiffload"}
 _BY_PILLOW = {"BMP": BmpImageFile, "WEBP": WebPImageFile}
 PART_PX = 128  # of a row, when a picture is turned in parts
-EXIF_ORIENTATION = 0x0112
-_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
 UPRIGHT = {  # EXIF 2.3, tag 0x0112: the turn of (H, W, C) that undoes each orientation
     2: lambda stored: stored[:, ::-1],
     3: lambda stored: stored[::-1, ::-1],
@@ -45,6 +49,8 @@ UPRIGHT = {  # EXIF 2.3, tag 0x0112: the turn of (H, W, C) that undoes each orie
     7: lambda stored: stored[::-1, ::-1].transpose(1, 0, 2),
     8: lambda stored: stored.transpose(1, 0, 2)[::-1],
 }
+_DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "short": np.int16, "uint": np.uint32,
+           "int": np.int32, "float": np.float32}  # fmt: skip
 _SPACES = {1: b"GRAY", 3: b"RGB ", 4: b"CMYK"}  # of ICC profiles, by samples
 
 
@@ -111,13 +117,12 @@ def _by_pillow(reader: type, file: BinaryIO, most: int | None = None) -> Opened:
     check_density(*picture.size, file, most)
     if picture.format == "WEBP" and picture.is_animated:
         _say_animated(file)
+    orientation = 1
     if picture.format == "TIFF":
         picture.load()  # by XMP it turns only now
-    try:
-        orientation = int(picture.getexif().get(EXIF_ORIENTATION, 1))
-    except Exception:  # broken EXIF around good pixels
-        orientation = 1
-    orientation = 1 if picture.format == "TIFF" else orientation
+    else:
+        with suppress(Exception):  # broken EXIF around good pixels
+            orientation = int(picture.getexif().get(EXIF_ORIENTATION, 1))
     alpha = picture.has_transparency_data
     deep = picture.mode.startswith("I;16")
     mode = picture.mode if deep else "RGBA" if alpha else "RGB"
@@ -142,16 +147,15 @@ def _say_animated(file: BinaryIO) -> None:
 def read_strips(opened: Opened, shorter_side_px: int | None) -> Strips:
     """A picture as upright sRGB in strips, never whole in memory; shrunk, but never enlarged."""
     image = _to_srgb(opened, shorter_side_px)
-    dtype = np.uint16 if image.format == "ushort" else np.uint8
-    shape, strips = (image.height, image.width, image.bands), _strips(image, dtype)
-    if opened.orientation not in UPRIGHT:
-        return Strips(shape, dtype, strips)
-    upright = shape if opened.orientation < 5 else (shape[1], shape[0], shape[2])
-    return Strips(upright, dtype, turned(strips, opened.orientation))
+    strips, shape = _strips(image), (*opened.shape(shorter_side_px), image.bands)
+    if opened.orientation in UPRIGHT:
+        strips = turned(strips, opened.orientation)
+    return Strips(shape, _DTYPES[image.format], strips)
 
 
-def _strips(image: Any, dtype: type) -> Iterator[np.ndarray]:
+def _strips(image: Any) -> Iterator[np.ndarray]:
     """The rows of an image of libvips, (h, W, C) a strip."""
+    dtype = _DTYPES[image.format]
     region, row = vips().Region.new(image), image.width * image.bands * np.dtype(dtype).itemsize
     strip_px = max(1, min(STRIP_PX, STRIP_BYTES // row))  # of every step from file to sRGB
     for top in range(0, image.height, strip_px):
@@ -161,13 +165,11 @@ def _strips(image: Any, dtype: type) -> Iterator[np.ndarray]:
 
 
 def read_whole(
-    opened: Opened,
-    shorter_side_px: int | None,
-    each: Callable[[np.ndarray], np.ndarray] = lambda strip: strip,
+    opened: Opened, shorter_side_px: int | None, each: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
     """A picture as upright sRGB, (H, W, C), each strip of it passed through a function."""
     image, low, levels = _to_srgb(opened, shorter_side_px), 0, None
-    for strip in map(each, _strips(image, np.uint16 if image.format == "ushort" else np.uint8)):
+    for strip in map(each, _strips(image)):
         if levels is None:
             levels = np.empty((image.height, *strip.shape[1:]), strip.dtype)
         levels[low : low + len(strip)] = strip
@@ -214,8 +216,7 @@ def _in_16_bits(opened: Opened, image: Any) -> Any:
     of 1, 255 and 65535 that holds them all is white. Larger values set white themselves.
     """
     is_float, largest = image.format == "float", 0.0
-    dtype = {"float": np.float32, "uint": np.uint32, "int": np.int32, "short": np.int16}
-    for strip in _strips(image, dtype[image.format]):
+    for strip in _strips(image):
         largest = max(largest, strip.max(initial=0, where=np.isfinite(strip)))
     image = opened.open()
     whites = (1, 255, LEVELS) if is_float else (LEVELS,)
@@ -252,28 +253,6 @@ def _shrunk(image: Any, size: tuple[int, int], white: int) -> Any:
         return image.resize(across, vscale=down).rint()
     premultiplied = image.premultiply(max_alpha=white)
     return premultiplied.resize(across, vscale=down).unpremultiply(max_alpha=white).rint()
-
-
-def orientation_of(image: Any) -> int:
-    """1 to 8, as EXIF or the tag of a TIFF says; where neither does, as XMP says."""
-    fields = {name[-21:]: name for name in image.get_fields()}  # png-comment-0-Raw profile type...
-    try:
-        exif, data = Image.Exif(), b""
-        if "exif-data" in fields:
-            data = bytes(image.get("exif-data"))
-        elif name := fields.get("Raw profile type exif"):  # hexadecimal, by older ImageMagick
-            data = bytes.fromhex("".join(image.get(name).split("\n")[3:]))
-        if data:
-            exif.load(data)
-        if EXIF_ORIENTATION in exif:
-            return int(exif[EXIF_ORIENTATION])
-        told = image.get("orientation") if "orientation" in fields else 1
-        if told == 1 and "xmp-data" in fields:
-            found = _XMP_ORIENTATION.search(bytes(image.get("xmp-data")))
-            return int(found[1]) if found else 1
-        return told
-    except Exception:  # broken EXIF around good pixels
-        return 1
 
 
 def turned(strips: Iterator[np.ndarray], orientation: int) -> Iterator[np.ndarray]:

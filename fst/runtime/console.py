@@ -23,8 +23,6 @@ LEFT_OUT = (
     ".*self.log.*barebones=True.*",  # the user has asked for just that
     ".*available but not used.*",  # --device cpu on a machine with a GPU
 )
-
-
 # Parts of Lightning that speak only where the user has asked for them.
 ASKED_FOR = ("profilers", "callbacks")
 
@@ -45,18 +43,9 @@ def quieten_lightning() -> None:
 
 
 def print_result(text: str, as_json: bool = False, **about: Any) -> None:
-    """A path written, as a line to stdout; for programs as a JSON object with what else is known.
-
-    Args:
-        text: The path.
-        as_json: What the line is.
-        about: Beside "path" in the object.
-    """
-    print_line(json.dumps({"path": text, **about}) if as_json else text)
-
-
-def print_line(text: str) -> None:
-    """A line to stdout at once."""
+    """A line to stdout at once: a path written, or for programs a JSON object with it as "path" and
+    what else is known."""
+    text = json.dumps({"path": text, **about}) if as_json else text
     try:
         print(text, flush=True)
     except UnicodeEncodeError:  # a file name that is no text: its bytes, for the next in the pipe

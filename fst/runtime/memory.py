@@ -3,7 +3,6 @@
 import ctypes
 import os
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,11 @@ _LIMITS = (
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 2**28}
 _DEFAULTS = {_MMAP_MAX: 65536, _TRIM_THRESHOLD: 128 * 1024, _TOP_PAD: 128 * 1024}
+
+try:
+    _GLIBC: Any = ctypes.CDLL("libc.so.6")
+except OSError:  # the C library is another
+    _GLIBC = None
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -90,8 +94,8 @@ def taken_bytes(device: "torch.device") -> int:
     return torch.cuda.memory_allocated(device)
 
 
-def keep_freed_memory(keep: bool = True) -> bool:
-    """Have glibc reuse large blocks.
+def keep_freed_memory(keep: bool = True) -> None:
+    """Have glibc reuse large blocks; nothing where the C library is another.
 
     By default it maps each large tensor afresh and unmaps it when freed, so that the kernel faults
     in and zeroes every page again, step after step: `scripts/benchmark.py train` shows what that
@@ -99,30 +103,14 @@ def keep_freed_memory(keep: bool = True) -> bool:
 
     Args:
         keep: False goes back to glibc's defaults.
-
-    Returns:
-        Whether it was done: on Linux with glibc only; elsewhere nothing changes.
     """
-    libc = _glibc()
-    if libc is None:
-        return False
-    done = all(libc.mallopt(*option) for option in (_KEEP if keep else _DEFAULTS).items())
+    for option in (_KEEP if keep else _DEFAULTS).items() if _GLIBC else ():
+        _GLIBC.mallopt(*option)
     if not keep:
-        libc.malloc_trim(0)
-    return done
+        release_freed_memory()
 
 
 def release_freed_memory() -> None:
     """Give back what `keep_freed_memory` has kept so far; nothing where glibc is not."""
-    libc = _glibc()
-    if libc is not None:
-        libc.malloc_trim(0)
-
-
-def _glibc() -> Any:
-    """None where it is not the C library."""
-    try:
-        libc = ctypes.CDLL("libc.so.6") if sys.platform.startswith("linux") else None
-        return libc if hasattr(libc, "mallopt") else None
-    except OSError:
-        return None
+    if _GLIBC:
+        _GLIBC.malloc_trim(0)

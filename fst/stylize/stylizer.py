@@ -193,11 +193,7 @@ class Stylizer:
         return painting if alpha is None else torch.cat([painting.clamp(0, 1), alpha])
 
     def check_finite(self, painting: Tensor) -> None:
-        """Refuse what damaged weights paint.
-
-        Raises:
-            FstError: Names the model.
-        """
+        """Refuse what damaged weights paint, by an FstError that names the model."""
         if not painting.isfinite().all():
             raise FstError(
                 f"{images.printable(self.path)}: the painting holds NaN or infinite values; try "
@@ -227,11 +223,7 @@ class Stylizer:
 
 
 def check_size(photo: str | Path, size: tuple[int, int]) -> None:
-    """Refuse a picture, (H, W), that the network cannot paint.
-
-    Raises:
-        ImageError: Names it.
-    """
+    """Refuse a picture, (H, W), that the network cannot paint, by an ImageError that names it."""
     if min(size) < MIN_SIZE_PX:
         reason = f"{size[1]}x{size[0]} px is below {MIN_SIZE_PX} px a side"
         name = images.printable(photo)
