@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fst.losses.eigen import count_of, eigenpairs, energy_rank
-from fst.losses.gram import gram_matrix
+from fst.losses.gram import count_of, eigenpairs, energy_rank, gram_matrix
 from fst.losses.parse import read_statistic
 from fst.losses.patches import cut
 from fst.losses.style import split

@@ -14,9 +14,8 @@ from torchmetrics import MeanMetric
 from fst.data.batches import read_batch
 from fst.data.styles import Style
 from fst.errors import FstError
-from fst.losses.perceptual import PerceptualLoss
+from fst.losses.perceptual import PerceptualLoss, grid_pattern
 from fst.losses.style_groups import StyleIndex, check_ids, each_id
-from fst.losses.terms import grid_pattern
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import save_style_model
 from fst.training.checkpoint import check_moments, check_settings
