@@ -75,7 +75,11 @@ class ContentDataModule(pl.LightningDataModule):
         self._batches_done = 0
 
     def setup(self, stage: str | None = None) -> None:
-        """Decode what fits in memory, so that bad files are known before step 1; begin to draw."""
+        """Decode what fits in memory, so that bad files are known before step 1; begin to draw.
+
+        Raises:
+            FstError: Too many files are bad.
+        """
         is_quiet = self.trainer is not None and not self.trainer.is_global_zero
         with tqdm(leave=False, disable=is_quiet or None) as bar:
 
