@@ -79,13 +79,17 @@ def asked_folder(settings: Any) -> Path | None:
     if settings.output:
         folder = Path(settings.output)
         if folder.suffix in (".safetensors", ".ckpt") and not os.path.isdir(folder):
-            raise FstError(f"-o {folder}: name a folder; the model in it is model.safetensors")
+            raise FstError(
+                f"`output` {folder}: name a folder; the model in it is model.safetensors"
+            )
     elif settings.resume:
         folder = Path(settings.resume).parent
     elif FOLDER_VARIABLE in os.environ:
         folder = Path(os.environ[FOLDER_VARIABLE])
     elif _started_with_others():
-        raise FstError("several processes are started from outside: give them one folder with -o")
+        raise FstError(
+            "several processes are started from outside: give them one folder with `output`"
+        )
     else:
         return None
     refuse_other_run(folder, bool(settings.resume))
@@ -102,8 +106,8 @@ def refuse_other_run(folder: Path, is_resumed: bool) -> None:
 
     if not is_resumed and os.path.exists(folder / CHECKPOINT_NAME):
         raise FstError(
-            f"{folder} holds a run already: continue it with --resume {folder / CHECKPOINT_NAME}, "
-            "or choose another -o"
+            f"{folder} holds a run already: continue it with `resume` {folder / CHECKPOINT_NAME}, "
+            "or choose another `output`"
         )
 
 
@@ -118,7 +122,7 @@ def _next_folder() -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise FstError(f"-o {folder}: {unwritable(error)}") from None
+            raise FstError(f"`output` {folder}: {unwritable(error)}") from None
     raise AssertionError("numbers have no end")
 
 
@@ -178,7 +182,7 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):  # of every process its own
             pass
     except (OSError, ValueError) as error:  # the latter of a NUL
-        raise FstError(f"-o {folder}: {unwritable(error)}") from None
+        raise FstError(f"`output` {folder}: {unwritable(error)}") from None
 
 
 def as_disk_error(error: OSError, folder: Path) -> FstError | None:

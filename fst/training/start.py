@@ -17,11 +17,7 @@ STYLES_FIRST_SHARE, STYLES_RATE = 0.25, 10.0
 
 
 def kept_styles(settings: Any) -> list[dict[str, Any]]:
-    """What the model of --add-to says of its styles; none without the flag.
-
-    Raises:
-        FstError: The model, or the checkpoint that is resumed, cannot be read.
-    """
+    """What the model that styles are added to says of its own; none where that is not asked for."""
     from fst.style_model.format import load_style_model
     from fst.training.checkpoint import read_run
 
@@ -33,11 +29,7 @@ def kept_styles(settings: Any) -> list[dict[str, Any]]:
 
 
 def check_names(settings: Any, styles: list, kept: list[dict[str, Any]]) -> None:
-    """Refuse to add a style under a name that the model has.
-
-    Raises:
-        FstError: Names them.
-    """
+    """Refuse to add a style under a name that the model has."""
     names = {style["name"] for style in kept}
     if len(names) < len(kept):
         raise FstError(
@@ -53,11 +45,7 @@ def check_names(settings: Any, styles: list, kept: list[dict[str, Any]]) -> None
 
 
 def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]]) -> None:
-    """Refuse to resume a run with other styles or another network, or one that is done.
-
-    Raises:
-        FstError: Says what differs.
-    """
+    """Refuse to resume a run with other styles or another network, or one that is done."""
     if settings.resume:
         for told in _differences(settings, styles or [], kept):
             raise FstError(f"{settings.resume} {told}")
@@ -73,14 +61,14 @@ def _differences(settings: Any, styles: list, kept: list[dict[str, Any]]) -> Ite
     before, now = [mark["name"] for mark in marked], [style.name for style in styles]
     if styles and before != now:
         yield (
-            f"was trained for {', '.join(before)}, now --styles are {', '.join(now)}: leave "
-            "--styles out, or start a new run"
+            f"was trained for {', '.join(before)}, now `styles` are {', '.join(now)}: leave "
+            "`styles` out, or start a new run"
         )
     for style, mark in zip(styles, marked, strict=False):
         if mark.get("fingerprint") not in (None, fingerprint(style)):  # older runs have none
             yield (
                 f"began when style {style.name} was other pictures: put those back, or begin a new "
-                f"run with --warm-start {settings.resume}"
+                f"run with `warm_start` {settings.resume}"
             )
     architecture = stored["style_model"]["architecture"]
     for name in ("width", "num_blocks"):
@@ -90,12 +78,12 @@ def _differences(settings: Any, styles: list, kept: list[dict[str, Any]]) -> Ite
     start, schedule = (stored["hyper_parameters"][name] for name in ("start", "schedule"))
     if (tuned := start.get("tune_trunk", False)) != settings.tune_trunk:
         out = "leave the flag as it was, or start a new run"
-        yield f"began with{'' if tuned else 'out'} --tune-trunk and goes on so: {out}"
+        yield f"began with{'' if tuned else 'out'} `tune_trunk` and goes on so: {out}"
     if settings.rows_first not in (None, first := schedule["styles_first_steps"]):
         out = "leave the flag out, or start a new run"
-        yield f"began with --rows-first {first} and goes on so: {out}"
+        yield f"began with `rows_first` {first} and goes on so: {out}"
     if (done := stored["global_step"]) > settings.steps:
-        yield f"has done {done} steps, more than --steps {settings.steps}: give more"
+        yield f"has done {done} steps, more than `steps` {settings.steps}: give more"
 
 
 def finished(settings: Any) -> str | None:
@@ -106,10 +94,10 @@ def finished(settings: Any) -> str | None:
         return None
     stored = read_run(settings.resume)
     if stored["global_step"] == settings.steps:
-        return f"{settings.resume} has done its {settings.steps} steps; --steps takes it further"
+        return f"{settings.resume} has done its {settings.steps} steps; `steps` takes it further"
     if is_at_plateau(stored):
         return (
-            f"{settings.resume} has ended at its plateau; for more, begin a run with --warm-start "
+            f"{settings.resume} has ended at its plateau; for more, begin a run with `warm_start` "
             f"{settings.resume}"
         )
     return None
@@ -147,11 +135,7 @@ def first_steps(steps: int, from_scratch: bool) -> int:
 
 
 def begin(settings: Any, module) -> None:
-    """Put the weights of the trained network in, where the run begins from one.
-
-    Raises:
-        FstError: It cannot be read, or is of another architecture.
-    """
+    """Put the weights of the trained network in, where the run begins from one."""
     from fst.training.warm_start import warm_start
 
     if settings.from_scratch or settings.resume:
@@ -163,8 +147,8 @@ def begin(settings: Any, module) -> None:
         if module.keeper is not None:
             warm_start(module.keeper.network, names[: module.first_id], _model(settings))
     except FstError as error:
-        flag = "--add-to" if settings.add_to else "--warm-start"
-        raise type(error)(f"{flag}: {error}") from None
+        name = "add_to" if settings.add_to else "warm_start"
+        raise type(error)(f"`{name}`: {error}") from None
 
 
 def announcement(settings: Any, module) -> str | None:
