@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from fst.errors import FstError
+from fst.losses.moments import wide
 
 Amount = int | float  # a count of eigenpairs, or a share of them in (0, 1]
 # Of the ones-vector that can take the place of the smallest pair, relative to the largest.
@@ -24,9 +25,9 @@ def gram_matrix(features: Tensor) -> Tensor:
         (B, C, C), fp32 (fp64 for fp64 features): sums over many positions overflow half precision.
     """
     with torch.autocast(features.device.type, enabled=False):
-        wide = features.to(torch.promote_types(features.dtype, torch.float32))
-        # flatten(2) of channels_last features is a strided view, which bmm takes as it is.
-        flat = wide.flatten(2)  # (B, C, N)
+        flat = wide(
+            features
+        )  # (B, C, N); of channels_last a strided view, which bmm takes as it is
         return _Square.apply(flat) / flat.shape[2]
 
 

@@ -49,39 +49,31 @@ class Held:
 
 
 def targets_of_styles(
-    perceptual: PerceptualLoss,
-    styles: Sequence[Style],
-    sizes_px: int | Sequence[int],
-    crop_px: int,
-    device: torch.device,
+    perceptual: PerceptualLoss, styles: Sequence[Style], sizes_px: int | Sequence[int], crop_px: int
 ) -> Held:
     """Targets of the loss and of the metrics, and marks that tell styles of the same pictures.
 
     Args:
-        perceptual: The loss, whose network lies on `device`.
+        perceptual: The loss, on whose device they shall be.
         styles: All of the run.
         sizes_px: Shorter side of the pictures for the loss, one or one a style.
         crop_px: Side of the run's crops, which the metrics' sizes go by.
-        device: Where the targets shall lie.
 
     Raises:
         FstError: A picture cannot be read, or a statistic does not fit it; in every process.
     """
     found = from_first(
-        lambda: _moved(compute_targets(perceptual, styles, sizes_px, crop_px, device), "cpu")
+        lambda: _moved(compute_targets(perceptual, styles, sizes_px, crop_px), "cpu")
     )
-    return _moved(found, device)
+    return _moved(found, perceptual.device)
 
 
 @torch.no_grad()
 def compute_targets(
-    perceptual: PerceptualLoss,
-    styles: Sequence[Style],
-    sizes_px: int | Sequence[int],
-    crop_px: int,
-    device: torch.device,
+    perceptual: PerceptualLoss, styles: Sequence[Style], sizes_px: int | Sequence[int], crop_px: int
 ) -> Held:
     """The same by this process alone."""
+    device = perceptual.device
     targets = perceptual.style_targets(_moved(load_pictures(styles, sizes_px), device))
     network, grams = perceptual.loss_network, []
     views: list[list[dict[str, Tensor]]] = [[] for _ in styles]
@@ -109,12 +101,7 @@ class HeldOutMetrics(nn.ModuleDict):
     """
 
     def __init__(self, held: Held, loss_network: LossNetwork) -> None:
-        """Make the metrics.
-
-        Args:
-            held: What the styles are held against.
-            loss_network: Gives the features; `update` takes the same.
-        """
+        """Make the metrics of features of a loss network, the same that `update_with` is given."""
         count = len(held.views)
         metrics = {
             "style": StyleDistance(held.grams),
@@ -134,13 +121,7 @@ class HeldOutMetrics(nn.ModuleDict):
         paint: Callable[[Tensor, Tensor], Tensor],
         photos: Tensor,
     ) -> None:
-        """Measure photos in every style.
-
-        Args:
-            loss_network: As in `__init__`.
-            paint: Takes photos and style ids (B,), returns paintings (B, 3, H, W).
-            photos: (B, 3, H, W) in [0, 1].
-        """
+        """Measure photos (B, 3, H, W) in [0, 1] as `paint` paints them, given style ids (B,)."""
         layers = measured_layers(loss_network)
         content = loss_network(photos, layers)
         strokes = None if self.knows_photos else brushwork_covariances(loss_network, photos)
@@ -157,11 +138,7 @@ class HeldOutMetrics(nn.ModuleDict):
                 self[PHOTOS].update(strokes, style_index)
 
     def figures(self, names: Sequence[str]) -> dict[str, float]:
-        """What was measured since the last time, of each style and in the mean; begins anew.
-
-        Args:
-            names: Of the styles.
-        """
+        """What was measured since the last time, of each style by name and in the mean."""
         figures = {}
         for kind, metric in self.items():
             values = metric.compute().reshape(-1)  # torchmetrics makes (1,) a scalar

@@ -143,7 +143,7 @@ class StyleTransferModule(pl.LightningModule):
         self.perceptual = self.objective.perceptual(self.styles, device)
         crop_px = getattr(self.trainer.datamodule, "size_px", CROP_PX)
         sizes_px = self.objective.sizes_px(self.styles)
-        held = targets_of_styles(self.perceptual, self.styles, sizes_px, crop_px, device)
+        held = targets_of_styles(self.perceptual, self.styles, sizes_px, crop_px)
         self.perceptual.set_targets(held.targets)
         self.marks = held.marks
         self.metrics = HeldOutMetrics(held, self.perceptual.loss_network)

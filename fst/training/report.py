@@ -100,10 +100,9 @@ class Results(Callback):
         wrote = trainer.global_step > 0 and not trainer.fast_dev_run
         files = {"model": MODEL_NAME, "checkpoint": CHECKPOINT_NAME} if wrote else {}
         paths = {kind: str(self.folder / name) for kind, name in files.items()}
-        reason = None if trainer.global_step >= trainer.max_steps else _reason(trainer)
-        self._tell(
-            trainer, module, event="end", max_steps=trainer.max_steps, stopped=reason, **paths
-        )
+        most = trainer.max_steps
+        reason = None if trainer.global_step >= most else _reason(trainer)
+        self._tell(trainer, module, event="end", max_steps=most, stopped=reason, **paths)
 
     def _tell(self, trainer: pl.Trainer, module: pl.LightningModule, **about: Any) -> None:
         if not trainer.is_global_zero:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fst.errors import FstError
+from fst.io.atomic import unwritable
 
 RUNS = Path("checkpoints")
 # What a run writes before it has learned anything.
@@ -54,8 +55,7 @@ class RunFolder:
     def hold(self, saver: Any) -> None:
         """Make sure, in the first process, that nobody else writes here until the end.
 
-        Args:
-            saver: The run's `RunSaver`, which knows whether it has learned anything.
+        The run's `RunSaver` knows whether it has learned anything.
 
         Raises:
             FstError: Another does, or has, or the folder cannot be written.
@@ -97,11 +97,7 @@ def asked_folder(settings: Any) -> Path | None:
 
 
 def refuse_other_run(folder: Path, is_resumed: bool) -> None:
-    """Refuse a folder that holds a run, but for the one to go on with.
-
-    Raises:
-        FstError: Names it.
-    """
+    """Refuse a folder that holds a run, but for the one to go on with."""
     from fst.training.checkpoint import CHECKPOINT_NAME
 
     if not is_resumed and os.path.exists(folder / CHECKPOINT_NAME):
@@ -112,8 +108,6 @@ def refuse_other_run(folder: Path, is_resumed: bool) -> None:
 
 
 def _next_folder() -> Path:
-    from fst.io.atomic import unwritable
-
     for number in count(1):
         folder = RUNS / f"run-{number}"
         try:
@@ -123,7 +117,6 @@ def _next_folder() -> Path:
             continue
         except OSError as error:
             raise FstError(f"`output` {folder}: {unwritable(error)}") from None
-    raise AssertionError("numbers have no end")
 
 
 def _remove_empty(folders: list[Path]) -> None:
@@ -170,13 +163,7 @@ def _started_with_others() -> bool:
 
 
 def check_writable(folder: Path) -> None:
-    """Make the folder, and try to make a file in it.
-
-    Raises:
-        FstError: It cannot be made or written.
-    """
-    from fst.io.atomic import unwritable
-
+    """Make the folder, and try to make a file in it; FstError where that cannot be done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # of every process its own
@@ -187,8 +174,6 @@ def check_writable(folder: Path) -> None:
 
 def as_disk_error(error: OSError, folder: Path) -> FstError | None:
     """What to tell of a disk's error on the way, most often by TensorBoard; None of another."""
-    from fst.io.atomic import unwritable
-
     earlier: BaseException = error
     while earlier := earlier.__context__:
         # Lightning closes TensorBoard's file after a save that failed, and fails at that again.

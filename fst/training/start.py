@@ -19,12 +19,11 @@ STYLES_FIRST_SHARE, STYLES_RATE = 0.25, 10.0
 def kept_styles(settings: Any) -> list[dict[str, Any]]:
     """What the model that styles are added to says of its own; none where that is not asked for."""
     from fst.style_model.format import load_style_model
-    from fst.training.checkpoint import read_run
 
     if not settings.add_to:
         return []
     if settings.resume:  # the run holds them; the model may be gone
-        return read_run(settings.resume)["hyper_parameters"]["start"].get("kept_styles", [])
+        return _resumed(settings)["hyper_parameters"]["start"].get("kept_styles", [])
     return load_style_model(settings.add_to)[1]["styles"]
 
 
@@ -54,9 +53,8 @@ def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]])
 def _differences(settings: Any, styles: list, kept: list[dict[str, Any]]) -> Iterator[str]:
     """What the run to resume has otherwise, and the way out."""
     from fst.data.styles import fingerprint
-    from fst.training.checkpoint import read_run
 
-    stored = read_run(settings.resume)
+    stored = _resumed(settings)
     marked = stored["style_model"]["styles"][len(kept) :]
     before, now = [mark["name"] for mark in marked], [style.name for style in styles]
     if styles and before != now:
@@ -88,11 +86,9 @@ def _differences(settings: Any, styles: list, kept: list[dict[str, Any]]) -> Ite
 
 def finished(settings: Any) -> str | None:
     """What to tell of a run to resume that has done all its steps; None where there is work."""
-    from fst.training.checkpoint import read_run
-
     if not settings.resume:
         return None
-    stored = read_run(settings.resume)
+    stored = _resumed(settings)
     if stored["global_step"] == settings.steps:
         return f"{settings.resume} has done its {settings.steps} steps; `steps` takes it further"
     if is_at_plateau(stored):
@@ -111,13 +107,12 @@ def is_at_plateau(stored: dict[str, Any]) -> bool:
 
 def beginning(settings: Any, kept: list[dict[str, Any]]) -> "tuple[Schedule, Start]":
     """The module's arguments that follow from the start; a resumed run goes on as before."""
-    from fst.training.checkpoint import read_run
     from fst.training.settings import Schedule, Start
 
     rates: dict[str, Any] = {"learning_rate": settings.lr, "scale_lr": settings.scale_lr}
     rates["until_plateau"] = settings.until is not None
     if settings.resume:
-        before = read_run(settings.resume)["hyper_parameters"]
+        before = _resumed(settings)["hyper_parameters"]
         names = ("styles_first_steps", "styles_rate")
         rates |= {name: before["schedule"][name] for name in names}
         began_from = before["start"]["began_from"]
@@ -172,6 +167,13 @@ def announcement(settings: Any, module) -> str | None:
         f"beginning from {module.start.began_from} (--from-scratch: from random weights); "
         f"for {steps} steps only gamma and beta of the styles learn"
     )
+
+
+def _resumed(settings: Any) -> dict[str, Any]:
+    """The checkpoint of the run to resume."""
+    from fst.training.checkpoint import read_run
+
+    return read_run(settings.resume)
 
 
 def _model(settings: Any) -> str | Path:

@@ -127,11 +127,7 @@ def _callbacks(settings: Any, given: dict[str, Any], own: list, saver: RunSaver)
 
 
 def _check_objects(callbacks: list, plugins: list) -> None:
-    """Refuse callbacks and plugins that would do what the run does itself.
-
-    Raises:
-        FstError: Names them, and what to give instead.
-    """
+    """Refuse callbacks and plugins that would do what the run does itself."""
     for callback in callbacks:
         if type(callback) in UNFIT:
             raise FstError(
@@ -146,14 +142,7 @@ def _check_objects(callbacks: list, plugins: list) -> None:
 
 
 def check_strategy(strategy: Any) -> None:
-    """Refuse strategies that cut the network into shards.
-
-    Args:
-        strategy: Lightning's name of it, an instance, or None.
-
-    Raises:
-        FstError: Says why it cannot pay off.
-    """
+    """Refuse strategies, by Lightning's name or as instances, that cut the network into shards."""
     name = strategy if isinstance(strategy, str) else type(strategy).__name__
     if any(part in name.lower() for part in ("fsdp", "deepspeed", "modelparallel")):
         raise FstError(

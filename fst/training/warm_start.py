@@ -17,11 +17,7 @@ class OtherArchitectureError(FstError):
 
 
 def trunk_size(model: str | Path) -> tuple[float, int]:
-    """Width and number of residual blocks of a style model.
-
-    Raises:
-        FstError: The file cannot be read.
-    """
+    """Width and number of residual blocks of a style model; FstError where it cannot be read."""
     network, _ = load_style_model(model)
     if network.shape != "fst":
         raise FstError(
@@ -117,11 +113,8 @@ class Keeper(nn.Module):
             rank: Which of them this is.
             world: How many there are, each with as many photos.
         """
-        generator = torch.Generator().manual_seed(seed)
-        all_drawn = torch.randint(
-            self.network.num_styles, (world, len(photos)), generator=generator
-        )
-        drawn = all_drawn[rank]
+        generator, shape = torch.Generator().manual_seed(seed), (world, len(photos))
+        drawn = torch.randint(self.network.num_styles, shape, generator=generator)[rank]
         before, after = self._paintings(student, photos, drawn.to(photos.device, non_blocking=True))
         return F.mse_loss(after.float(), before.float())
 
