@@ -56,7 +56,8 @@ def lines_of(problem: FstError) -> list[str]:
     """What to tell of a problem: one line, or several of which each is a problem."""
     if isinstance(problem, Problems):
         return problem.lines
-    flags, text = FLAGS.get(type(problem).__name__), with_flags(str(problem))
+    flags = FLAGS.get(type(problem).__name__)
+    text = with_flags(str(problem))
     return [f"{text} ({flags})" if flags else text]
 
 

@@ -138,7 +138,8 @@ def _specified(entry: Mapping[str, Any]) -> list[Style]:
 
 
 def _statistic(name: str, entry: Mapping[str, Any]) -> str | None:
-    options, given = entry.get("options") or {}, entry.get("statistic")
+    given = entry.get("statistic")
+    options = entry.get("options") or {}
     if not isinstance(options, Mapping):
         raise FstError(f"style {name}: options {options!r}: expected names and values")
     if options and not given:

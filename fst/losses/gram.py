@@ -25,9 +25,8 @@ def gram_matrix(features: Tensor) -> Tensor:
         (B, C, C), fp32 (fp64 for fp64 features): sums over many positions overflow half precision.
     """
     with torch.autocast(features.device.type, enabled=False):
-        flat = wide(
-            features
-        )  # (B, C, N); of channels_last a strided view, which bmm takes as it is
+        # Of channels_last features a strided view, which bmm takes as it is.
+        flat = wide(features)  # (B, C, N)
         return _Square.apply(flat) / flat.shape[2]
 
 

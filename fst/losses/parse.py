@@ -55,7 +55,7 @@ class Statistic:
             raise FstError(f"style loss {self.text}, {layer}: {error}") from None
 
     def check(self, channels: Mapping[str, int]) -> None:
-        """Raise FstError where it asks for more than the so many channels of a layer."""
+        """Raise FstError where it asks for more than a layer, of so many channels, has."""
         for layer, count in channels.items():
             self.target(layer, [torch.rand(1, count, 4, 4)])
 

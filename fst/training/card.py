@@ -63,7 +63,8 @@ class RunCard(Callback):
         if with_picture:
             sheet, told = _painted(trainer, module)
             write_atomically(picture, jpeg_bytes(sheet))
-        metadata, shown = style_model_metadata(module), with_picture and picture.name
+        metadata = style_model_metadata(module)
+        shown = with_picture and picture.name
         write_atomically(card, card_text(metadata, self.model.name, shown, told).encode())
         if with_picture:
             print(f"card:    {card}", flush=True)
@@ -133,7 +134,8 @@ def style_model_metadata(module: pl.LightningModule) -> dict[str, Any]:
 
 def flat_settings(module: pl.LightningModule) -> dict[str, int | float | str | bool]:
     """All settings of a run as single values, for tables; weights and layers as they are used."""
-    loss, trainer, settings = module.perceptual, module.trainer, plain_settings(module)
+    loss, trainer = module.perceptual, module.trainer
+    settings = plain_settings(module)
     weights = ("content_weight", "style_weight", "tv_weight")
     settings |= dict(zip(weights, loss.weights, strict=True))
     settings |= {"content_layer": loss.content_layer, "style_layers": loss.style_layers}

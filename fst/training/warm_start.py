@@ -113,7 +113,8 @@ class Keeper(nn.Module):
             rank: Which of them this is.
             world: How many there are, each with as many photos.
         """
-        generator, shape = torch.Generator().manual_seed(seed), (world, len(photos))
+        generator = torch.Generator().manual_seed(seed)
+        shape = world, len(photos)
         drawn = torch.randint(self.network.num_styles, shape, generator=generator)[rank]
         before, after = self._paintings(student, photos, drawn.to(photos.device, non_blocking=True))
         return F.mse_loss(after.float(), before.float())
