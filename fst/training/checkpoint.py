@@ -140,14 +140,10 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def check_moments(checkpoint: dict[str, Any], parameters: list[Tensor]) -> None:
-    """Hold Adam's state in a checkpoint against the parameters that it is for.
+    """Hold Adam's state in a checkpoint against its parameters, in the optimizer's order.
 
     The fused kernel goes by the size of the parameter alone: it would read and write beyond a
     smaller moment.
-
-    Args:
-        checkpoint: As stored.
-        parameters: In the optimizer's order.
 
     Raises:
         CheckpointError: A moment is missing, of another shape, or there are other parameters.

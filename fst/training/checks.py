@@ -86,14 +86,8 @@ def check_counts(settings: Any, num_styles: int) -> None:
 
 
 def check_statistics(settings: Any, styles: Sequence, run_wide: str, network: Any) -> None:
-    """Check the statistic of the run and those of single styles against layers and pictures.
-
-    Args:
-        settings: Of the run.
-        styles: Its styles.
-        run_wide: The statistic of styles that have none of their own.
-        network: What `check_loss_network` returned.
-    """
+    """Check statistics against layers and pictures: `run_wide`, of the styles that have none of
+    their own, and those of the others. The network is what `check_loss_network` returned."""
     from fst.losses.parse import read_statistic
 
     problems: list[str] = []

@@ -164,10 +164,8 @@ def painting_grid(
 ) -> Image.Image:
     """Style pictures with their names as header row, then one row a photo: it and its paintings.
 
-    Args:
-        module: A `StyleTransferModule`.
-        photos: Each (3, h, w) in [0, 1], on the device of the module.
-        pictures: Of the first styles, which are shown, each (3, h, w).
+    All are (3, h, w) in [0, 1], the photos on the device of the module; the pictures are those of
+    the first styles, which are shown.
     """
     names = [label(style_id, style.name) for style_id, style in enumerate(module.styles)]
     header = zip(names, map(images.to_picture, pictures), strict=False)  # of the first styles

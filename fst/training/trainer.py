@@ -36,12 +36,7 @@ UNFIT = {
 
 
 def make_trainer(settings: Any, flags: dict[str, Any], folder: Path) -> tuple[pl.Trainer, RunSaver]:
-    """The Trainer, and what of it stores the run.
-
-    Args:
-        settings: Of our flags.
-        flags: Of Lightning's Trainer; None where not given.
-        folder: Of the run.
+    """The Trainer, with Lightning's own flags (None where not given), and what stores the run.
 
     Raises:
         FstError: Lightning refuses a flag, or it does not go with these runs.
