@@ -75,7 +75,7 @@ def _put_clocks(clocks: contextlib.ExitStack, spent: dict[str, float]) -> None:
     from fst.data.datamodule import ContentDataModule
     from fst.training.card import RunCard
     from fst.training.checkpoint import RunSaver
-    from fst.training.grid import PaintingGrid
+    from fst.training.curves import PaintingGrid
     from fst.training.module import StyleTransferModule
 
     begun = time.perf_counter()

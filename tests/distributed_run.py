@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from fst.cli import train
-from fst.training import targets
+from fst.training import held_out
 
 FAULT = "FST_TEST_FAULT"  # "RANK STEP raise|kill|nan|sigterm|sigint": what happens in which process
 
@@ -60,7 +60,7 @@ class Witness(Callback):
 def main() -> int:
     """Run fst-train with a witness beside its callbacks."""
     witness = Witness(Path(sys.argv[1]))
-    genuine_trainer, genuine_targets = train._trainer, targets.compute_targets
+    genuine_trainer, genuine_targets = train._trainer, held_out.compute_targets
 
     def with_witness(*args):
         trainer, saver = genuine_trainer(*args)
@@ -71,7 +71,7 @@ def main() -> int:
         witness.seen["targets_computed"] += 1
         return genuine_targets(*args)
 
-    train._trainer, targets.compute_targets = with_witness, counted
+    train._trainer, held_out.compute_targets = with_witness, counted
     return train.main(sys.argv[2:])
 
 

@@ -11,8 +11,8 @@ from fst.errors import FstError
 from fst.io import images
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import load_style_model, save_style_model
-from fst.training.keeping import Keeper
 from fst.training.module import StyleTransferModule
+from fst.training.warm_start import Keeper
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from fst.networks.loss_network import load_loss_network
 from fst.networks.transformer import TransformerNet
 from fst.runtime import processes
 from fst.style_model.format import load_style_model
-from fst.training.keeping import style_parameters
 from fst.training.module import StyleTransferModule
 from fst.training.schedule import scaled_rate
 from fst.training.settings import Architecture
+from fst.training.warm_start import style_parameters
 
 SCRIPT = Path(__file__).parent / "distributed_run.py"
 PROCESSES = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
@@ -168,7 +168,7 @@ def test_the_gradient_of_a_batch_is_the_mean_of_those_of_its_halves(loss_weights
 
 
 def test_draws_of_kept_styles_are_those_of_the_whole_batch(monkeypatch):
-    from fst.training.keeping import Keeper
+    from fst.training.warm_start import Keeper
 
     keeper, photos = Keeper(5, 0.125, 1), torch.rand(4, 3, 16, 16)
     drawn = []

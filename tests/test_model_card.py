@@ -287,7 +287,7 @@ def test_metadata_of_a_run_is_plain(run):
 
 def test_photos_that_were_trained_on_are_not_called_held_out(tmp_path, photo_folder):
     from fst.data.datamodule import ContentDataModule
-    from fst.training.facts import _data_facts
+    from fst.training.card import _data_facts
 
     for name in ("photo00.png", "photo01.png"):
         (tmp_path / name).write_bytes((photo_folder / name).read_bytes())

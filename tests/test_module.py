@@ -20,8 +20,7 @@ from fst.data.batches import StyleBatch
 from fst.errors import FstError
 from fst.io.images import load
 from fst.networks.loss_network import load_loss_network
-from fst.training.curves import RunLog
-from fst.training.grid import PaintingGrid
+from fst.training.curves import PaintingGrid, RunLog
 from fst.training.module import StyleTransferModule
 from fst.training.report import RunEnds
 from fst.training.schedule import WARMUP_STEPS

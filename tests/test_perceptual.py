@@ -9,15 +9,15 @@ from torchvision.models import vgg
 
 from fst.errors import FstError
 from fst.losses import objective
-from fst.losses.perceptual import PerceptualLoss
-from fst.losses.style_loss import register
-from fst.losses.terms import (
+from fst.losses.perceptual import (
     GRIDS,
+    PerceptualLoss,
     content_distance,
     grid_pattern,
     pattern_energy,
     total_variation,
 )
+from fst.losses.style_loss import register
 from fst.networks.loss_network import LossNetwork
 
 TORCHVISION_CONFIG = {"vgg16": vgg.cfgs["D"], "vgg19": vgg.cfgs["E"]}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fst.errors import FstError
-from fst.losses import eigen, moments
+from fst.losses import gram, moments
 from fst.losses.parse import read_statistic
 from fst.losses.patches import cut
 from fst.losses.style import gram_target
@@ -79,7 +79,7 @@ def test_all_eigenpairs_are_the_plain_gram_loss(seed, instances):
 
 def test_slices_add_up_to_the_whole():
     matrix = gram_target([STYLE])[0]
-    parts = [eigen.part(matrix, start, start + 2) for start in (0, 2, 4)]
+    parts = [gram.part(matrix, start, start + 2) for start in (0, 2, 4)]
     torch.testing.assert_close(sum(parts), matrix)
 
 
@@ -87,15 +87,15 @@ def test_the_smallest_pair_gives_way_to_the_ones_vector():
     matrix = numpy_gram(STYLE)
     largest = np.linalg.eigvalsh(matrix)[-1]
     ones = np.full((6, 6), 1 / 6)
-    expected = numpy_part(matrix, range(5)) + eigen.ONES_EIGENVALUE * largest * ones
+    expected = numpy_part(matrix, range(5)) + gram.ONES_EIGENVALUE * largest * ones
     target = read_statistic("eigen ones").loss.target([STYLE])[0]
     np.testing.assert_allclose(target.numpy(), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_energy_rank_counts_the_pairs_that_hold_a_share():
     # Squares 16, 9, 0.01: of 25.01 the first holds 64 %, two 99.96 %.
-    values = eigen.eigenpairs(torch.diag(torch.tensor([0.1, 4.0, -3.0])))[0]
-    assert [eigen.energy_rank(values, share) for share in (0.6, 0.9, 0.9999)] == [1, 2, 3]
+    values = gram.eigenpairs(torch.diag(torch.tensor([0.1, 4.0, -3.0])))[0]
+    assert [gram.energy_rank(values, share) for share in (0.6, 0.9, 0.9999)] == [1, 2, 3]
 
 
 # ---- projected ---------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def test_centred_eigen_keeps_pairs_of_the_covariance(option, places):
 
 def test_centred_eigen_puts_the_ones_vector_in_place_of_the_smallest_pair():
     t = numpy_moments(STYLE)[1]
-    ones = np.full((6, 6), eigen.ONES_EIGENVALUE * np.linalg.eigvalsh(t)[-1] / 6)
+    ones = np.full((6, 6), gram.ONES_EIGENVALUE * np.linalg.eigvalsh(t)[-1] / 6)
     target = read_statistic("eigen centered ones").loss.target([STYLE])[0]
     np.testing.assert_allclose(target.numpy(), numpy_part(t, range(5)) + ones, atol=1e-12)
 
@@ -548,8 +548,8 @@ def test_equal_statistics_have_equal_text(text, canonical):
 
 
 def test_counts_and_shares():
-    assert eigen.count_of(0.1, 64) == 6 and eigen.count_of(1, 64) == 1
-    assert eigen.count_of(1.0, 64) == 64 and eigen.count_of(1e-6, 64) == 1
+    assert gram.count_of(0.1, 64) == 6 and gram.count_of(1, 64) == 1
+    assert gram.count_of(1.0, 64) == 64 and gram.count_of(1e-6, 64) == 1
 
 
 def test_a_picture_of_one_colour_is_not_infinitely_far():
@@ -558,9 +558,9 @@ def test_a_picture_of_one_colour_is_not_infinitely_far():
         assert distance(text, IMAGE.float(), [flat_picture]) < 1e6
 
 
-def test_a_span_takes_one_choice():
+def test_eigen_takes_one_choice():
     with pytest.raises(FstError, match="give one of them"):
-        eigen.span(6, top=1, bottom=1)
+        STYLE_LOSSES["eigen"](top=1, bottom=1)
 
 
 @pytest.mark.parametrize("size", [256, 300, 513, 1000, 255, 100, 4, 1])
@@ -568,7 +568,7 @@ def test_bins_of_a_gpu_average_as_torch_does(size):
     """Also where there are fewer places than bins, and each is in several."""
     ours = torch.randn(2, 3, size, dtype=torch.float64, requires_grad=True)
     theirs = ours.detach().clone().requires_grad_(True)
-    got = moments.averaged_in_bins(ours, 256)
+    got = moments.AveragedInBins.apply(ours, 256)
     expected = torch.nn.functional.adaptive_avg_pool1d(theirs, 256)
     assert torch.equal(got, expected)
     weights = torch.randn_like(expected)

@@ -1,5 +1,6 @@
 """All that is wrong with the arguments, told at once."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -7,7 +8,8 @@ from typing import Any, TypeVar
 from fst.errors import FstError
 from fst.runtime.console import tell
 
-# Errors of the library, which knows no flags, to those that change what they tell of.
+# The library knows no flags. What it calls a setting of fst-train, as `lr`, gets its flag by name;
+# these are its errors, and the flags that change what they tell of.
 FLAGS = {
     "ImageTooLargeError": "--size, --max-memory",
     "LossWeightsError": "--loss-weights",
@@ -49,7 +51,20 @@ def lines_of(problem: FstError) -> list[str]:
     if isinstance(problem, Problems):
         return problem.lines
     flags = FLAGS.get(type(problem).__name__)
-    return [f"{problem} ({flags})" if flags else str(problem)]
+    text = with_flags(str(problem))
+    return [f"{text} ({flags})" if flags else text]
+
+
+def with_flags(text: str) -> str:
+    """A text of the library with flags in place of settings.
+
+    Examples:
+        >>> with_flags("`style_size` 8: leave `trainer.max_time` out, or choose another `output`")
+        '--style-size 8: leave --trainer.max_time out, or choose another -o'
+    """
+    text = text.replace("`output`", "-o")
+    text = re.sub(r"`(trainer\.[a-z_]+)`", r"--\1", text)
+    return re.sub(r"`([a-z_]+)`", lambda found: "--" + found[1].replace("_", "-"), text)
 
 
 def told(program: str, problem: FstError, code: int = 2) -> int:

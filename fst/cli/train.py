@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fst.cli.loss_arguments import statistic
-from fst.cli.messages import Problems, told, tried
+from fst.cli.messages import Problems, told, tried, with_flags
 from fst.cli.train_arguments import parse
 from fst.errors import FstError
 from fst.runtime.console import tell
@@ -50,7 +50,7 @@ def _run(argv: list[str], held: ExitStack) -> int:
     try:
         done = finished(settings)
         if done:  # a job that is put in the queue once more has not failed
-            tell(PROGRAM, done)
+            tell(PROGRAM, with_flags(done))
         else:
             # For programs, stdout has results alone.
             with redirect_stdout(sys.stderr) if settings.json else nullcontext():

@@ -30,7 +30,7 @@ class StyleBatch(NamedTuple):
 def read_batch(
     batch: Any, num_styles: int, seed: Callable[[], int], check: bool = True
 ) -> StyleBatch:
-    """Any batch as photos in [0, 1] and style ids, drawn ones on the CPU.
+    """Any batch as photos in [0, 1], fp32, channels last, and style ids, drawn ones on the CPU.
 
     Args:
         batch: A `StyleBatch`; or images alone, or a list or tuple that begins with them (image and
@@ -53,9 +53,12 @@ def read_batch(
     else:
         generator = torch.Generator().manual_seed(seed())
         style_index = torch.randint(num_styles, (len(images),), generator=generator)
-    if check and images.is_floating_point():
+    if not images.is_floating_point():
+        images = images.float() / 255
+    elif check:
         _check_range(images)
-    return StyleBatch(_in_unit_range(images), style_index)
+    photos = images.float().contiguous(memory_format=torch.channels_last)
+    return StyleBatch(photos, style_index)
 
 
 def _check_range(images: Tensor) -> None:
@@ -64,9 +67,3 @@ def _check_range(images: Tensor) -> None:
         raise FstError(
             f"float images of values from {low:g} to {high:g}: expected [0, 1], not normalised"
         )
-
-
-def _in_unit_range(images: Tensor) -> Tensor:
-    """Images in [0, 1], fp32, channels last."""
-    scaled = images.float() if images.is_floating_point() else images.float() / 255
-    return scaled.contiguous(memory_format=torch.channels_last)

@@ -80,7 +80,8 @@ class ContentDataModule(pl.LightningDataModule):
         Raises:
             FstError: Too many files are bad.
         """
-        with tqdm(leave=False, disable=self._is_quiet() or None) as bar:
+        is_quiet = self.trainer is not None and not self.trainer.is_global_zero
+        with tqdm(leave=False, disable=is_quiet or None) as bar:
 
             def progress(done: int, count: int) -> None:
                 bar.total = count
@@ -94,10 +95,6 @@ class ContentDataModule(pl.LightningDataModule):
                 bar.set_description(f"{'drawing' if self.content is None else 'reading'} pictures")
                 self.photos.preload(progress=progress)
         self.held_out.preload()
-
-    def _is_quiet(self) -> bool:
-        """Whether this process shows no progress."""
-        return self.trainer is not None and not self.trainer.is_global_zero
 
     def train_dataloader(self) -> DataLoader:
         """Batches of `TrainingImages` from where the run stands to the end of the epoch."""
@@ -206,7 +203,6 @@ class StepSampler(Sampler[list[int]]):
         return self.epoch_batches
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield lists of positions."""
         begin = self.epoch * self.epoch_batches
         for step in range(max(self.start, begin), begin + self.epoch_batches):
             first = (step * self.world_size + self.rank) * self.batch_size
@@ -221,7 +217,6 @@ class TrainingImages(Dataset):
         self.num_styles, self.seed = num_styles, seed
 
     def __getitem__(self, position: int) -> StyleBatch:
-        """The training image at a position of the run."""
         photo = self.photos[self.photo(position)]
         random = np.random.default_rng((self.seed, 1, position))
         top = random.integers(photo.shape[1] - self.size_px + 1)
@@ -252,11 +247,9 @@ class CentreCrops(Dataset):
         self.photos, self.size_px = photos, size_px
 
     def __len__(self) -> int:
-        """Number of photos."""
         return len(self.photos)
 
     def __getitem__(self, index: int) -> Tensor:
-        """The centre of one photo."""
         photo = self.photos[index]
         top, left = ((side - self.size_px) // 2 for side in photo.shape[1:])
         return photo[:, top : top + self.size_px, left : left + self.size_px].clone()

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from fst.errors import FstError
 from fst.io import images
+from fst.runtime.memory import available_bytes
 
 # Longer panoramas are cut: at 4:1 the largest photo takes four times the room of a square one.
 MAX_ASPECT_RATIO = 4
@@ -24,18 +25,12 @@ PROCESSES = ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE", "WORLD_SIZE")
 
 
 def read_photo(path: Path, shorter_side_px: int) -> torch.Tensor:
-    """Decode one photo so that any crop up to `shorter_side_px` fits.
+    """Decode one photo as (3,H,W) uint8 with min(H,W) = `shorter_side_px`, enlarged if need be.
 
-    Args:
-        path: a picture file.
-        shorter_side_px: the shorter side of the result; smaller photos are enlarged.
-
-    Returns:
-        (3,H,W) uint8 with min(H,W) = shorter_side_px. The longer side is at most four times
-        the shorter: the rest is cut off evenly at both ends.
+    The longer side is at most four times the shorter: the rest is cut off evenly at both ends.
 
     Raises:
-        ImageError: if the file cannot be read.
+        ImageError: The file cannot be read.
     """
     picture = images.decode(path, shorter_side_px)
     width, height = picture.size
@@ -48,28 +43,10 @@ def read_photo(path: Path, shorter_side_px: int) -> torch.Tensor:
 
 
 def default_cache_bytes() -> int:
-    """A quarter of the memory available now, shared by the processes of a distributed run.
-
-    Available is MemAvailable of /proc/meminfo or a container's limit, whichever is less;
-    1 GiB is the answer where neither can be read.
-    """
-    limits = []
-    for line in _text("/proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            limits.append(int(line.split()[1]) * 1024)
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # cgroup version 2, version 1
-        limit = _text(f"/sys/fs/cgroup/{name}").strip()
-        limits += [int(limit)] if limit.isdigit() else []
-    budget = min(limits) // 4 if limits else 2**30
+    """A quarter of the memory available now, shared by the processes of a distributed run."""
+    budget = available_bytes(torch.device("cpu")) // 4
     processes = next((os.environ[name] for name in PROCESSES if os.environ.get(name)), "1")
     return budget // max(1, int(processes)) if processes.isdigit() else budget
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""
 
 
 class PhotoFolder(Dataset):
@@ -82,16 +59,15 @@ class PhotoFolder(Dataset):
 
     Photos stay in memory, decoded, until `cache_bytes` are used. DataLoader workers read the
     cache filled before they were forked and add nothing to it; spawned workers start without
-    it. Where `all_cached` is true after `preload`, num_workers=0 is the fastest choice. Each
-    worker keeps its own count of bad files and warns about each.
+    it. Each worker keeps its own count of bad files and warns about each.
 
     Args:
-        paths: files, folders or patterns as `images.find` takes them.
-        shorter_side_px: shorter side of every photo, 1 or more.
-        cache_bytes: the most the cache may hold; default `default_cache_bytes()`.
+        paths: Files, folders or patterns as `images.find` takes them.
+        shorter_side_px: Shorter side of every photo, 1 or more.
+        cache_bytes: The most the cache may hold; default `default_cache_bytes()`.
 
     Raises:
-        FstError: if a path is missing, there is no photo, or a number is out of range.
+        FstError: A path is missing, there is no photo, or a number is out of range.
     """
 
     def __init__(
@@ -113,20 +89,19 @@ class PhotoFolder(Dataset):
         self._good_indices: set[int] = set()
         self._cache: dict[int, torch.Tensor] = {}
         self._cached_bytes = 0
+        self._allowed_bad = max(1, int(MAX_BAD_SHARE * len(self.files)))
 
     def __len__(self) -> int:
         """Number of files found, bad ones included."""
         return len(self.files)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        """The photo of an index, or the next good one where its file is bad.
+        """The photo of an index, or the next good one where its file is bad: (3,H,W) uint8.
 
-        Returns:
-            (3,H,W) uint8. It may be the cache's own tensor: copy it before writing into it.
+        It may be the cache's own tensor: copy it before writing into it.
 
         Raises:
-            FstError: if too many files are bad.
-            IndexError: if the index is out of range.
+            FstError: Too many files are bad.
         """
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} photos")
@@ -160,11 +135,11 @@ class PhotoFolder(Dataset):
         Where all photos fit, every bad file is known afterwards.
 
         Args:
-            max_workers: number of threads; default one a processor, at most 16.
-            progress: called as progress(files_done, files_found) after each file.
+            max_workers: Number of threads; default one a processor, at most 16.
+            progress: Called as progress(files_done, files_found) after each file.
 
         Raises:
-            FstError: if too many files are bad.
+            FstError: Too many files are bad.
         """
         bad_in_a_row = 0
         threads = max_workers or min(16, os.cpu_count() or 1)
@@ -190,10 +165,7 @@ class PhotoFolder(Dataset):
     def _decoded_in_order(
         self, pool: ThreadPoolExecutor, ahead: int
     ) -> Iterator[tuple[int, Future[torch.Tensor] | None]]:
-        """Each index with its decoding under way (None where cached or known bad).
-
-        Only a few files ahead of the caller, so that little is decoded in vain at the end.
-        """
+        """Each index with its decoding, begun few files ahead; None where cached or known bad."""
         pending: deque[tuple[int, Future[torch.Tensor] | None]] = deque()
         for index, path in enumerate(self.files):
             known = index in self._cache or path in self.bad_files
@@ -212,12 +184,14 @@ class PhotoFolder(Dataset):
             try:
                 photo = future.result() if future else read_photo(path, self.shorter_side_px)
             except images.ImageError as error:
-                self._add_bad(path, error.reason)
+                self.bad_files[path] = error.reason
+                if get_worker_info() is not None:  # whose count the main process cannot see
+                    warnings.warn(f"skipped {images.printable(path)}: {error.reason}", stacklevel=2)
             else:
                 self._good_indices.add(index)
                 self._keep(index, photo)
                 return photo
-        if len(self.bad_files) > max(1, int(MAX_BAD_SHARE * len(self))):
+        if len(self.bad_files) > self._allowed_bad:
             raise self._too_many_bad()
         return None
 
@@ -227,20 +201,14 @@ class PhotoFolder(Dataset):
             self._cache[index] = photo
             self._cached_bytes += photo.nbytes
 
-    def _add_bad(self, path: Path, reason: str) -> None:
-        self.bad_files[path] = reason
-        if get_worker_info() is not None:  # the main process cannot report what it cannot see
-            warnings.warn(f"skipped {images.printable(path)}: {reason}", stacklevel=2)
-
     def _named_bad_files(self, limit: int) -> str:
         named = [f"{images.printable(path.name)} ({why})" for path, why in self.bad_files.items()]
         more = f" and {len(named) - limit} more" if len(named) > limit else ""
         return ", ".join(named[:limit]) + more
 
     def _too_many_bad(self) -> FstError:
-        allowed = max(1, int(MAX_BAD_SHARE * len(self)))
         return FstError(
-            f"{len(self.bad_files)} of {len(self)} photos cannot be read (at most {allowed}, and "
-            f"never {MAX_BAD_IN_A_ROW} in a row, are skipped): {self._named_bad_files(3)}; "
-            "repair or remove them, or name another folder"
+            f"{len(self.bad_files)} of {len(self)} photos cannot be read (at most "
+            f"{self._allowed_bad}, and never {MAX_BAD_IN_A_ROW} in a row, are skipped): "
+            f"{self._named_bad_files(3)}; repair or remove them, or name another folder"
         )

@@ -47,14 +47,9 @@ class Scenes(Dataset):
         return self.count
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        """The scene of an index.
+        """The scene of an index, (3,H,W) uint8; one that is being drawn is waited for.
 
-        Returns:
-            (3,H,W) uint8, which is kept: copy it before writing into it. One that is being drawn is
-            waited for.
-
-        Raises:
-            IndexError: The index is out of range.
+        It is kept: copy it before writing into it.
         """
         if not -self.count <= index < self.count:
             raise IndexError(f"index {index} is out of range for {self.count} scenes")
@@ -78,7 +73,7 @@ class Scenes(Dataset):
         max_workers: int | None = None,
         progress: Callable[[int, int], object] | None = None,
     ) -> None:
-        """Draw all scenes into memory in threads, once; 0.3 MB each at a height of 288.
+        """Draw all scenes into memory, once; 0.3 MB each at a height of 288.
 
         Args:
             max_workers: Number of threads; default one a processor.
@@ -91,12 +86,7 @@ class Scenes(Dataset):
                 progress(index + 1, self.count)
 
     def begin(self, order: Iterable[int] | None = None, max_workers: int | None = None) -> None:
-        """Have all scenes drawn into memory while others go on, once.
-
-        Args:
-            order: In which they will be asked for; default from the first on.
-            max_workers: As in `preload`.
-        """
+        """As `preload`, but do not wait; `order` is that in which they will be asked for."""
         if self.all_cached:
             return
         texture_tiles()  # made once here instead of by every thread
@@ -117,10 +107,7 @@ class Scenes(Dataset):
         """One line: how many scenes there are."""
         return f"{self.count} scenes drawn by the program (seed {self.seed})"
 
-    @property
-    def _size_px(self) -> tuple[int, int]:
-        return self.shorter_side_px, round(ASPECT_RATIO * self.shorter_side_px)
-
     def _draw(self, index: int) -> torch.Tensor:
-        scene = draw_scene(self.seed, index, self._size_px)
+        size_px = self.shorter_side_px, round(ASPECT_RATIO * self.shorter_side_px)
+        scene = draw_scene(self.seed, index, size_px)
         return torch.from_numpy(scene).permute(2, 0, 1).contiguous()  # (3,H,W)

@@ -51,10 +51,6 @@ class Style:
     def of(cls, style: "Style | str | Path | Mapping[str, Any]") -> "Style":
         """A style of a picture, of a folder of its pictures, or of what `as_dict` gave.
 
-        Examples:
-            >>> Style.of("paintings/wave.jpg").name
-            'wave'
-
         Raises:
             FstError: The folder holds no picture, or a mapping is no style's.
         """
@@ -67,10 +63,13 @@ class Style:
 
 def _from_mapping(values: Mapping[str, Any]) -> Style:
     _check_keys(values, [field.name for field in fields(Style)])
-    given = values["images"]
-    paths = [given] if isinstance(given, str | Path) else given
+    paths = _listed(values["images"])
     name = values.get("name") or Path(paths[0]).stem
     return Style(**{**values, "name": name, "images": tuple(paths)})
+
+
+def _listed(given: Any) -> Sequence:
+    return given if isinstance(given, list | tuple) else [given]
 
 
 def _check_keys(values: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -120,15 +119,11 @@ def _found(path: str | Path) -> list[Style]:
 
 
 def _specified(entry: Mapping[str, Any]) -> list[Style]:
-    """The style of a specification.
-
-    Raises:
-        FstError: A key or value is wrong.
-    """
+    """The style of a specification."""
     _check_keys(entry, SPECIFICATION)
-    given = entry["images"]
-    paths = given if isinstance(given, list | tuple) else [given]
+    paths = _listed(entry["images"])
     if not all(isinstance(path, str | Path) for path in paths):
+        given = entry["images"]
         raise FstError(f"a style has images {given!r}: expected a path or a list of paths")
     first = Path(paths[0])
     name = str(entry.get("name") or (first.resolve().name if os.path.isdir(first) else first.stem))
@@ -143,15 +138,14 @@ def _specified(entry: Mapping[str, Any]) -> list[Style]:
 
 
 def _statistic(name: str, entry: Mapping[str, Any]) -> str | None:
+    given = entry.get("statistic")
     options = entry.get("options") or {}
     if not isinstance(options, Mapping):
         raise FstError(f"style {name}: options {options!r}: expected names and values")
-    if options and not entry.get("statistic"):
+    if options and not given:
         raise FstError(f"style {name}: options need a statistic")
     words = [f"{key}={_word(key, value)}" for key, value in options.items()]
-    given = entry.get("statistic")
-    text = " ".join(map(str, given)) if isinstance(given, list) else given
-    return " ".join([str(text), *words]) if text else None
+    return " ".join([*map(str, _listed(given)), *words]) if given else None
 
 
 def _word(key: str, value: Any) -> str:
@@ -184,12 +178,8 @@ def fingerprint(style: Style) -> str:
 def load_pictures(
     styles: Sequence[Style], style_size_px: int | Sequence[int]
 ) -> list[list[Tensor]]:
-    """The pictures of each style, (3, H, W) in [0, 1].
-
-    Args:
-        styles: The styles.
-        style_size_px: The most that a picture's shorter side may have, or one number a style.
-    """
+    """The pictures of each style, (3, H, W) in [0, 1], with `style_size_px` (one, or one a style)
+    the most that a shorter side has."""
     sizes = [style_size_px] * len(styles) if isinstance(style_size_px, int) else style_size_px
     return [
         [images.load(path, size) for path in style.images]

@@ -41,7 +41,7 @@ class GatysStep:
 
     Attributes:
         number: Evaluations so far, over all sizes, from 1.
-        total: Evaluations to come in all.
+        total: Evaluations in all.
         size_px: Shorter side of the image now.
         losses: The terms of `PerceptualLoss`, of this evaluation; not of the best.
         best: The best image so far at this size, (1, 3, H, W), a live buffer: use `image`.
@@ -84,7 +84,7 @@ class Descent:
         self.best, self.best_objective = torch.empty(0), math.inf
 
     def set_targets(self, content: Tensor | None, style: Sequence[Tensor]) -> None:
-        """Compute the targets, once, of a content image (1, 3, H, W) and style pictures."""
+        """Compute the targets of a content image (1, 3, H, W) and style pictures."""
         self.loss.set_styles([[picture.to(self.device) for picture in style]] if style else [])
         if content is not None:
             self.target = self.loss.content_target(content.to(self.device))
@@ -102,17 +102,14 @@ class Descent:
         return _numbers(self.loss.terms(image, self.target, self.index))
 
     def descend(self, image: Tensor, steps: int, method: "Method") -> Tensor:
-        """The best of `steps` images, each (1, 3, H, W).
-
-        Raises:
-            FstError: The loss is not finite, and never was.
-        """
+        """The best of `steps` images, each (1, 3, H, W); FstError where no loss is finite."""
         self.best, self.best_objective = image.clone(), math.inf
         last = self.number + steps
         try:
             self.stopped = self._descend(image, last, method)
             if self.stopped == "diverged":  # once more, more carefully, from the best so far
-                self.stopped = self._descend(self.best, last, method.careful())
+                careful = replace(method, rate=BACK_OFF * method.rate)
+                self.stopped = self._descend(self.best, last, careful)
         except KeyboardInterrupt:
             self.stopped = "interrupted"
         if self.stopped == "diverged" and self.best_objective == math.inf:
@@ -178,10 +175,6 @@ class Method:
     rate: float
     history: int
 
-    def careful(self) -> "Method":
-        """The same with smaller steps."""
-        return replace(self, rate=BACK_OFF * self.rate)
-
     def limit(self, first: float) -> float:
         """The objective above which the descent has diverged; a line search may try any."""
         return sys.float_info.max if self.name == "lbfgs" else DIVERGED * first + 1
@@ -223,13 +216,6 @@ def history(
     shape: Shape, optimizer: str, bytes_per_pixel: float, budget: int, working: int = 0
 ) -> int:
     """How many steps L-BFGS may remember within a budget of bytes; 0 for Adam.
-
-    Args:
-        shape: Height and width of the image.
-        optimizer: "lbfgs" or "adam".
-        bytes_per_pixel: See the function of this name.
-        budget: Bytes that may be used.
-        working: See `working_bytes`.
 
     Raises:
         ImageTooLargeError: The image does not fit, with as few as `MIN_HISTORY`.

@@ -127,7 +127,9 @@ def optimize(
     device = loss.loss_network.mean.device
     bf16 = best_precision(device.type) == "bf16-mixed" if bf16 is None else bf16
     run = Descent(loss, bf16, sum(counts), on_step)
-    shapes = _shapes(content, start, sizes, aspect)
+    for image in (start, content):  # gives the proportions, the content before all
+        aspect = aspect_of(image) if isinstance(image, Tensor) else aspect
+    shapes = [shape_of(size_px, aspect) for size_px in sizes]
     targets = _targets(content, style, style_size_px, shapes)
     run.set_targets(*next(targets))
     budget = max_memory_bytes or available_bytes(device) // 2
@@ -154,17 +156,6 @@ def default_loss(texture: bool = False) -> PerceptualLoss:
     return PerceptualLoss(network, weights=objective.weights(gatys=True))
 
 
-def _shapes(
-    content: Tensor | None, start: str | Tensor, sizes: Sequence[int], aspect: float
-) -> list[Shape]:
-    """Height and width at each size: a content or first image gives the proportions."""
-    for image in (content, start):
-        if isinstance(image, Tensor):
-            aspect = aspect_of(image)
-            break
-    return [shape_of(size_px, aspect) for size_px in sizes]
-
-
 def _targets(
     content: Tensor | None,
     style: Sequence[Tensor],
@@ -179,11 +170,7 @@ def _targets(
 
 
 def _steps_per_size(sizes: Sequence[int], steps: int | Sequence[int] | None) -> list[int]:
-    """One number of steps for each size.
-
-    Raises:
-        FstError: The sizes do not ascend, are too small, or have not one number each.
-    """
+    """One number of steps for each size; FstError where sizes do not ascend or are too small."""
     sizes = list(sizes)
     if not sizes or sizes != sorted(set(sizes)) or sizes[0] < MIN_VGG_PX:
         raise FstError(

@@ -17,12 +17,7 @@ class Review:
     """Called after every step by `fst.gatys.optimize`; closes bar and log as a context manager."""
 
     def __init__(self, output: Path, save_every: int | None, log: Path | None) -> None:
-        """Open what was asked for.
-
-        Args:
-            output: The file to be written at the end; those on the way are named after it.
-            save_every: Steps between them.
-            log: Folder for TensorBoard.
+        """Open what was asked for: pictures beside `output` every so many steps, a log folder.
 
         Raises:
             FstError: The log folder cannot be written.
@@ -59,11 +54,8 @@ class Review:
                 self.writer.add_image("gatys/image", step.image, step.number)
 
     def finish(self, result: GatysResult) -> None:
-        """Log the picture that is kept, and its losses as those of the last step.
-
-        They are the ones that are told: of the best picture, clipped, in fp32. Those of the last
-        evaluation are of none that anybody sees.
-        """
+        """Log the picture that is kept, and its losses as those of the last step, whose own are of
+        none that anybody sees."""
         if self.writer is not None:
             self._log(result.losses, result.steps)
             self.last = None
@@ -75,7 +67,8 @@ class Review:
 
     def _log(self, losses: dict[str, float], step: int) -> None:
         for name, value in losses.items():
-            self.writer.add_scalar(_tag(name), value, step)
+            tag = f"gatys/{name}".replace("gatys/style/", "gatys_layer/")
+            self.writer.add_scalar(tag, value, step)
 
     def _save(self, step: GatysStep) -> None:
         path = self.output.with_name(f"{self.output.stem}-step{step.number:05}.png")
@@ -83,11 +76,6 @@ class Review:
             images.save(step.image, path, overwrite=True)
         except FstError as error:  # a full disk, say: the run itself goes on
             tell("fst-gatys", str(error))
-
-
-def _tag(name: str) -> str:
-    """TensorBoard's name of a term: those of layers in a group of their own."""
-    return f"gatys_layer/{name.removeprefix('style/')}" if "/" in name else f"gatys/{name}"
 
 
 def _writer(folder: Path):

@@ -132,19 +132,15 @@ def strip(pictures: dict[str, Tensor]) -> Figure:
 
 def aggregates(table: Table) -> Figure:
     """Distance of maximum and minimum from the mean, layer by layer."""
-    return _bars(table, 2, "distance from the mean, over its norm")
-
-
-def _bars(table: Table, place: int, label: str) -> Figure:
     groups = {how: rows for (how,), rows in _groups(table, 1).items()}
     figure, (axis,) = _panels(1, 7, 2.6)
     width = 0.8 / len(groups)
     for number, (how, rows) in enumerate(groups.items()):
-        axis.bar([i + number * width for i in range(len(rows))], [r[place] for r in rows], width,
-                 label=how)  # fmt: skip
+        places = [i + number * width for i in range(len(rows))]
+        axis.bar(places, [row[2] for row in rows], width, label=how)
     rows = next(iter(groups.values()))
     axis.set_xticks([i + 0.4 - width / 2 for i in range(len(rows))], [r[0] for r in rows])
-    axis.set_ylabel(label, fontsize=8)
+    axis.set_ylabel("distance from the mean, over its norm", fontsize=8)
     axis.tick_params(labelsize=7)
     axis.legend(fontsize=7)
     return figure

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fst.losses.eigen import count_of, eigenpairs, energy_rank
-from fst.losses.gram import gram_matrix
+from fst.losses.gram import count_of, eigenpairs, energy_rank, gram_matrix
 from fst.losses.parse import read_statistic
 from fst.losses.patches import cut
 from fst.losses.style import split
@@ -52,14 +51,7 @@ class Laboratory:
         layers: Sequence[str],
         centered: bool = False,
     ) -> None:
-        """Compute the Gram matrices.
-
-        Args:
-            loss_network: A `LossNetwork`.
-            pictures: Each (3, H, W) in [0, 1], on the network's device.
-            names: One for each.
-            layers: Where to look, such as "relu3_1".
-            centered: Take the channel means from the features first.
+        """Compute the Gram matrices of pictures, each (3, H, W) in [0, 1], on the network's device.
 
         Raises:
             FstError: The network lacks a layer.

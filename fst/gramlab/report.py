@@ -45,11 +45,7 @@ class Section:
 
 
 def sections(laboratory: Laboratory, grid: tuple[int, int]) -> list[Section]:
-    """Measure and draw all but the textures.
-
-    Raises:
-        FstError: A picture is too small for the grid of patches.
-    """
+    """Measure and draw all but the textures."""
     spectra, reconstruction = laboratory.spectra(), laboratory.reconstruction()
     similarity, patches = laboratory.similarity(), laboratory.patches(grid)
     aggregates, costs = laboratory.aggregates(), laboratory.costs()

@@ -60,17 +60,10 @@ class _MeanAndSquares(torch.autograd.Function):
 
 
 def blurred_root(mean: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Root of a covariance, and the blur that is in it.
+    """Root (T + b I)^1/2 of a covariance T (C, C) of mean n (C,), and the scalar blur b.
 
-    In float64 on the CPU: it is taken once a style.
-
-    Args:
-        mean: n, (C,).
-        matrix: T, (C, C); negative eigenvalues are taken for 0.
-
-    Returns:
-        (T + b I)^1/2, (C, C), and b, a scalar: `BLUR` of the largest eigenvalue, or more where
-        that is next to nothing beside the means.
+    b is `BLUR` of the largest eigenvalue, or more where that is next to nothing beside the mean;
+    negative eigenvalues are taken for 0. In float64 on the CPU: it is taken once a style.
     """
     values, vectors = torch.linalg.eigh(matrix.cpu().double())  # mps has no float64
     values = values.clamp_min(0)
@@ -95,9 +88,6 @@ def gaussian_wasserstein(
         other_mean: n, (B, C).
         other_root: (T + b I)^1/2, (B, C, C), symmetric.
         blur: b, (B,).
-
-    Returns:
-        (B,), at least 0.
     """
     with torch.autocast(mean.device.type, enabled=False):
         blurs = blur[:, None, None] * _identity(covariance)
@@ -147,9 +137,6 @@ def roots_by_products(matrix: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         matrix: K, (B, C, C), fp32 or fp64. Eigenvalues below 1e-8 of the trace in fp32, 1e-14 in
             fp64, come out as larger ones.
-
-    Returns:
-        Both (B, C, C).
     """
     low, steps = ROOT_RANGE[matrix.dtype]
     trace = matrix.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
@@ -179,33 +166,23 @@ def directions(channels: int, count: int, seed: int, device: torch.device | str 
 
 
 def quantiles(features: Tensor, along: Tensor, count: int) -> Tensor:
-    """Sorted projections of features, averaged in `count` bins (`adaptive_avg_pool1d`).
-
-    Args:
-        features: (B, C, H, W).
-        along: Directions, (K, C).
-        count: Q.
-
-    Returns:
-        (B, K, Q).
-    """
+    """Projections of features (B, C, H, W) on directions (K, C), sorted and averaged in Q = `count`
+    bins: (B, K, Q)."""
     with torch.autocast(features.device.type, enabled=False):
         flat = wide(features)
         projected = along.to(flat.dtype) @ flat  # (B, K, N)
     ordered = projected.sort(2).values
     if ordered.device.type == "cpu":
         return F.adaptive_avg_pool1d(ordered, count)
-    return averaged_in_bins(ordered, count)
+    return AveragedInBins.apply(ordered, count)
 
 
-def averaged_in_bins(values: Tensor, count: int) -> Tensor:
+class AveragedInBins(torch.autograd.Function):
     """`adaptive_avg_pool1d` of (B, K, N) in `count` bins, with a gradient that is the same every
-    time: a GPU's adds it up in any order, which `torch.use_deterministic_algorithms` refuses."""
-    return _AveragedInBins.apply(values, count)
+    time: a GPU's adds it up in any order, which `torch.use_deterministic_algorithms` refuses.
 
-
-class _AveragedInBins(torch.autograd.Function):
-    """Bin q of Q holds the places from floor(q N / Q) to ceil((q + 1) N / Q)."""
+    Bin q of Q holds the places from floor(q N / Q) to ceil((q + 1) N / Q).
+    """
 
     @staticmethod
     def forward(ctx, values: Tensor, count: int) -> Tensor:

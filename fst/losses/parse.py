@@ -15,12 +15,13 @@ from torch import Tensor
 
 from fst.errors import FstError
 from fst.losses import style
-from fst.losses.eigen import Amount, shown
+from fst.losses.gram import Amount, shown
 from fst.losses.patches import cut
 from fst.losses.style_loss import STYLE_LOSSES, Features, StyleLoss, StyleStatistic, Targets
 
 INSTANCES = ("mean", "max", "min")
-PATCH_OPTIONS = ("patches", "overlap", "patch_size")  # of every statistic: how pictures are cut
+# Of every statistic: how pictures are cut, and what `cut` calls that.
+PATCH_OPTIONS = {"patches": "grid", "overlap": "overlap", "patch_size": "size_px"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,6 @@ class Statistic:
     Attributes:
         text: As written, without options that say what is so anyhow, sorted; of an object of a
             user's the name of its class.
-        loss: What it computes.
         patches: Keyword arguments of `fst.losses.patches.cut`; None leaves pictures whole.
         is_named: Whether the text says all: those of one text are the same.
         has_classic_form: Whether its targets are Gram matrices, as the absolute sums need them.
@@ -48,31 +48,19 @@ class Statistic:
         return self.text if self.is_named else id(self.loss)
 
     def target(self, layer: str, features: Features) -> Targets:
-        """Its target at a layer.
-
-        Raises:
-            FstError: It does not fit: names it and the layer.
-        """
+        """Its target at a layer; an FstError names the layer, where it does not fit."""
         try:
             return self.loss.target(features)
         except FstError as error:
             raise FstError(f"style loss {self.text}, {layer}: {error}") from None
 
     def check(self, channels: Mapping[str, int]) -> None:
-        """Compute targets of noise with so many channels at each layer.
-
-        Raises:
-            FstError: It asks for more than a layer has.
-        """
+        """Raise FstError where it asks for more than a layer, of so many channels, has."""
         for layer, count in channels.items():
             self.target(layer, [torch.rand(1, count, 4, 4)])
 
     def classic(self) -> "Statistic":
-        """The same as absolute sums.
-
-        Raises:
-            FstError: It has no such form.
-        """
+        """The same as absolute sums; FstError where it has no such form."""
         if not self.has_classic_form:
             raise FstError(f"style loss {self.text!r} has no classic form: use gram")
         return replace(self, loss=StyleLoss(self.loss.target, style.classic_distance))
@@ -86,7 +74,7 @@ def statistic_of(style_loss: str | StyleStatistic) -> Statistic:
     """A statistic of its name and options, or of an object with the methods of `StyleStatistic`.
 
     Raises:
-        FstError: It is neither, or the text is wrong, see `read_statistic`.
+        FstError: It is neither, or the text is wrong.
     """
     if isinstance(style_loss, str):
         return read_statistic(style_loss)
@@ -100,7 +88,7 @@ def statistic_of(style_loss: str | StyleStatistic) -> Statistic:
 
 
 def read_statistic(text: str) -> Statistic:
-    """Read a statistic.
+    """The statistic of a text.
 
     Options of all: instances=mean|max|min (several pictures or patches of one style), patches=RxC,
     overlap=SHARE, patch_size=PX. Of gram, eigen and projected: centered. Of eigen: top=, bottom= or
@@ -138,8 +126,6 @@ def _read(name: str, words: tuple[str, ...], make: Callable[..., StyleStatistic]
             )
         options[key] = _value(name, key, value if equals else "yes", takes.get(key))
     patches = _patches(name, options)
-    if sum(key in options for key in ("top", "bottom", "slice")) > 1:
-        raise FstError(f"style loss {name}: top, bottom and slice: give one of them")
     missing = [n for n, p in takes.items() if p.default is Parameter.empty and n not in options]
     if missing:
         raise FstError(f"style loss {name}: give {', '.join(f'{key}=...' for key in missing)}")
@@ -159,16 +145,11 @@ def _patches(name: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     if "overlap" in options and "patch_size" in options:
         raise FstError(f"style loss {name}: overlap and patch_size: give one of them")
-    names = {"patches": "grid", "overlap": "overlap", "patch_size": "size_px"}
-    return {names[key]: options[key] for key in PATCH_OPTIONS if key in options}
+    return {PATCH_OPTIONS[key]: options[key] for key in PATCH_OPTIONS if key in options}
 
 
 def _value(name: str, key: str, text: str, takes: Parameter | None) -> Any:
-    """The value of an option; of one that is not ours by the kind of its default.
-
-    Raises:
-        FstError: It is none.
-    """
+    """The value of an option; of one that is not ours by the kind of its default."""
     how = f"style loss {name}: {key}={text}:"
     if key == "instances":
         choice = (*INSTANCES, "beside") if name == "projected" else INSTANCES
@@ -176,17 +157,16 @@ def _value(name: str, key: str, text: str, takes: Parameter | None) -> Any:
             raise FstError(f"{how} expected {', '.join(choice)}")
         return text
     default = None if takes is None else takes.default
-    return (_READERS.get(key) or _READERS_BY_KIND.get(type(default), _word))(how, text)
+    reader = _READERS.get(key) or _READERS_BY_KIND.get(type(default))
+    return reader(how, text) if reader else text
 
 
 def _amount(how: str, text: str, beyond: bool = False) -> Amount:
     number = re.fullmatch(r"(\d{1,9}\.?\d{0,9}|\.\d{1,9})(%?)", text)
     if not number:
         raise FstError(f"{how} expected a count such as 8, or a share such as 5%")
-    if text.isdecimal():
-        amount: Amount = int(text)
-    else:
-        amount = float(number[1]) / (100 if number[2] else 1)
+    share = float(number[1]) / (100 if number[2] else 1)
+    amount: Amount = int(text) if text.isdecimal() else share
     if not beyond and (amount <= 0 or (isinstance(amount, float) and amount > 1)):
         raise FstError(f"{how} expected a count from 1 up, or a share above 0 to 100%")
     return amount
@@ -224,10 +204,10 @@ def _grid(how: str, text: str) -> tuple[int, int]:
 
 
 def _share(how: str, text: str) -> float:
-    amount = _amount(how, text, beyond=True)
-    if not 0 <= amount < 1:
+    share = _amount(how, text, beyond=True)
+    if share >= 1:
         raise FstError(f"{how} expected a share from 0 up to below 100%")
-    return float(amount)
+    return float(share)
 
 
 def _number(how: str, text: str) -> float:
@@ -235,10 +215,6 @@ def _number(how: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise FstError(f"{how} expected a number") from None
-
-
-def _word(how: str, text: str) -> str:
-    return text
 
 
 def _written(key: str, value: Any) -> str:

@@ -10,8 +10,11 @@ from fst.losses import objective
 from fst.losses.parse import Statistic, statistic_of
 from fst.losses.style_groups import StyleGroup, StyleIndex, check_ids, each_id, grouped
 from fst.losses.style_loss import StyleStatistic, Targets
-from fst.losses.terms import content_distance, total_variation
 from fst.networks.loss_network import LossNetwork
+
+# How the trunk and the last convolution can show: patterns that repeat with their pixels. Period,
+# tile in which it is looked for, both in px, and weight: the last one's come in small dark patches.
+GRIDS = (4, 64, 1.0), (2, 16, 10.0)
 
 
 class PerceptualLoss(nn.Module):
@@ -83,7 +86,7 @@ class PerceptualLoss(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the loss network and the targets are."""
+        """Of the loss network and the targets."""
         return self.loss_network.mean.device
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PerceptualLoss":
@@ -106,21 +109,13 @@ class PerceptualLoss(nn.Module):
                 leaves style out of the loss.
 
         Raises:
-            FstError: A statistic does not fit a layer or a picture, or there is not one statistic,
-                or one for each style.
+            FstError: A statistic does not fit a layer, a picture or the number of styles.
         """
         statistics = self._statistics_of(len(styles))
         return [self._targets(*pair) for pair in zip(statistics, styles, strict=True)]
 
     def set_targets(self, targets: Sequence[dict[str, Targets]]) -> None:
-        """Take the targets that `style_targets` computed, here or in another process.
-
-        Args:
-            targets: One entry a style, on the device of the loss network.
-
-        Raises:
-            FstError: There is not one statistic, or one for each style.
-        """
+        """Take what `style_targets` computed, here or in another process."""
         self.groups = grouped(self._statistics_of(len(targets)), targets, self.style_layers)
 
     def _statistics_of(self, num_styles: int) -> list[Statistic]:
@@ -130,7 +125,6 @@ class PerceptualLoss(nn.Module):
         return statistics
 
     def _targets(self, statistic: Statistic, pictures: Sequence[Tensor]) -> dict[str, Targets]:
-        """The targets of one style, layer by layer."""
         instances = [part for picture in pictures for part in statistic.pictures(picture)]
         features = [self.loss_network(image[None], self.style_layers) for image in instances]
         return {n: statistic.target(n, [f[n] for f in features]) for n in self.style_layers}
@@ -167,10 +161,10 @@ class PerceptualLoss(nn.Module):
         """The loss terms against a content target computed before; see `forward`.
 
         Args:
-            stylized: y, (B, 3, H, W) in [0, 1]; gradients flow here.
+            stylized: y, as `forward` takes it.
             target: Of `content_target`; None leaves content out, its term is 0.
-            style_index: As `forward` takes it. With an empty list of styles set, style is left
-                out, its terms are 0.
+            style_index: As `forward` takes it. Where no style is set, style is left out, its term
+                is 0.
 
         Raises:
             FstError: No styles were set, or an id is not one of theirs.
@@ -183,7 +177,8 @@ class PerceptualLoss(nn.Module):
         features = self.loss_network(stylized, layers) if layers else {}
         content = stylized.new_zeros((), dtype=torch.float32)
         if target is not None:
-            content = self._content(features[self.content_layer].float(), target).mean()
+            distance = classic_content_distance if self.classic else content_distance
+            content = distance(features[self.content_layer].float(), target).mean()
         members = self._members(style_index)
         by_layer = {
             layer: self._style(features[layer], layer, members) for layer in style_layers
@@ -203,7 +198,7 @@ class PerceptualLoss(nn.Module):
 
     def _members(self, style_index: Tensor) -> list[tuple[Tensor, Tensor]]:
         """For each group the places of its images in the batch and those of their targets."""
-        if not self.groups:
+        if not self.groups:  # any id will do
             return []
         ids, count = style_index.tolist(), sum(len(group.ids) for group in self.groups)
         check_ids(ids, count)
@@ -220,7 +215,8 @@ class PerceptualLoss(nn.Module):
             if len(places):
                 targets = (target[own] for target in group.targets[layer])
                 theirs = features if len(places) == len(features) else features[places]
-                distances = distances.index_put((places,), group.distance(theirs, *targets))
+                found = group.statistic.loss.distance(theirs, *targets)
+                distances = distances.index_put((places,), found.float())
         return distances
 
     def _total(self, content: Tensor, style: Tensor, tv: Tensor, style_index: Tensor) -> Tensor:
@@ -230,7 +226,57 @@ class PerceptualLoss(nn.Module):
             w_style = each.to(style.device, non_blocking=True)  # (B,)
         return w_content * content + (w_style * style).mean() + w_tv * tv
 
-    def _content(self, features: Tensor, target: Tensor) -> Tensor:
-        if self.classic:
-            return (features - target).square().mean((1, 2, 3))
-        return content_distance(features, target)
+
+# ---- the terms beside style ---------------------------------------------------------------------
+
+
+def content_distance(features: Tensor, target: Tensor) -> Tensor:
+    """Relative squared distance of features: ||F(y) - F(x)||^2 / ||F(x)||^2, (B,).
+
+    Gatys et al. 2016, eq. 1. Differs from the paper: relative to the content's features. A
+    one-colour photo may have none at all, hence the small floor.
+    """
+    squares = (features - target).square().sum((1, 2, 3))
+    return squares / target.square().sum((1, 2, 3)).clamp_min(1e-6 * target[0].numel())
+
+
+def classic_content_distance(features: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of features, (B,) (Johnson et al. 2016, eq. 2)."""
+    return (features - target).square().mean((1, 2, 3))
+
+
+def total_variation(images: Tensor) -> Tensor:
+    """Mean squared difference of neighbouring pixels of (B, 3, H, W), summed over both directions.
+
+    Johnson et al. 2016, section 3.2. Differs from the paper: a mean, so that size drops out.
+    """
+    rows = (images[:, :, 1:] - images[:, :, :-1]).square().mean()
+    columns = (images[:, :, :, 1:] - images[:, :, :, :-1]).square().mean()
+    return rows + columns
+
+
+def grid_pattern(images: Tensor) -> Tensor:
+    """Energy of what repeats in step with the pixel grid, averaged over the batch.
+
+    In each tile the image is averaged over its periods; the variance of that pattern is a
+    checkerboard's energy, while strokes, which do not keep step, average out. Gram matrices cannot
+    tell such a pattern from the painter's texture, the eye can. The sum of `GRIDS`.
+
+    Args:
+        images: (B, 3, H, W), row and column 0 on the grid; a rest below a tile's size is left out.
+
+    Returns:
+        Scalar, at least 0; 0 for images smaller than a tile.
+    """
+    return sum(weight * pattern_energy(images, period, tile) for period, tile, weight in GRIDS)
+
+
+def pattern_energy(images: Tensor, period: int, tile: int) -> Tensor:
+    """One term of `grid_pattern`: period and tile in px."""
+    rows, columns = (size // tile for size in images.shape[2:])
+    if not (rows and columns):
+        return images.new_zeros(())
+    cut = images[:, :, : rows * tile, : columns * tile]
+    cells = cut.unflatten(3, (columns, -1, period)).unflatten(2, (rows, -1, period))
+    pattern = cells.mean((3, 6))  # (B, 3, rows, n, p, columns, n, p) -> (B, 3, rows, p, columns, p)
+    return pattern.var((3, 5), correction=0).mean()

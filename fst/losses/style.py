@@ -7,9 +7,9 @@ A statistic is written as its name and options: "gram", "eigen top=5%", "eigen s
 import torch
 from torch import Tensor
 
+from fst.errors import FstError
 from fst.losses import moments
-from fst.losses.eigen import Amount, count_of, eigenpairs, part, span
-from fst.losses.gram import gram_matrix
+from fst.losses.gram import Amount, count_of, eigenpairs, gram_matrix, part, span
 from fst.losses.style_loss import FLOOR, Features, StyleLoss, Targets, aggregated, register
 
 QUANTILES = 256  # bins of `sliced`
@@ -28,8 +28,7 @@ def split(features: Tensor) -> tuple[Tensor, Tensor]:
 def of_centered(loss: StyleLoss) -> StyleLoss:
     """A loss of Gram matrices taken of centred features: of covariances, whatever the means are.
 
-    Args:
-        loss: Its last target is what its distance is divided by, squared in the Gram matrix.
+    The last target of the loss is what its distance is divided by, squared in the Gram matrix.
     """
 
     def target(features: Features) -> Targets:
@@ -50,10 +49,6 @@ def with_means(loss: StyleLoss, instances: str) -> StyleLoss:
     Each is relative to its own target, for over a joint one the means, most of ||G||_F^2 in deep
     layers, would leave the covariance next to nothing: what centring is to undo. The halves make 1
     the distance of features that are all 0, as in the uncentred form.
-
-    Args:
-        loss: As `of_centered` takes it.
-        instances: How several images become one mean: mean, max or min.
     """
     centered = of_centered(loss)
 
@@ -72,7 +67,7 @@ def with_means(loss: StyleLoss, instances: str) -> StyleLoss:
 
 
 def _energy(features: Features) -> Tensor:
-    """Mean over images and positions of the squared norm: the trace of the mean Gram matrix."""
+    """The trace of the mean Gram matrix."""
     return torch.stack([moments.wide(image).square().sum(1).mean() for image in features]).mean()
 
 
@@ -95,9 +90,6 @@ def gram_distance(features: Tensor, targets: Tensor, size: Tensor) -> Tensor:
         features: (B, C, H, W).
         targets: A, (B, C, C).
         size: ||A||_F^2, (B,).
-
-    Returns:
-        (B,), at least 0.
     """
     squares = (gram_matrix(features) - targets).square().sum((1, 2))
     return squares / size.clamp_min(FLOOR)
@@ -131,7 +123,12 @@ def eigen(
         centered: Of the covariance, and the means apart (`with_means`): else the first pair is
             mostly the mean, and what is kept or left out beside it changes little.
         instances: How several images become one target: mean, max or min.
+
+    Raises:
+        FstError: More than one of `top`, `bottom` and `slice`.
     """
+    if sum(choice is not None for choice in (top, bottom, slice)) > 1:
+        raise FstError("style loss eigen: top, bottom and slice: give one of them")
 
     def target(features: Features) -> Targets:
         matrix, size = gram_target(features, instances)
@@ -238,7 +235,7 @@ def wasserstein(instances: str = "mean") -> StyleLoss:
     """
 
     def target(features: Features) -> Targets:
-        # Centred first: exacter than `covariance_matrix`, and done once.
+        # Centred first: exacter than `covariance_matrix`.
         pairs = [split(image) for image in features]
         mean = aggregated(torch.cat([mean for mean, _ in pairs]), instances)
         matrix = aggregated(torch.cat([gram_matrix(rest) for _, rest in pairs]), instances)

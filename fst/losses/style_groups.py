@@ -40,21 +40,11 @@ class StyleGroup:
         moved = {n: tuple(t.to(device) for t in parts) for n, parts in self.targets.items()}
         return replace(self, targets=moved)
 
-    def distance(self, features: Tensor, *targets: Tensor) -> Tensor:
-        """Distances (B,) of features from the targets of their styles, fp32."""
-        return self.statistic.loss.distance(features, *targets).float()
-
 
 def grouped(
     statistics: Sequence[Statistic], targets: Sequence[dict[str, Targets]], layers: Sequence[str]
 ) -> list[StyleGroup]:
-    """The groups of all styles.
-
-    Args:
-        statistics: One a style.
-        targets: Of each style, layer by layer.
-        layers: Those to take.
-    """
+    """The groups of all styles, of the statistic of each and its targets at some layers."""
     members: dict[Any, list[int]] = {}
     for style_id, (statistic, target) in enumerate(zip(statistics, targets, strict=True)):
         # Those of `instances=beside` are as wide as there are pictures.
@@ -64,18 +54,17 @@ def grouped(
         StyleGroup(
             statistics[ids[0]],
             tuple(ids),
-            {layer: _stacked([targets[i][layer] for i in ids]) for layer in layers},
+            {
+                layer: tuple(map(torch.stack, zip(*(targets[i][layer] for i in ids), strict=True)))
+                for layer in layers
+            },
         )
         for ids in members.values()
     ]
 
 
 def each_id(style_index: StyleIndex, count: int) -> Tensor:
-    """Style ids of a batch as (B,), int64, on the device that they are on.
-
-    Args:
-        style_index: Whole numbers of any kind: a tensor, an array, a list; or one for all.
-        count: B.
+    """Style ids of a batch of `count` images as (B,), int64, on the device that they are on.
 
     Raises:
         FstError: They are no whole numbers, or not one an image.
@@ -91,15 +80,6 @@ def each_id(style_index: StyleIndex, count: int) -> Tensor:
 
 
 def check_ids(style_ids: Sequence[int], num_styles: int) -> None:
-    """Refuse ids that are no style's.
-
-    Raises:
-        FstError: Says which there are.
-    """
+    """Raise FstError of ids that are no style's."""
     if not all(0 <= style_id < num_styles for style_id in style_ids):
         raise FstError(f"style ids {style_ids}: expected 0 to {num_styles - 1}")
-
-
-def _stacked(rows: Sequence[Targets]) -> Targets:
-    """Targets of several styles as one batch."""
-    return tuple(torch.stack(parts) for parts in zip(*rows, strict=True))

@@ -31,13 +31,10 @@ class StyleStatistic(Protocol):
     """
 
     def target(self, features: Features) -> Targets:
-        """What is computed, once, from the pictures of ONE style.
+        """What is computed, once, from the pictures of ONE style: tensors without a batch.
 
         Args:
             features: Of each picture, (1, C, H, W), at least 0.
-
-        Returns:
-            A tuple of tensors of any shape, without a batch dimension.
 
         Raises:
             FstError: The statistic does not fit the layer.
@@ -51,8 +48,7 @@ class StyleStatistic(Protocol):
             targets: What `target` returned for the style of each image, each (B, ...).
 
         Returns:
-            (B,), at least 0. Relative to the size of the target, so that one weight suits every
-            layer and style.
+            (B,), at least 0, relative to the size of the target: one weight suits all styles.
         """
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fst.losses.gram import gram_matrix
-from fst.losses.terms import content_distance
+from fst.losses.perceptual import content_distance
 from fst.metrics.per_style import PerStyleMean, layers_of
 from fst.networks.loss_network import LossNetwork
 
@@ -94,7 +94,7 @@ class StyleDistance(PerStyleMean):
 class ContentDistance(PerStyleMean):
     """Mean relative squared distance of deep features from those of the photo, per style id.
 
-    ||F(y) - F(x)||^2 / ||F(x)||^2, see `fst.losses.terms.content_distance`.
+    ||F(y) - F(x)||^2 / ||F(x)||^2, see `fst.losses.perceptual.content_distance`.
 
     Args:
         num_styles: Style ids are below it.

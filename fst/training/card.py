@@ -1,7 +1,8 @@
-"""The model card that a run leaves beside its model."""
+"""What a style model says of the run that trained it, and the card that a run leaves beside it."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -17,9 +18,11 @@ from fst.io.atomic import write_atomically
 from fst.io.paths import printable
 from fst.style_model.card import card_text, jpeg_bytes
 from fst.style_model.card_picture import CELL_PX, MAX_PHOTOS, MAX_STYLES, card_picture
+from fst.style_model.format import describe
 from fst.training.stopping import Terminated
 
 SAMPLE_PX = 256  # shorter side of the sample photo
+MAX_FOLDERS = 3  # of training photos that are named
 
 
 class RunCard(Callback):
@@ -60,10 +63,9 @@ class RunCard(Callback):
         if with_picture:
             sheet, told = _painted(trainer, module)
             write_atomically(picture, jpeg_bytes(sheet))
-        text = card_text(
-            module.style_model_metadata(), self.model.name, with_picture and picture.name, told
-        )
-        write_atomically(card, text.encode())
+        metadata = style_model_metadata(module)
+        shown = with_picture and picture.name
+        write_atomically(card, card_text(metadata, self.model.name, shown, told).encode())
         if with_picture:
             print(f"card:    {card}", flush=True)
 
@@ -81,7 +83,7 @@ def _unpainted(trainer: pl.Trainer) -> tuple[list[Tensor], str]:
 def _painted(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[Image.Image, str]:
     """The picture, and what is on it."""
     photos, told = _unpainted(trainer)
-    names = [style["name"] for style in module.style_model_metadata()["styles"]]
+    names = [style["name"] for style in style_model_metadata(module)["styles"]]
     count = max(0, min(len(module.styles), MAX_STYLES - module.first_id))
     new = load_pictures(module.styles[:count], CELL_PX)
     pictures = [None] * module.first_id + [shown[0] for shown in new]
@@ -95,3 +97,106 @@ def _painted(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[Image.Ima
     told += "; below, in each style."
     told += " Left, what shows the style." if count else ""
     return card_picture(paint, photos, names, pictures), told
+
+
+# ---- metadata ----------------------------------------------------------------------------------
+
+
+def plain_settings(module: pl.LightningModule) -> dict[str, Any]:
+    """The settings of a `StyleTransferModule` without its styles, by their own names alone.
+
+    Files are named without folders, here and below: where they lay on this machine is nobody
+    else's business.
+    """
+    groups = (module.hparams[name] for name in ("architecture", "objective", "schedule", "start"))
+    settings = {name: value for group in groups for name, value in group.items()}
+    del settings["kept_styles"]
+    networks = settings["loss_network"]
+    networks = [networks] if isinstance(networks, str) else networks
+    settings["loss_network"] = " ".join(Path(name).name for name in networks)
+    return settings | {"seed": module.hparams.seed}
+
+
+def style_model_metadata(module: pl.LightningModule) -> dict[str, Any]:
+    """What a style model says of itself: styles, settings, figures, and the run."""
+    training = {
+        "step": module.global_step,
+        "settings": plain_settings(module),
+        "metrics": module.final_metrics,
+        "run": run_facts(module),
+    }
+    styles = [
+        {**style.as_dict(), "images": [Path(image).name for image in style.images], **mark}
+        for style, mark in zip(module.styles, module.marks, strict=True)
+    ]
+    return describe(module.network, [*module.start.kept_styles, *styles], training)
+
+
+def flat_settings(module: pl.LightningModule) -> dict[str, int | float | str | bool]:
+    """All settings of a run as single values, for tables; weights and layers as they are used."""
+    loss, trainer = module.perceptual, module.trainer
+    settings = plain_settings(module)
+    weights = ("content_weight", "style_weight", "tv_weight")
+    settings |= dict(zip(weights, loss.weights, strict=True))
+    settings |= {"content_layer": loss.content_layer, "style_layers": loss.style_layers}
+    settings |= {"precision": trainer.precision, "processes": trainer.world_size}
+    first = {"styles": [style.name for style in module.styles], "steps": trainer.max_steps}
+    first |= _data_facts(trainer.datamodule)
+    return {name: _single(value) for name, value in (first | settings).items()}
+
+
+def _single(value: Any) -> int | float | str | bool:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return value if isinstance(value, int | float | str) else "none"
+
+
+def run_facts(module: pl.LightningModule) -> dict[str, Any]:
+    """Plain values, for the metadata and the model card; none outside a run."""
+    from fst import __version__
+
+    trainer = module._trainer
+    if trainer is None:
+        return {}
+    names = ("content", "style", "tv")
+    weights = dict(zip(names, module.objective.weights(module.styles), strict=True))
+    return {
+        "max_steps": trainer.max_steps,
+        "measured_step": module.measured_step,
+        **_measured_at(module),
+        "precision": trainer.precision,
+        "processes": trainer.world_size,
+        "weights": {**weights, "grid": module.objective.grid_weight},
+        "versions": f"fst {__version__}, torch {torch.__version__}, "
+        f"pytorch-lightning {pl.__version__}",
+        **_data_facts(trainer.datamodule),
+    }
+
+
+def _measured_at(module: pl.LightningModule) -> dict[str, Any]:
+    """The layers of style and content distance, which differ between loss networks."""
+    if module.metrics is None:
+        return {}
+    layers = list(module.metrics["style"].targets[0])
+    return {"measured_style": layers, "measured_content": module.metrics["content"].layer}
+
+
+def _data_facts(data: Any) -> dict[str, Any]:
+    if not hasattr(data, "held_out"):  # a loader of the user's
+        return {}
+    folders = [Path(given).resolve().name for given in data.content or () if Path(given).is_dir()]
+    more = f" and {len(folders) - MAX_FOLDERS} more" if len(folders) > MAX_FOLDERS else ""
+    where = f" ({', '.join(folders[:MAX_FOLDERS])}{more})" if folders else ""
+    # Of fewer than ten photos none is held out: they are validated on all the same.
+    held_out, photos = (set(getattr(p, "files", ())) for p in (data.held_out, data.photos))
+    return {
+        "size_px": data.size_px,
+        "batch_size": data.batch_size,
+        "content": _counted(data.photos) + where,
+        "held_out": _counted(data.held_out) + " of those trained on" * bool(held_out & photos),
+    }
+
+
+def _counted(pictures: Any) -> str:
+    kind = "drawn scene" if isinstance(pictures, Scenes) else "photo"
+    return f"{len(pictures)} {kind}{'s' * (len(pictures) != 1)}"

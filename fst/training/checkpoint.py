@@ -19,6 +19,7 @@ from fst.errors import FstError
 from fst.io.atomic import remove_orphans, write_atomically
 from fst.io.torch_files import plain, read_torch_file
 from fst.style_model.format import build, save_style_model
+from fst.training.card import style_model_metadata
 from fst.training.stopping import Terminated
 
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam, for each parameter
@@ -40,11 +41,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path, storage_options=None) -> None:
-        """Write `checkpoint` to `path`.
-
-        Raises:
-            FstError: The folder cannot be written, or the disk is full.
-        """
+        """Write it; FstError where the folder cannot be written, or the disk is full."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write_atomically(path, buffer.getbuffer())
@@ -134,11 +131,7 @@ def read_run(path: str | Path) -> dict[str, Any]:
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
-    """Refuse the settings of fst 0.1, which stand in no groups.
-
-    Raises:
-        CheckpointError: Names the way out.
-    """
+    """Raise CheckpointError of the settings of fst 0.1, which stand in no groups."""
     rates = settings.get("schedule", {}).keys() >= {"styles_first_steps", "styles_rate"}
     if not (rates and "began_from" in settings.get("start", {})):
         raise CheckpointError(
@@ -147,14 +140,10 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def check_moments(checkpoint: dict[str, Any], parameters: list[Tensor]) -> None:
-    """Hold Adam's state in a checkpoint against the parameters that it is for.
+    """Hold Adam's state in a checkpoint against its parameters, in the optimizer's order.
 
     The fused kernel goes by the size of the parameter alone: it would read and write beyond a
     smaller moment.
-
-    Args:
-        checkpoint: From `read_checkpoint`.
-        parameters: In the optimizer's order.
 
     Raises:
         CheckpointError: A moment is missing, of another shape, or there are other parameters.
@@ -235,12 +224,7 @@ class RunSaver(Callback):
             self.save_model(module)
 
     def save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write both files as the run stands.
-
-        Raises:
-            FstError: A weight is not finite, or a file cannot be written; the files of the last
-                save stay.
-        """
+        """Write both files as the run stands; where that fails, those of the last save stay."""
         module.finite.before_save(module)
         for logger in trainer.loggers:
             logger.save()  # a kill after this must not take the curves up to here with it
@@ -251,8 +235,7 @@ class RunSaver(Callback):
 
     def save_model(self, module: pl.LightningModule) -> None:
         """Write the style model alone."""
-        metadata = module.style_model_metadata()
-        save_style_model(self.folder / MODEL_NAME, module.network, metadata)
+        save_style_model(self.folder / MODEL_NAME, module.network, style_model_metadata(module))
 
 
 @contextmanager

@@ -1,4 +1,8 @@
-"""Checks of fst-train's settings that need nothing but the settings."""
+"""Checks of fst-train's settings that need nothing but the settings.
+
+Here and in the files beside it that know them, errors name settings in backquotes, as `lr`:
+`fst.cli.messages` makes flags of these.
+"""
 
 import math
 from collections.abc import Sequence
@@ -7,16 +11,12 @@ from typing import Any
 from fst.errors import FstError
 from fst.losses.objective import STYLE_LAYERS
 
-FLOATS = ("--lr", "--content-weight", "--style-weight", "--tv-weight", "--grid-weight")
+FLOATS = ("lr", "content_weight", "style_weight", "tv_weight", "grid_weight")
 
 
 def check_loss_network(settings: Any) -> Any:
     """The loss network, read before anything else starts; where it may have to be downloaded, the
-    names, for later.
-
-    Raises:
-        FstError: A weights file cannot be read, or lacks a layer.
-    """
+    names, for later."""
     from fst.networks.loss_network import CONVS_PER_STAGE, load_loss_networks
 
     names = settings.loss_weights or [settings.loss_network]
@@ -31,23 +31,15 @@ def check_loss_network(settings: Any) -> Any:
 
 
 def check_sizes(settings: Any) -> None:
-    """Refuse crops and style pictures that the loss network cannot take.
-
-    Raises:
-        FstError: Names the flag.
-    """
+    """Refuse crops and style pictures that the loss network cannot take."""
     if settings.size < 32:
-        raise FstError(f"--size {settings.size}: crops must be at least 32 px")
+        raise FstError(f"`size` {settings.size}: crops must be at least 32 px")
     if min(settings.style_size) < 32:
-        raise FstError(f"--style-size {min(settings.style_size)}: must be at least 32 px")
+        raise FstError(f"`style_size` {min(settings.style_size)}: must be at least 32 px")
 
 
 def check_pictures(styles: Sequence) -> None:
-    """Refuse style pictures that are too small for the loss network.
-
-    Raises:
-        FstError: Names each, with its size.
-    """
+    """Refuse style pictures that are too small for the loss network; names each with its size."""
     from fst.data.styles import MIN_VGG_PX
     from fst.io.images import decode, printable
 
@@ -58,66 +50,48 @@ def check_pictures(styles: Sequence) -> None:
             small.append(f"{printable(picture)} has {width}x{height} px")
     if small:
         raise FstError(
-            f"--styles: {', '.join(small)}: a style picture needs {MIN_VGG_PX} px a side; leave "
+            f"`styles`: {', '.join(small)}: a style picture needs {MIN_VGG_PX} px a side; leave "
             "it out, or give it larger"
         )
 
 
 def check_numbers(settings: Any) -> None:
-    """Refuse numbers without end, and networks larger than a style model may be.
-
-    Raises:
-        FstError: Names the flags.
-    """
+    """Refuse numbers without end, and networks larger than a style model may be."""
     from fst.style_model.format import MAX_BLOCKS, MAX_WIDTH
 
     wrong = []
-    for flag in FLOATS:
-        values = getattr(settings, flag.strip("-").replace("-", "_"))
+    for name in FLOATS:
+        values = getattr(settings, name)
         values = values if isinstance(values, list) else [values]
-        wrong += [f"{flag} {value}" for value in values if value is not None and value == math.inf]
+        wrong += [f"`{name}` {value}" for value in values if value == math.inf]
     if settings.width > MAX_WIDTH:
-        wrong.append(f"--width {settings.width:g} (at most {MAX_WIDTH:g})")
+        wrong.append(f"`width` {settings.width:g} (at most {MAX_WIDTH:g})")
     if settings.num_blocks > MAX_BLOCKS:
-        wrong.append(f"--num-blocks {settings.num_blocks} (at most {MAX_BLOCKS})")
+        wrong.append(f"`num_blocks` {settings.num_blocks} (at most {MAX_BLOCKS})")
     if wrong:
         raise FstError(f"too large: {', '.join(wrong)}")
 
 
 def check_counts(settings: Any, num_styles: int) -> None:
-    """Refuse lists that have neither one number nor one a style.
-
-    Raises:
-        FstError: Names the flags.
-    """
-    counts = {"--style-size": settings.style_size, "--style-weight": settings.style_weight}
+    """Refuse lists that have neither one number nor one a style."""
     wrong = [
-        f"{flag} has {len(values)} numbers"
-        for flag, values in counts.items()
-        if values and len(values) not in (1, num_styles)
+        f"`{name}` has {len(values)} numbers"
+        for name in ("style_size", "style_weight")
+        if (values := getattr(settings, name)) and len(values) not in (1, num_styles)
     ]
     if wrong:
         raise FstError(
-            f"{' and '.join(wrong)}, --styles {num_styles}: give one number, or one a style"
+            f"{' and '.join(wrong)}, `styles` {num_styles}: give one number, or one a style"
         )
 
 
 def check_statistics(settings: Any, styles: Sequence, run_wide: str, network: Any) -> None:
-    """Check the statistic of the run and those of single styles against layers and pictures.
-
-    Args:
-        settings: Of the run.
-        styles: Its styles.
-        run_wide: The statistic of styles that have none of their own.
-        network: What `check_loss_network` returned.
-
-    Raises:
-        FstError: Lists what does not fit.
-    """
+    """Check statistics against layers and pictures: `run_wide`, of the styles that have none of
+    their own, and those of the others. The network is what `check_loss_network` returned."""
     from fst.losses.parse import read_statistic
 
     problems: list[str] = []
-    texts = {run_wide: "--style-loss"}
+    texts = {run_wide: "`style_loss`"}
     for style in styles:
         texts.setdefault(style.statistic or run_wide, f"style {style.name}")
     channels = _channels(settings.style_layers or STYLE_LAYERS, network)

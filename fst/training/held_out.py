@@ -1,10 +1,16 @@
-"""What the held-out photos are measured by, while a network is trained."""
+"""What a run's styles are held against, and what its held-out photos are measured by."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
+from fst.data.styles import Style, fingerprint, load_pictures
+from fst.losses.perceptual import PerceptualLoss
+from fst.losses.style_loss import Targets
 from fst.metrics import (
     Brushwork,
     ContentDistance,
@@ -12,12 +18,79 @@ from fst.metrics import (
     StyleDistance,
     brushwork_covariances,
     content_layer,
+    load_views,
     measured_layers,
+    style_grams,
 )
 from fst.networks.loss_network import LossNetwork
-from fst.training.targets import Held
+from fst.runtime.processes import from_first
 
+# Shorter sides of the paintings for the metrics, in crops: what `VIEW_SIZES_PX` are to photos of
+# 320 px. Strokes are as large as the run paints them.
+VIEW_SIZES = (1.0, 1.5, 2.0)
 PHOTOS = "photo_brushwork"
+
+
+@dataclass
+class Held:
+    """What styles are held against.
+
+    Attributes:
+        targets: For each style its targets, for `PerceptualLoss.set_targets`.
+        grams: For each size of the pictures what `StyleDistance` needs.
+        views: For each style what `Brushwork` needs.
+        marks: For each style what tells that others are of the same pictures, for the style model.
+    """
+
+    targets: list[dict[str, Targets]]
+    grams: list[dict[str, Tensor]]
+    views: list[dict[str, Tensor]]
+    marks: list[dict[str, str]]
+
+
+def targets_of_styles(
+    perceptual: PerceptualLoss, styles: Sequence[Style], sizes_px: int | Sequence[int], crop_px: int
+) -> Held:
+    """Targets of the loss and of the metrics, and marks that tell styles of the same pictures.
+
+    Args:
+        perceptual: The loss, on whose device they shall be.
+        styles: All of the run.
+        sizes_px: Shorter side of the pictures for the loss, one or one a style.
+        crop_px: Side of the run's crops, which the metrics' sizes go by.
+
+    Raises:
+        FstError: A picture cannot be read, or a statistic does not fit it; in every process.
+    """
+    found = from_first(
+        lambda: _moved(compute_targets(perceptual, styles, sizes_px, crop_px), "cpu")
+    )
+    return _moved(found, perceptual.device)
+
+
+@torch.no_grad()
+def compute_targets(
+    perceptual: PerceptualLoss, styles: Sequence[Style], sizes_px: int | Sequence[int], crop_px: int
+) -> Held:
+    """The same by this process alone."""
+    device = perceptual.device
+    targets = perceptual.style_targets(_moved(load_pictures(styles, sizes_px), device))
+    network, grams = perceptual.loss_network, []
+    views: list[list[dict[str, Tensor]]] = [[] for _ in styles]
+    for size in VIEW_SIZES:
+        shown_px = round(size * crop_px)
+        pictures = [_moved(load_views(style, shown_px), device) for style in styles]
+        grams.append(style_grams(network, pictures))
+        for of_style, shown in zip(views, pictures, strict=True):
+            of_style += [brushwork_covariances(network, picture[None]) for picture in shown]
+    stacked = [{name: torch.cat([v[name] for v in each]) for name in each[0]} for each in views]
+    marks = [{"fingerprint": fingerprint(style)} for style in styles]
+    return Held(targets, grams, stacked, marks)
+
+
+def _moved(values: Any, device: torch.device | str) -> Any:
+    """Lists, dicts and dataclasses with their tensors on a device."""
+    return apply_to_collection(values, Tensor, lambda tensor: tensor.to(device))
 
 
 class HeldOutMetrics(nn.ModuleDict):
@@ -28,12 +101,7 @@ class HeldOutMetrics(nn.ModuleDict):
     """
 
     def __init__(self, held: Held, loss_network: LossNetwork) -> None:
-        """Make the metrics.
-
-        Args:
-            held: What the styles are held against.
-            loss_network: Gives the features; `update` takes the same.
-        """
+        """Make the metrics of features of a loss network, the same that `update_with` is given."""
         count = len(held.views)
         metrics = {
             "style": StyleDistance(held.grams),
@@ -53,13 +121,7 @@ class HeldOutMetrics(nn.ModuleDict):
         paint: Callable[[Tensor, Tensor], Tensor],
         photos: Tensor,
     ) -> None:
-        """Measure photos in every style.
-
-        Args:
-            loss_network: As in `__init__`.
-            paint: Takes photos and style ids (B,), returns paintings (B, 3, H, W).
-            photos: (B, 3, H, W) in [0, 1].
-        """
+        """Measure photos (B, 3, H, W) in [0, 1] as `paint` paints them, given style ids (B,)."""
         layers = measured_layers(loss_network)
         content = loss_network(photos, layers)
         strokes = None if self.knows_photos else brushwork_covariances(loss_network, photos)
@@ -76,11 +138,7 @@ class HeldOutMetrics(nn.ModuleDict):
                 self[PHOTOS].update(strokes, style_index)
 
     def figures(self, names: Sequence[str]) -> dict[str, float]:
-        """What was measured since the last time, of each style and in the mean; begins anew.
-
-        Args:
-            names: Of the styles.
-        """
+        """What was measured since the last time, of each style by name and in the mean."""
         figures = {}
         for kind, metric in self.items():
             values = metric.compute().reshape(-1)  # torchmetrics makes (1,) a scalar

@@ -14,24 +14,22 @@ from torchmetrics import MeanMetric
 from fst.data.batches import read_batch
 from fst.data.styles import Style
 from fst.errors import FstError
-from fst.losses.perceptual import PerceptualLoss
+from fst.losses.perceptual import PerceptualLoss, grid_pattern
 from fst.losses.style_groups import StyleIndex, check_ids, each_id
-from fst.losses.terms import grid_pattern
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import save_style_model
+from fst.training.card import style_model_metadata
 from fst.training.checkpoint import check_moments, check_settings
-from fst.training.facts import style_model_metadata
 from fst.training.finite import FiniteGuard
-from fst.training.held_out import HeldOutMetrics
-from fst.training.keeping import (
+from fst.training.held_out import HeldOutMetrics, targets_of_styles
+from fst.training.schedule import Fall, rate_factors, scaled_rate, set_rates, steps_of
+from fst.training.settings import Architecture, Objective, Schedule, Start
+from fst.training.warm_start import (
     Keeper,
     convolution_weights,
     hold_kept_styles,
     style_parameters,
 )
-from fst.training.schedule import Fall, rate_factors, scaled_rate, set_rates, steps_of
-from fst.training.settings import Architecture, Objective, Schedule, Start
-from fst.training.targets import targets_of_styles
 
 CROP_PX = 256  # taken for the size of the crops where the data do not say
 # Where styles are added and the trunk learns too: weight of the kept styles' mean squared drift,
@@ -110,11 +108,7 @@ class StyleTransferModule(pl.LightningModule):
         self.finite = FiniteGuard()
 
     def forward(self, photos: Tensor, style_index: StyleIndex) -> Tensor:
-        """Paint photos (B, 3, H, W) in [0, 1], each in the style of its place in `styles`.
-
-        Args:
-            photos: The photos.
-            style_index: (B,) whole numbers of any kind, or one for all.
+        """Paint photos (B, 3, H, W) in [0, 1], each in the style of its id; one id may be for all.
 
         Raises:
             FstError: They are no style ids, or not one an image.
@@ -127,17 +121,14 @@ class StyleTransferModule(pl.LightningModule):
         return self.network(photos, weights.to(photos.device, non_blocking=True))
 
     def save(self, path: str | Path) -> Path:
-        """Write the style model as it stands, for `Stylizer` and fst-infer.
-
-        Args:
-            path: Where to, ending in .safetensors.
+        """Write the style model as it stands, for `Stylizer` and fst-infer, as *.safetensors.
 
         Raises:
             FstError: The name has another end, it cannot be written, or a weight is not finite.
         """
         if Path(path).suffix != ".safetensors":
             raise FstError(f"{path}: style models end in .safetensors")
-        return save_style_model(path, self.network, self.style_model_metadata())
+        return save_style_model(path, self.network, style_model_metadata(self))
 
     def setup(self, stage: str | None = None) -> None:
         """Read the loss network and the style pictures, and compute the targets.
@@ -152,7 +143,7 @@ class StyleTransferModule(pl.LightningModule):
         self.perceptual = self.objective.perceptual(self.styles, device)
         crop_px = getattr(self.trainer.datamodule, "size_px", CROP_PX)
         sizes_px = self.objective.sizes_px(self.styles)
-        held = targets_of_styles(self.perceptual, self.styles, sizes_px, crop_px, device)
+        held = targets_of_styles(self.perceptual, self.styles, sizes_px, crop_px)
         self.perceptual.set_targets(held.targets)
         self.marks = held.marks
         self.metrics = HeldOutMetrics(held, self.perceptual.loss_network)
@@ -195,15 +186,13 @@ class StyleTransferModule(pl.LightningModule):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Measure held-out photos in every style."""
         photos = read_batch(batch, len(self.styles), lambda: 0, check=batch_idx == 0).photos
-        network = self.perceptual.loss_network
-        self.metrics.update_with(network, self.forward, photos)
+        self.metrics.update_with(self.perceptual.loss_network, self.forward, photos)
         if self.keeper is not None:
             self.drift.update(self.keeper.drift(self.network, photos).mean())
 
     def on_validation_epoch_end(self) -> None:
         """Log the held-out distances per style and their means."""
-        names = [style.name for style in self.styles]
-        self.final_metrics = self.metrics.figures(names)
+        self.final_metrics = self.metrics.figures([style.name for style in self.styles])
         self.measured_step = self.trainer.global_step
         if self.drift is not None:
             self.final_metrics["val/drift"] = self.drift.compute().item()
@@ -216,26 +205,21 @@ class StyleTransferModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam without weight decay (it would move absent styles); the rate falls to 0."""
-        styles, convolutions = self._rates()
-        optimizer = torch.optim.Adam(
-            [
-                {"params": style_parameters(self.network), "lr": styles, "name": "styles"},
-                {
-                    "params": convolution_weights(self.network),
-                    "lr": convolutions,
-                    "name": "convolutions",
-                },
-            ],
-            # Lightning cannot clip the gradients of a fused optimiser in mixed precision.
-            fused=not self.trainer.gradient_clip_val,
-        )
+        parts = {
+            "styles": style_parameters(self.network),
+            "convolutions": convolution_weights(self.network),
+        }
+        groups = [
+            {"params": parameters, "lr": rate, "name": name}
+            for (name, parameters), rate in zip(parts.items(), self._rates(), strict=True)
+        ]
+        # Lightning cannot clip the gradients of a fused optimiser in mixed precision.
+        optimizer = torch.optim.Adam(groups, fused=not self.trainer.gradient_clip_val)
         self.fall = Fall.of_run(steps_of(self.trainer), self.schedule.until_plateau)
         factors = rate_factors(self.fall, self.schedule.styles_first_steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        each_step = {"scheduler": scheduler, "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": each_step}
 
     def on_train_start(self) -> None:
         """A resumed run learns at its own rates: the checkpoint brings those that it had."""
@@ -244,29 +228,23 @@ class StyleTransferModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a style model needs, so that a checkpoint is one too."""
-        checkpoint["style_model"] = self.style_model_metadata()
+        checkpoint["style_model"] = style_model_metadata(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the figures of the last validation, which the next files tell again.
 
         Raises:
-            CheckpointError: It is of fst 0.1, or its optimizer is that of another network: refused
-                before it is used.
+            CheckpointError: It is of fst 0.1, or its optimizer is that of another network.
         """
         check_settings(checkpoint.get("hyper_parameters", {}))
-        check_moments(
-            checkpoint, [*style_parameters(self.network), *convolution_weights(self.network)]
-        )
+        learning = [*style_parameters(self.network), *convolution_weights(self.network)]
+        check_moments(checkpoint, learning)
         self.final_metrics = dict(checkpoint["style_model"]["training"]["metrics"])
-
-    def style_model_metadata(self) -> dict[str, Any]:
-        """Metadata of the style model as it stands: styles, settings, figures."""
-        return style_model_metadata(self)
 
     def style_model(self) -> tuple[TransformerNet, dict[str, Any]]:
         """A copy of the network to paint with, and the metadata: what a style model file holds."""
         network = copy.deepcopy(self.network).eval().requires_grad_(False)
-        return network, self.style_model_metadata()
+        return network, style_model_metadata(self)
 
     def _rates(self) -> tuple[float, float]:
         """Peak rates of the style parameters and of the convolutions."""
@@ -293,10 +271,8 @@ class StyleTransferModule(pl.LightningModule):
         return self.hparams.seed * 1_000_003 + self.global_step
 
     def _shifted(self, stylized: Tensor, photos: Tensor) -> tuple[Tensor, Tensor]:
-        """A window of both images, of one size in every step, where this step draws it.
-
-        Of one size, so that what is compiled or tuned for a size serves all steps.
-        """
+        """A window of both images where this step draws it, of one size in all steps: what is
+        compiled or tuned for a size serves them all."""
         # Deep layers need crops of 32 px: the smallest ones are not shifted.
         room = min(self.objective.shift_px, min(photos.shape[2:]) - 32)
         if room <= 0:

@@ -1,4 +1,4 @@
-"""What fst-train says: the beginning of a run, and its end."""
+"""What fst-train says: the beginning of a run, how it goes on, and its end."""
 
 import json
 import math
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from fst.runtime.console import quieten_lightning
@@ -99,10 +100,9 @@ class Results(Callback):
         wrote = trainer.global_step > 0 and not trainer.fast_dev_run
         files = {"model": MODEL_NAME, "checkpoint": CHECKPOINT_NAME} if wrote else {}
         paths = {kind: str(self.folder / name) for kind, name in files.items()}
-        reason = None if trainer.global_step >= trainer.max_steps else _reason(trainer)
-        self._tell(
-            trainer, module, event="end", max_steps=trainer.max_steps, stopped=reason, **paths
-        )
+        most = trainer.max_steps
+        reason = None if trainer.global_step >= most else _reason(trainer)
+        self._tell(trainer, module, event="end", max_steps=most, stopped=reason, **paths)
 
     def _tell(self, trainer: pl.Trainer, module: pl.LightningModule, **about: Any) -> None:
         if not trainer.is_global_zero:
@@ -110,6 +110,52 @@ class Results(Callback):
         finite = {k: v if math.isfinite(v) else None for k, v in module.final_metrics.items()}
         line = {**about, "step": trainer.global_step, "metrics": finite}
         print(json.dumps(line), file=sys.__stdout__, flush=True)
+
+
+class RunProgress(TQDMProgressBar):
+    """Lightning's bar with losses, images/s and time left; validation draws none of its own."""
+
+    def __init__(self, batch_size: int, refresh_rate: int = 1) -> None:
+        super().__init__(refresh_rate=refresh_rate)
+        self.batch_size = batch_size
+
+    def init_train_tqdm(self) -> Tqdm:
+        """The bar of the run: it has one epoch, so that word is left out."""
+        bar = super().init_train_tqdm()
+        bar.bar_format = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+        return bar
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """A silent bar."""
+        return Tqdm(disable=True)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        """Name the bar, and have it count steps, which may take several batches each."""
+        super().on_train_epoch_start(trainer, *_)
+        bar = self.train_progress_bar
+        bar.total, bar.initial = trainer.max_steps, trainer.global_step
+        bar.n = trainer.global_step
+        bar.set_description("training")
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        """Show a step."""
+        bar, step = self.train_progress_bar, trainer.global_step
+        if step != bar.n and self._should_update(step, bar.total):
+            bar.n = step
+            bar.set_postfix(self.get_metrics(trainer, module))
+
+    def get_metrics(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict:
+        """Losses to three places and images/s; without the version number."""
+        metrics = super().get_metrics(trainer, module)
+        metrics.pop("v_num", None)
+        bar = self.train_progress_bar.format_dict
+        # None where the bar is disabled, as on all processes but the first.
+        steps, seconds = bar["n"] - (bar["initial"] or 0), bar["elapsed"]
+        if steps and seconds:
+            batches = steps * trainer.accumulate_grad_batches * trainer.world_size
+            rate = batches * self.batch_size / seconds
+            metrics["images/s"] = f"{rate:.1f}"
+        return metrics
 
 
 def _curve(trainer: pl.Trainer, module: pl.LightningModule) -> Curve:

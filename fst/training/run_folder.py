@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fst.errors import FstError
+from fst.io.atomic import unwritable
 
 RUNS = Path("checkpoints")
 # What a run writes before it has learned anything.
@@ -54,8 +55,7 @@ class RunFolder:
     def hold(self, saver: Any) -> None:
         """Make sure, in the first process, that nobody else writes here until the end.
 
-        Args:
-            saver: The run's `RunSaver`, which knows whether it has learned anything.
+        The run's `RunSaver` knows whether it has learned anything.
 
         Raises:
             FstError: Another does, or has, or the folder cannot be written.
@@ -79,13 +79,17 @@ def asked_folder(settings: Any) -> Path | None:
     if settings.output:
         folder = Path(settings.output)
         if folder.suffix in (".safetensors", ".ckpt") and not os.path.isdir(folder):
-            raise FstError(f"-o {folder}: name a folder; the model in it is model.safetensors")
+            raise FstError(
+                f"`output` {folder}: name a folder; the model in it is model.safetensors"
+            )
     elif settings.resume:
         folder = Path(settings.resume).parent
     elif FOLDER_VARIABLE in os.environ:
         folder = Path(os.environ[FOLDER_VARIABLE])
     elif _started_with_others():
-        raise FstError("several processes are started from outside: give them one folder with -o")
+        raise FstError(
+            "several processes are started from outside: give them one folder with `output`"
+        )
     else:
         return None
     refuse_other_run(folder, bool(settings.resume))
@@ -93,23 +97,17 @@ def asked_folder(settings: Any) -> Path | None:
 
 
 def refuse_other_run(folder: Path, is_resumed: bool) -> None:
-    """Refuse a folder that holds a run, but for the one to go on with.
-
-    Raises:
-        FstError: Names it.
-    """
+    """Refuse a folder that holds a run, but for the one to go on with."""
     from fst.training.checkpoint import CHECKPOINT_NAME
 
     if not is_resumed and os.path.exists(folder / CHECKPOINT_NAME):
         raise FstError(
-            f"{folder} holds a run already: continue it with --resume {folder / CHECKPOINT_NAME}, "
-            "or choose another -o"
+            f"{folder} holds a run already: continue it with `resume` {folder / CHECKPOINT_NAME}, "
+            "or choose another `output`"
         )
 
 
 def _next_folder() -> Path:
-    from fst.io.atomic import unwritable
-
     for number in count(1):
         folder = RUNS / f"run-{number}"
         try:
@@ -118,8 +116,7 @@ def _next_folder() -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise FstError(f"-o {folder}: {unwritable(error)}") from None
-    raise AssertionError("numbers have no end")
+            raise FstError(f"`output` {folder}: {unwritable(error)}") from None
 
 
 def _remove_empty(folders: list[Path]) -> None:
@@ -166,25 +163,17 @@ def _started_with_others() -> bool:
 
 
 def check_writable(folder: Path) -> None:
-    """Make the folder, and try to make a file in it.
-
-    Raises:
-        FstError: It cannot be made or written.
-    """
-    from fst.io.atomic import unwritable
-
+    """Make the folder, and try to make a file in it; FstError where that cannot be done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # of every process its own
             pass
     except (OSError, ValueError) as error:  # the latter of a NUL
-        raise FstError(f"-o {folder}: {unwritable(error)}") from None
+        raise FstError(f"`output` {folder}: {unwritable(error)}") from None
 
 
 def as_disk_error(error: OSError, folder: Path) -> FstError | None:
     """What to tell of a disk's error on the way, most often by TensorBoard; None of another."""
-    from fst.io.atomic import unwritable
-
     earlier: BaseException = error
     while earlier := earlier.__context__:
         # Lightning closes TensorBoard's file after a save that failed, and fails at that again.

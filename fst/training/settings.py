@@ -23,11 +23,7 @@ class Settings:
 
     @classmethod
     def of(cls: type[Own], given: "Own | Mapping[str, Any] | None") -> Own:
-        """The group, of itself, of what `as_dict` gave, or with all its defaults.
-
-        Raises:
-            FstError: A name is none of its settings.
-        """
+        """The group, of itself, of what `as_dict` gave, or with all its defaults."""
         if isinstance(given, cls):
             return given
         known = [field.name for field in fields(cls)]
@@ -109,11 +105,7 @@ class Objective(Settings):
         return plain
 
     def check_counts(self, num_styles: int) -> None:
-        """Refuse lists that have not one entry a style.
-
-        Raises:
-            FstError: Names the list.
-        """
+        """Raise FstError of lists that have not one entry a style."""
         for name in ("style_weight", "style_size_px"):
             value = getattr(self, name)
             if isinstance(value, list | tuple) and len(value) != num_styles:

@@ -17,27 +17,18 @@ STYLES_FIRST_SHARE, STYLES_RATE = 0.25, 10.0
 
 
 def kept_styles(settings: Any) -> list[dict[str, Any]]:
-    """What the model of --add-to says of its styles; none without the flag.
-
-    Raises:
-        FstError: The model, or the checkpoint that is resumed, cannot be read.
-    """
+    """What the model that styles are added to says of its own; none where that is not asked for."""
     from fst.style_model.format import load_style_model
-    from fst.training.checkpoint import read_run
 
     if not settings.add_to:
         return []
     if settings.resume:  # the run holds them; the model may be gone
-        return read_run(settings.resume)["hyper_parameters"]["start"].get("kept_styles", [])
+        return _resumed(settings)["hyper_parameters"]["start"].get("kept_styles", [])
     return load_style_model(settings.add_to)[1]["styles"]
 
 
 def check_names(settings: Any, styles: list, kept: list[dict[str, Any]]) -> None:
-    """Refuse to add a style under a name that the model has.
-
-    Raises:
-        FstError: Names them.
-    """
+    """Refuse to add a style under a name that the model has."""
     names = {style["name"] for style in kept}
     if len(names) < len(kept):
         raise FstError(
@@ -53,11 +44,7 @@ def check_names(settings: Any, styles: list, kept: list[dict[str, Any]]) -> None
 
 
 def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]]) -> None:
-    """Refuse to resume a run with other styles or another network, or one that is done.
-
-    Raises:
-        FstError: Says what differs.
-    """
+    """Refuse to resume a run with other styles or another network, or one that is done."""
     if settings.resume:
         for told in _differences(settings, styles or [], kept):
             raise FstError(f"{settings.resume} {told}")
@@ -66,21 +53,20 @@ def check_resume(settings: Any, styles: list | None, kept: list[dict[str, Any]])
 def _differences(settings: Any, styles: list, kept: list[dict[str, Any]]) -> Iterator[str]:
     """What the run to resume has otherwise, and the way out."""
     from fst.data.styles import fingerprint
-    from fst.training.checkpoint import read_run
 
-    stored = read_run(settings.resume)
+    stored = _resumed(settings)
     marked = stored["style_model"]["styles"][len(kept) :]
     before, now = [mark["name"] for mark in marked], [style.name for style in styles]
     if styles and before != now:
         yield (
-            f"was trained for {', '.join(before)}, now --styles are {', '.join(now)}: leave "
-            "--styles out, or start a new run"
+            f"was trained for {', '.join(before)}, now `styles` are {', '.join(now)}: leave "
+            "`styles` out, or start a new run"
         )
     for style, mark in zip(styles, marked, strict=False):
         if mark.get("fingerprint") not in (None, fingerprint(style)):  # older runs have none
             yield (
                 f"began when style {style.name} was other pictures: put those back, or begin a new "
-                f"run with --warm-start {settings.resume}"
+                f"run with `warm_start` {settings.resume}"
             )
     architecture = stored["style_model"]["architecture"]
     for name in ("width", "num_blocks"):
@@ -90,26 +76,24 @@ def _differences(settings: Any, styles: list, kept: list[dict[str, Any]]) -> Ite
     start, schedule = (stored["hyper_parameters"][name] for name in ("start", "schedule"))
     if (tuned := start.get("tune_trunk", False)) != settings.tune_trunk:
         out = "leave the flag as it was, or start a new run"
-        yield f"began with{'' if tuned else 'out'} --tune-trunk and goes on so: {out}"
+        yield f"began with{'' if tuned else 'out'} `tune_trunk` and goes on so: {out}"
     if settings.rows_first not in (None, first := schedule["styles_first_steps"]):
         out = "leave the flag out, or start a new run"
-        yield f"began with --rows-first {first} and goes on so: {out}"
+        yield f"began with `rows_first` {first} and goes on so: {out}"
     if (done := stored["global_step"]) > settings.steps:
-        yield f"has done {done} steps, more than --steps {settings.steps}: give more"
+        yield f"has done {done} steps, more than `steps` {settings.steps}: give more"
 
 
 def finished(settings: Any) -> str | None:
     """What to tell of a run to resume that has done all its steps; None where there is work."""
-    from fst.training.checkpoint import read_run
-
     if not settings.resume:
         return None
-    stored = read_run(settings.resume)
+    stored = _resumed(settings)
     if stored["global_step"] == settings.steps:
-        return f"{settings.resume} has done its {settings.steps} steps; --steps takes it further"
+        return f"{settings.resume} has done its {settings.steps} steps; `steps` takes it further"
     if is_at_plateau(stored):
         return (
-            f"{settings.resume} has ended at its plateau; for more, begin a run with --warm-start "
+            f"{settings.resume} has ended at its plateau; for more, begin a run with `warm_start` "
             f"{settings.resume}"
         )
     return None
@@ -123,13 +107,12 @@ def is_at_plateau(stored: dict[str, Any]) -> bool:
 
 def beginning(settings: Any, kept: list[dict[str, Any]]) -> "tuple[Schedule, Start]":
     """The module's arguments that follow from the start; a resumed run goes on as before."""
-    from fst.training.checkpoint import read_run
     from fst.training.settings import Schedule, Start
 
     rates: dict[str, Any] = {"learning_rate": settings.lr, "scale_lr": settings.scale_lr}
     rates["until_plateau"] = settings.until is not None
     if settings.resume:
-        before = read_run(settings.resume)["hyper_parameters"]
+        before = _resumed(settings)["hyper_parameters"]
         names = ("styles_first_steps", "styles_rate")
         rates |= {name: before["schedule"][name] for name in names}
         began_from = before["start"]["began_from"]
@@ -147,11 +130,7 @@ def first_steps(steps: int, from_scratch: bool) -> int:
 
 
 def begin(settings: Any, module) -> None:
-    """Put the weights of the trained network in, where the run begins from one.
-
-    Raises:
-        FstError: It cannot be read, or is of another architecture.
-    """
+    """Put the weights of the trained network in, where the run begins from one."""
     from fst.training.warm_start import warm_start
 
     if settings.from_scratch or settings.resume:
@@ -163,8 +142,8 @@ def begin(settings: Any, module) -> None:
         if module.keeper is not None:
             warm_start(module.keeper.network, names[: module.first_id], _model(settings))
     except FstError as error:
-        flag = "--add-to" if settings.add_to else "--warm-start"
-        raise type(error)(f"{flag}: {error}") from None
+        name = "add_to" if settings.add_to else "warm_start"
+        raise type(error)(f"`{name}`: {error}") from None
 
 
 def announcement(settings: Any, module) -> str | None:
@@ -188,6 +167,13 @@ def announcement(settings: Any, module) -> str | None:
         f"beginning from {module.start.began_from} (--from-scratch: from random weights); "
         f"for {steps} steps only gamma and beta of the styles learn"
     )
+
+
+def _resumed(settings: Any) -> dict[str, Any]:
+    """The checkpoint of the run to resume."""
+    from fst.training.checkpoint import read_run
+
+    return read_run(settings.resume)
 
 
 def _model(settings: Any) -> str | Path:

@@ -19,11 +19,9 @@ from fst.runtime.console import quieten_lightning
 from fst.runtime.devices import best_precision
 from fst.training.card import RunCard
 from fst.training.checkpoint import MODEL_NAME, AtomicCheckpointIO, RunSaver
-from fst.training.curves import RunLog, RunLogger
-from fst.training.grid import PaintingGrid
+from fst.training.curves import PaintingGrid, RunLog, RunLogger
 from fst.training.plateau import Watch
-from fst.training.progress import RunProgress
-from fst.training.report import Results, RunEnds
+from fst.training.report import Results, RunEnds, RunProgress
 from fst.training.stopping import Stopping
 
 # The loss is computed in fp32: only what Lightning casts back and forth by itself.
@@ -31,19 +29,14 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 FEWEST_VAL_STEPS = 100
 # Callbacks that run epochs of their own or count them, and what to give instead.
 UNFIT = {
-    GradientAccumulationScheduler: "--trainer.accumulate_grad_batches",
-    LearningRateFinder: "--lr",
-    BatchSizeFinder: "--batch-size",
+    GradientAccumulationScheduler: "`trainer.accumulate_grad_batches`",
+    LearningRateFinder: "`lr`",
+    BatchSizeFinder: "`batch_size`",
 }
 
 
 def make_trainer(settings: Any, flags: dict[str, Any], folder: Path) -> tuple[pl.Trainer, RunSaver]:
-    """The Trainer, and what of it stores the run.
-
-    Args:
-        settings: Of our flags.
-        flags: Of Lightning's Trainer; None where not given.
-        folder: Of the run.
+    """The Trainer, with Lightning's own flags (None where not given), and what stores the run.
 
     Raises:
         FstError: Lightning refuses a flag, or it does not go with these runs.
@@ -68,12 +61,12 @@ def make_trainer(settings: Any, flags: dict[str, Any], folder: Path) -> tuple[pl
             plugins=[AtomicCheckpointIO(), *plugins],
         )
     except Exception as error:  # Lightning checks its flags with many kinds of exceptions
-        raise FstError(f"--trainer: {' '.join(str(error).split())}") from None
+        raise FstError(f"`trainer`: {' '.join(str(error).split())}") from None
     if settings.until and trainer.limit_val_batches == 0:
-        raise FstError("--until watches validations: leave --trainer.limit_val_batches 0 out")
+        raise FstError("`until` watches validations: leave `trainer.limit_val_batches` 0 out")
     if trainer.precision not in PRECISIONS:
         raise FstError(
-            f"--trainer.precision {trainer.precision}: the loss is computed in fp32; use one of "
+            f"`trainer.precision` {trainer.precision}: the loss is computed in fp32; use one of "
             f"{', '.join(PRECISIONS)}"
         )
     return trainer, saver
@@ -129,37 +122,26 @@ def _callbacks(settings: Any, given: dict[str, Any], own: list, saver: RunSaver)
 
 
 def _check_objects(callbacks: list, plugins: list) -> None:
-    """Refuse callbacks and plugins that would do what the run does itself.
-
-    Raises:
-        FstError: Names them, and what to give instead.
-    """
+    """Refuse callbacks and plugins that would do what the run does itself."""
     for callback in callbacks:
         if type(callback) in UNFIT:
             raise FstError(
-                f"--trainer.callbacks {type(callback).__name__} needs epochs, and a run is one "
+                f"`trainer.callbacks` {type(callback).__name__} needs epochs, and a run is one "
                 f"long epoch: use {UNFIT[type(callback)]}"
             )
     if any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         raise FstError(
-            "--trainer.plugins: fst-train stores checkpoints its own way, each in one step: leave "
+            "`trainer.plugins`: fst-train stores checkpoints its own way, each in one step: leave "
             "the CheckpointIO out"
         )
 
 
 def check_strategy(strategy: Any) -> None:
-    """Refuse strategies that cut the network into shards.
-
-    Args:
-        strategy: Lightning's name of it, an instance, or None.
-
-    Raises:
-        FstError: Says why it cannot pay off.
-    """
+    """Refuse strategies, by Lightning's name or as instances, that cut the network into shards."""
     name = strategy if isinstance(strategy, str) else type(strategy).__name__
     if any(part in name.lower() for part in ("fsdp", "deepspeed", "modelparallel")):
         raise FstError(
-            f"--trainer.strategy {name} shards a network that is too big for one GPU; this one has "
+            f"`trainer.strategy` {name} shards a network that is too big for one GPU; this one has "
             "less than two million numbers (27 MB with Adam's), so it would save nothing and wait "
             "for every layer: use ddp"
         )
