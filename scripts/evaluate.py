@@ -31,10 +31,7 @@ from fst.errors import FstError
 from fst.io import images
 from fst.io.atomic import write_atomically
 from fst.metrics import (
-    BRUSHWORK_LAYERS,
-    BRUSHWORK_SCALES,
     COLUMNS,
-    VIEW_SIZES_PX,
     ContentDistance,
     Ruler,
     StyleDistance,
@@ -43,7 +40,9 @@ from fst.metrics import (
     measured_layers,
     style_grams,
 )
-from fst.metrics.per_style import layers_of
+from fst.metrics.brushwork import BRUSHWORK_LAYERS, BRUSHWORK_SCALES
+from fst.metrics.distances import layers_of
+from fst.metrics.ruler import VIEW_SIZES_PX
 from fst.networks.loss_network import LossNetwork, load_loss_network
 from fst.networks.sizes import MIN_VGG_PX
 from fst.stylize.blend_grid import table_of

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fst.metrics.brushwork import grey_of
-from fst.metrics.per_style import PerStyleMean
+from fst.metrics.distances import PerStyleMean
 
 FLAT_WINDOW_PX = 15  # sees weaves of 2 px and blotches of 15, hardly the slope of a sky
 FLAT_CONTRAST = 0.02  # 5 of 255 levels: what film grain and JPEG leave on a clear sky
@@ -38,13 +38,10 @@ def local_contrast(images: Tensor) -> Tensor:
 
 
 def calm_ground(views: Sequence[Tensor]) -> Tensor:
-    """Contrast of a style's own calm ground, a scalar.
+    """Contrast of the calm ground of one style's pictures (3, H, W), a scalar.
 
     The mean of `local_contrast` over the calmest fifth of a view, the largest over the views: a
     network may paint with the grain of any of them.
-
-    Args:
-        views: Pictures of one style (3, H, W), at the sizes they may be painted at.
     """
     contrasts = [local_contrast(view[None]).flatten() for view in views]
     calmest = [c.sort().values[: max(1, int(CALM_SHARE * len(c)))] for c in contrasts]
@@ -162,9 +159,8 @@ def _sampled(values: Tensor, places: Tensor) -> Tensor:
     """Values (H, W) at places (P, N, 2) of rows and columns, bilinear, clamped to the border."""
     size = torch.tensor(values.shape, device=values.device, dtype=values.dtype)
     grid = (2 * places.to(values.dtype) / (size - 1) - 1).flip(2)  # to (x, y) in [-1, 1]
-    return F.grid_sample(values[None, None], grid[None], padding_mode="border", align_corners=True)[
-        0, 0
-    ]
+    way = {"padding_mode": "border", "align_corners": True}
+    return F.grid_sample(values[None, None], grid[None], **way)[0, 0]
 
 
 class Halo(PerStyleMean):
@@ -175,9 +171,6 @@ class Halo(PerStyleMean):
     outlines are below 0. Brushstrokes beside edges are as often darker as brighter, and average
     out. Photos without strong edges beside clear ground are not counted; NaN where all are. Ours,
     after the overshoot that edge profiles are measured by (ISO 12233, edge spread function).
-
-    Args:
-        num_styles: Style ids are below it.
     """
 
     def update(self, stylized: Tensor, photos: Tensor, style_index: Tensor) -> None:
