@@ -8,13 +8,18 @@ from typing import Any
 import gradio as gr
 
 from fst.demo.controls import MAX_STYLES
-from fst.demo.look import thumbnail_css
 from fst.demo.painting import Photo
-from fst.demo.parts import brush_part, photo_part, result_part, spoken, stroke_part, style_part
-from fst.demo.thumbnails import Thumbnails, jpeg_url
-from fst.demo.visit import STROKES, Studio, Values, reordered
+from fst.demo.parts import (
+    brush_part,
+    photo_part,
+    result_part,
+    spoken,
+    stroke_part,
+    style_part,
+    thumbnail_css,
+)
+from fst.demo.visit import STROKES, Studio, Thumbnails, Values, jpeg_url, reordered
 from fst.errors import FstError
-from fst.io import images
 
 DELETE_EVERY_S, DELETE_AFTER_S = 600, 3600
 QUEUE_SIZE = 40
@@ -187,8 +192,7 @@ class _Wiring:
 
 
 def _taken(photo: Photo) -> list[Any]:
-    url = jpeg_url(images.to_picture(images.on_white(photo.small)))
-    return [photo, {}, url, gr.Button(visible=photo.name is not None)]
+    return [photo, {}, jpeg_url(photo.picture), gr.Button(visible=photo.name is not None)]
 
 
 def _line(problem: Exception) -> str:

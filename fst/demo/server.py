@@ -102,7 +102,7 @@ def launch(page: Any, host: str, port: int | None, upload_bytes: int) -> str:
     """
     from starlette.middleware import Middleware
 
-    from fst.demo.look import THEME, web
+    from fst.demo.parts import THEME, web
 
     refuse_urls()
     host = host.strip("[]")

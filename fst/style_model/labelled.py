@@ -73,7 +73,7 @@ def card_picture(
         style_names: In order of id; the first 24 are painted.
         pictures: For each style a picture (3, h, w) that shows it, put left of its row, or None.
     """
-    photos = [_square(photo) for photo in photos[:MAX_PHOTOS]]
+    photos = [middle_square(photo) for photo in photos[:MAX_PHOTOS]]
     names = style_names[:MAX_STYLES]
     across = 1 if len(names) <= MAX_ROWS else 2
     cell_px = CELL_PX if across == 1 else SMALL_CELL_PX
@@ -109,13 +109,13 @@ def _lay(
     ImageDraw.Draw(sheet).text(text, caption, INK, font, anchor="ls")
     for number, cell in enumerate(cells):
         if cell is not None:
-            picture = images.to_picture(_square(cell))
+            picture = images.to_picture(middle_square(cell))
             picture = images.resize_shorter_side(picture, cell_px, enlarge=True)
             sheet.paste(picture, (left + number * (cell_px + GAP_PX), top + CARD_CAPTION_PX))
 
 
-def _square(image: Tensor) -> Tensor:
-    """The middle square."""
+def middle_square(image: Tensor) -> Tensor:
+    """The middle square of an image (C, H, W)."""
     side = min(image.shape[1:])
     top, left = ((length - side) // 2 for length in image.shape[1:])
     return image[:, top : top + side, left : left + side]
