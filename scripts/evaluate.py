@@ -20,8 +20,16 @@ from pathlib import Path
 import PIL
 import torch
 from frame import parser_of, run_script
-from painters import Painter, model_painter, painted_files, picture_painter
-from paintings import chosen_names, find_styles, other_styles, style_files
+from paintings import (
+    Painter,
+    chosen_names,
+    find_styles,
+    model_painter,
+    other_styles,
+    painted_files,
+    picture_painter,
+    style_files,
+)
 from torch import Tensor
 from tqdm import tqdm
 
