@@ -27,12 +27,7 @@ _UNEXPECTED = "something went wrong on this machine; its terminal has the detail
 
 
 def build(studio: Studio, suffixes: list[str]) -> gr.Blocks:
-    """The page.
-
-    Args:
-        studio: What it asks.
-        suffixes: Of files that the file chooser offers.
-    """
+    """The page; its file chooser offers files of these suffixes."""
     names, limits = studio.names, studio.limits
     ids = [studio.stylizer.style_id(name) for name in names]
     drawn = Thumbnails(studio.stylizer, ids)
@@ -107,7 +102,6 @@ class _Wiring:
         return first
 
     def open(self, upload: tuple[str, str] | None) -> list[Any]:
-        """Take an uploaded photo, or say what is wrong with it."""
         try:
             photo = self.studio.open(*upload)
         except FstError as problem:
@@ -115,11 +109,9 @@ class _Wiring:
         return ["", gr.skip(), *_taken(photo)]
 
     def take_sample(self) -> list[Any]:
-        """Take the sample photo again."""
         return ["", None, *_taken(self.studio.sample)]
 
     def choose(self, before: list[str], *values: Any) -> list[Any]:
-        """A thumbnail has been clicked."""
         *shares, clicked = values
         problem, names = "", before
         try:
@@ -137,7 +129,6 @@ class _Wiring:
         return [problem, names, names, *sliders, texture]
 
     def brushed(self, photo: Photo, event: gr.EventData) -> list[Any]:
-        """Something was brushed, or wiped away."""
         try:
             return ["", self.studio.masks(photo, event._data or {})]
         except FstError as problem:
@@ -165,7 +156,6 @@ class _Wiring:
         ]
 
     def begin(self) -> list[Any]:
-        """Show that something is to come."""
         waiting = '<p class="busy" role="status">&nbsp;</p>'
         return [waiting, gr.DownloadButton(visible=False), gr.Button(interactive=False)]
 
@@ -175,7 +165,6 @@ class _Wiring:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
         *values: Any,
     ) -> list[Any]:
-        """Paint at full size and offer the file."""
         try:
             path = self.studio.paint(
                 Values(*values), request.session_hash, lambda share: progress(share, "painting")
@@ -187,7 +176,6 @@ class _Wiring:
         return ["", button, gr.Button(interactive=True)]
 
     def leave(self, request: gr.Request) -> None:
-        """The visitor has closed the page."""
         self.studio.leave(request.session_hash)
 
 
@@ -196,7 +184,6 @@ def _taken(photo: Photo) -> list[Any]:
 
 
 def _line(problem: Exception) -> str:
-    """What is told of a problem."""
     if isinstance(problem, FstError):
         return str(problem)
     traceback.print_exception(problem)  # for whoever runs the page

@@ -71,11 +71,11 @@ def open_photo(path: str | Path, name: str | None, limits: Limits) -> Photo:
 
     Args:
         path: Where it lies.
-        name: What its owner calls it, which messages say instead of the path; None for the sample.
+        name: What its owner calls it, which messages say instead; None for the sample.
         limits: How large it may be.
 
     Raises:
-        FstError: It is too large, too small, or no whole picture; one line that says which.
+        FstError: It is too large, too small, or no whole picture.
     """
     path = Path(path)
     with called(path, name or path.name):
@@ -129,12 +129,8 @@ def mask_bytes(url: object) -> bytes | None:
 
 
 def read_mask(data: bytes, path: Path) -> Mask | None:
-    """A mask that the page's brush has drawn; None where it is black.
-
-    Args:
-        data: A PNG.
-        path: Where to write it, as the grey picture that fst-infer reads; the command says its
-            name.
+    """A mask (PNG) that the page's brush has drawn, written as the grey picture that fst-infer
+    reads; None where it is black.
 
     Raises:
         FstError: It is none, or too large.
@@ -169,15 +165,9 @@ def paint_file(
     limits: Limits,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Path:
-    """Paint at full size, into the file that fst-infer would write in the current folder.
+    """Paint at full size, into a file named as fst-infer would name it.
 
-    Args:
-        stylizer: What paints.
-        photo: What it paints.
-        controls: How.
-        folder: Where the file goes.
-        limits: What needs more than their memory is painted in bands.
-        progress: Told which share of the work is done; what it raises ends the work.
+    `progress` is told which share of the work is done; what it raises ends the work.
 
     Raises:
         FstError: The photo is gone, cannot be painted in this memory, or the disk is full.

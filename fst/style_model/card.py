@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from fst.assets import GALLERY, SAMPLE_PHOTO
 from fst.io.markdown import escaped, quoted, url
 from fst.io.paths import printable
@@ -69,8 +71,6 @@ def card_text(
 
 
 def _head(license_name: str) -> str:
-    import yaml
-
     head = {
         "license": license_name,
         "library_name": "fst",
@@ -142,10 +142,8 @@ def _use(names: Sequence[str], model_name: str) -> str:
         more, given = "from fst.assets import GALLERY\n", "GALLERY"
     blend = ""
     if len(names) > 1:
-        both = ", ".join(
-            f"{quoted(style)}: {share}" for style, share in zip(names, (0.7, 0.3), strict=False)
-        )
-        blend = f'blend = stylizer.stylize("photo.jpg", style={{{both}}})\n'
+        shares = f"{quoted(names[0])}: 0.7, {quoted(names[1])}: 0.3"
+        blend = f'blend = stylizer.stylize("photo.jpg", style={{{shares}}})\n'
     return (
         f"```sh\nfst-infer photo.jpg --model {shlex.quote(model)} --style {shlex.quote(name)}\n"
         f"fst-infer --model {shlex.quote(model)} --list-styles\n```\n\n"
@@ -237,14 +235,7 @@ def text_of(
     license_name: str | None = None,
     model_name: str | None = None,
 ) -> str:
-    """The card of a model.
-
-    Args:
-        stylizer: The model.
-        picture_name: The file name of `picture_of` it.
-        license_name: See `card_text`; what is known of it where None.
-        model_name: The file name that the model will have; that it has where None.
-    """
+    """The card of a model; arguments as of `card_text`, None for what the model itself tells."""
     its_name = SHIPPED if stylizer.path == GALLERY else stylizer.path.name
     return card_text(
         stylizer.metadata,
@@ -256,11 +247,7 @@ def text_of(
 
 
 def picture_of(stylizer: "Stylizer", photos: Sequence[str | Path] | None = None) -> "Image.Image":
-    """The picture of a card, painted by the model.
-
-    Args:
-        stylizer: The model.
-        photos: To paint, at most four; the sample photo where None.
+    """The picture of a card, painted by the model of at most four photos, or of the sample photo.
 
     Raises:
         FstError: A photo cannot be read.
