@@ -157,12 +157,13 @@ def _settings(training: Mapping[str, Any]) -> str:
     run, settings = _mapping(training.get("run")), _mapping(training.get("settings"))
     if not settings:
         return "The file does not tell how it was trained."
+    known = "began_from" in settings
     steps = _known(training.get("step"))
     if run.get("max_steps") and run["max_steps"] != training.get("step"):
         steps += f" of {run['max_steps']}, interrupted"
     weights = _mapping(run.get("weights"))
     rows = {
-        "began from": settings.get("began_from") or "random weights",
+        "began from": (settings["began_from"] or "random weights") if known else None,
         "steps": steps,
         "images a step": run.get("batch_size"),
         "size of the images": _with_unit(run.get("size_px")),

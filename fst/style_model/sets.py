@@ -33,11 +33,17 @@ _TABLES = (".gamma", ".beta")
 
 @dataclass(frozen=True, eq=False)  # tensors have no single truth
 class StyleRows:
-    """One style of a trained network."""
+    """One style of a trained network.
 
-    style: dict[str, Any]  # what its model says of it: "name", "images" and how it was trained
-    rows: dict[str, Tensor]  # name of each table to the style's row in it, (C,), fp32
-    trunk: str  # `trunk_fingerprint` of the network that they belong to
+    Attributes:
+        style: What its model says of it: "name", "images" and how it was trained.
+        rows: Name of each table to the style's row in it, (C,), fp32.
+        trunk: `trunk_fingerprint` of the network that they belong to.
+    """
+
+    style: dict[str, Any]
+    rows: dict[str, Tensor]
+    trunk: str
 
     @property
     def name(self) -> str:
