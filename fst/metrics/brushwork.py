@@ -75,13 +75,10 @@ def brushwork_covariances(network: LossNetwork, images: Tensor) -> dict[str, Ten
             shown = F.interpolate(grey, (height, width), mode="bilinear", antialias=True)
         features = network(shown.expand(-1, 3, -1, -1), layers)
         for layer, values in features.items():
-            found[f"{layer} at 1/{scale}"] = _covariance(values)
+            wide = values.float()
+            centred = wide - wide.mean((2, 3), keepdim=True)
+            found[f"{layer} at 1/{scale}"] = gram_matrix(centred)
     return found
-
-
-def _covariance(features: Tensor) -> Tensor:
-    wide = features.float()
-    return gram_matrix(wide - wide.mean((2, 3), keepdim=True))
 
 
 def brushwork_distances(pictures: Covariances, views: Covariances) -> Tensor:
