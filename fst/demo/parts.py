@@ -128,7 +128,7 @@ def result_part(photo: Photo) -> dict[str, Any]:
     """The painting, the file, the command."""
     problem = gr.HTML("", elem_id="problem", elem_classes="say")
     slider = gr.ImageSlider(
-        (photo.picture, photo.picture),
+        (photo.picture,) * 2,
         label="Photo and painting",
         show_label=False,
         format="png",
