@@ -45,6 +45,7 @@ from benchmark_timing import (
     peak_flops,
     with_allocator,
 )
+from evaluate import positive
 
 from fst.errors import FstError
 from fst.io import images
@@ -174,13 +175,6 @@ def make_parser() -> argparse.ArgumentParser:
     peak.add_argument("kind", choices=("train", "infer", "gatys"))
     peak.add_argument("case")
     return parser
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 up."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
-    return int(text)
 
 
 def side(text: str) -> int:

@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmark import describe_machine, markdown, positive, side
+from benchmark import describe_machine, markdown, side
 from benchmark_timing import Rows
+from evaluate import positive
 
 from fst import Stylizer
 from fst.assets import GALLERY, SAMPLE_PHOTO

@@ -127,6 +127,13 @@ def gram(features: Tensor) -> Tensor:
     return flat.bmm(flat.transpose(1, 2)) / features[0].numel()
 
 
+@torch.no_grad()
+def random_grams(vgg: LossNetwork, photos: Tensor) -> dict[str, Tensor]:
+    """Those of a style picture of noise, for each photo of a batch."""
+    style = vgg(torch.rand_like(photos[:1]), STYLE_LAYERS)
+    return {name: gram(features).repeat(len(photos), 1, 1) for name, features in style.items()}
+
+
 def baseline_loss(
     vgg: LossNetwork, stylized: Tensor, photos: Tensor, grams: dict[str, Tensor]
 ) -> Tensor:
@@ -143,10 +150,7 @@ def baseline_step(args: argparse.Namespace) -> Case:
     network, vgg = BaselineNet(args.width), random_loss_network("vgg16", "relu4_3")
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     photos = torch.rand(args.batch_size, 3, args.size, args.size)
-
-    with torch.no_grad():
-        style = vgg(torch.rand(1, 3, args.size, args.size), STYLE_LAYERS)
-        grams = {name: gram(style[name]).repeat(len(photos), 1, 1) for name in STYLE_LAYERS}
+    grams = random_grams(vgg, photos)
 
     @by_torch
     def step() -> None:
@@ -218,10 +222,7 @@ def loss_cases(args: argparse.Namespace) -> dict[str, Case]:
     index = torch.zeros(args.batch_size, dtype=torch.long)
     vgg, loss_network = (random_loss_network("vgg16", "relu4_3") for _ in range(2))
     loss_network.to(memory_format=torch.channels_last)
-    painting = torch.rand(3, args.size, args.size)
-    with torch.no_grad():
-        style = vgg(torch.rand(1, 3, args.size, args.size), STYLE_LAYERS)
-        grams = {name: gram(style[name]).repeat(len(photos), 1, 1) for name in STYLE_LAYERS}
+    painting, grams = torch.rand(3, args.size, args.size), random_grams(vgg, photos)
     bf16 = best_precision("cpu") == "bf16-mixed"
 
     @by_torch
@@ -252,15 +253,21 @@ def loss_cases(args: argparse.Namespace) -> dict[str, Case]:
 # ---- one painting ------------------------------------------------------------------------------
 
 
+def trained_like(width: float) -> TransformerNet:
+    """A network of random weights, its tables as trained, not the identity."""
+    torch.manual_seed(0)
+    network = TransformerNet(1, width).eval().requires_grad_(False)
+    for name, parameter in network.named_parameters():
+        if name.endswith(("gamma", "beta")):
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return network
+
+
 def infer_cases(
     width: float, size_px: int, compiled: bool = False
 ) -> dict[str, Callable[[], Tensor]]:
     """Paintings of one photo at equal weights: baseline, fst, in bf16 where there is, compiled."""
-    torch.manual_seed(0)
-    network = TransformerNet(1, width).eval().requires_grad_(False)
-    for name, parameter in network.named_parameters():
-        if name.endswith(("gamma", "beta")):  # as trained, not the identity
-            parameter.add_(0.3 * torch.randn_like(parameter))
+    network = trained_like(width)
     baseline = PlainTransformer(width).eval()
     copy_weights(network, baseline)
     network.to(memory_format=torch.channels_last)

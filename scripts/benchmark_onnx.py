@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from benchmark_networks import trained_like
 from benchmark_timing import Rows, interleaved
 
 from fst.errors import FstError
-from fst.networks.transformer import TransformerNet
 from fst.runtime.memory import keep_freed_memory
 
 
@@ -33,24 +33,16 @@ def run_onnx(args: argparse.Namespace) -> Rows:
         medians = interleaved(cases | peer, args.repeats)
         keep_freed_memory(False)
         expected, first = cases["torch, as fst paints"](), next(iter(medians.values()))
-        rows += [
-            {
-                "case": f"{name}, width {args.width:g}, {size_px} px",
-                "ms": 1e3 * medians[name],
-                "ratio": first / medians[name],
-                "max difference": float(np.abs(run() - expected).max()),
-            }
-            for name, run in cases.items()
-        ]
-        rows += [
-            {
-                "case": f"{name}, {size_px} px",
-                "ms": 1e3 * medians[name],
-                "ratio": first / medians[name],
-                "max difference": "",
-            }
-            for name in peer
-        ]
+        for name, run in (cases | peer).items():
+            is_ours = name in cases
+            rows.append(
+                {
+                    "case": f"{name}{f', width {args.width:g}' * is_ours}, {size_px} px",
+                    "ms": 1e3 * medians[name],
+                    "ratio": first / medians[name],
+                    "max difference": float(np.abs(run() - expected).max()) if is_ours else "",
+                }
+            )
     return rows
 
 
@@ -58,7 +50,7 @@ def onnx_cases(width: float, size_px: int) -> dict[str, Callable[[], np.ndarray]
     """Paintings of one photo (1, 3, s, s) by one network."""
     from fst.export.files import exported_program, onnx_bytes  # with the extra `export`
 
-    network = trained_like(width)
+    network = trained_like(width).to(memory_format=torch.channels_last)
     image = np.random.default_rng(0).random((1, 3, size_px, size_px), np.float32)
     weights = np.ones((1, 1), np.float32)
     painters = {"": onnx_bytes(network, {}), " fp16": onnx_bytes(network, {}, half=True)}
@@ -88,16 +80,6 @@ def peer_case(path: Path, size_px: int) -> dict[str, Callable[[], object]]:
     image = np.random.default_rng(0).random((1, 3, size_px, size_px), np.float32)
     feed = {"image": image, "style_weights": weights if len(shape) == 2 else weights[0]}
     return {f"onnxruntime, {path.stem}": lambda: session.run(None, feed)}
-
-
-def trained_like(width: float) -> TransformerNet:
-    """A network of random weights, its tables other than the identity."""
-    torch.manual_seed(0)
-    network = TransformerNet(1, width).eval().requires_grad_(False)
-    for name, parameter in network.named_parameters():
-        if name.endswith(("gamma", "beta")):
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return network.to(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()

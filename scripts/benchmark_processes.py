@@ -54,17 +54,9 @@ def run_memory(args: argparse.Namespace) -> Rows:
     rows: Rows = []
     first = 0.0
     for kind, name, size_px in names:
-        worker = [
-            Path(__file__).with_name("benchmark.py"),
-            "peak",
-            kind,
-            name,
-            "--width",
-            args.width,
-            "--size",
-            size_px,
-        ]
-        worker += ["--batch-size", args.batch_size, "--threads", torch.get_num_threads()]
+        worker = [Path(__file__).with_name("benchmark.py"), "peak", kind, name]
+        worker += ["--width", args.width, "--size", size_px, "--batch-size", args.batch_size]
+        worker += ["--threads", torch.get_num_threads()]
         peaks = [float(python([str(w) for w in worker]).stdout) for _ in range(args.repeats)]
         peak_mib = statistics.median(peaks)
         if kind == "gatys":  # held against the bound that fst-gatys promises

@@ -1,13 +1,10 @@
 """Sections of check_gpu.py on what is right: against the CPU, to the bit, and elsewhere."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from check_gpu_measure import CONTENT, ROOT, asked, attempt, fit, short
+from check_gpu_measure import CONTENT, asked, attempt, fit, short, succeeds
 
 STATISTICS = (
     "gram", "gram centered", "gram patches=2x2 instances=max", "eigen top=5%", "projected rank=10%",
@@ -212,15 +209,9 @@ def elsewhere() -> None:
     _run("first", ("--trainer.precision", "bf16-mixed" if asked.on_gpu else "32-true"))
 
     def by_cpu() -> str:
-        command = [sys.executable, "-m", "fst", "train", "--resume", _half_in("moved")]
+        command = ["-m", "fst", "train", "--resume", _half_in("moved")]
         command += ["--steps", _counts()[1] + 2, "--trainer.accelerator", "cpu"]
-        command += ["--trainer.precision", "32-true"]
-        seen = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-        done = subprocess.run(
-            [str(part) for part in command], env=seen, cwd=ROOT, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise RuntimeError(done.stderr.strip()[-250:])
+        succeeds(*command, "--trainer.precision", "32-true", CUDA_VISIBLE_DEVICES="")
         return "goes on"
 
     attempt("its checkpoint, on a CPU", by_cpu)

@@ -4,7 +4,10 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -120,6 +123,20 @@ def vgg16() -> str:
         before = channels
     save_file(tensors, path, metadata={"topology": "vgg16"})
     return str(path)
+
+
+def succeeds(*command: Any, **more_environment: str) -> None:
+    """Run this Python in the repository, as a process of its own.
+
+    Raises:
+        RuntimeError: It failed; says how.
+    """
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=ROOT, capture_output=True, text=True, env=os.environ | more_environment,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip()[-250:])
 
 
 def fit(name: str, *flags: Any, callbacks: Sequence = ()) -> tuple[Any, Any]:

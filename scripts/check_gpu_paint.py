@@ -1,13 +1,10 @@
 """Sections of check_gpu.py on paintings: pictures, clips, and single ones by optimisation."""
 
-import os
 import shutil
-import subprocess
-import sys
 import time
 from typing import Any
 
-from check_gpu_measure import ROOT, asked, attempt, each_ms, peak_gib, wait
+from check_gpu_measure import ROOT, asked, attempt, each_ms, peak_gib, succeeds, wait
 
 SIZES = ((512, 512), (1024, 1024), (3000, 4000))  # H, W; the last one has 12 megapixels
 FRAME, FRAMES = (1080, 1920), 8
@@ -89,14 +86,9 @@ def _folder(photo: Any) -> tuple[str, str]:
     images.save(photo[:, :height, :width], folder / "0.jpg")
     for number in range(1, count):
         shutil.copy(folder / "0.jpg", folder / f"{number}.jpg")
-    command = [sys.executable, "-m", "fst", "infer", folder, "--model", "gallery"]
-    command += ["--style-id", 1, "-o", asked.work / "painted", "--device", asked.device]
+    command = ["-m", "fst", "infer", folder, "--model", "gallery", "--style-id", 1]
     start = time.perf_counter()
-    done = subprocess.run(
-        [str(part) for part in command], cwd=ROOT, capture_output=True, text=True, env=os.environ
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip()[-250:])
+    succeeds(*command, "-o", asked.work / "painted", "--device", asked.device)
     seconds = time.perf_counter() - start
     return f"{seconds:.1f} s", f"{count} JPEGs of {width} x {height} px, its start included"
 

@@ -2,15 +2,12 @@
 
 import contextlib
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 from check_gpu_measure import (
     CONTENT,
-    ROOT,
     STYLES,
     asked,
     attempt,
@@ -19,6 +16,7 @@ from check_gpu_measure import (
     row,
     short,
     step_clock,
+    succeeds,
     wait,
 )
 
@@ -31,20 +29,13 @@ def phases() -> None:
     flags = small if asked.tiny else []
 
     def as_typed() -> tuple[str, str]:
-        command = [sys.executable, "-m", "fst", "train", "-o", asked.work / "typed", *flags]
-        command += ["--styles", *STYLES]
+        command = ["-m", "fst", "train", "-o", asked.work / "typed", *flags, "--styles", *STYLES]
         if not asked.on_gpu:
             command += ["--trainer.accelerator", "cpu"]
         start = time.perf_counter()
-        done = subprocess.run(
-            [str(part) for part in command], cwd=ROOT, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise RuntimeError(done.stderr.strip()[-250:])
-        return (
-            f"{time.perf_counter() - start:.1f} s",
-            "fst-train --styles A B, a process of its own",
-        )
+        succeeds(*command)
+        seconds = time.perf_counter() - start
+        return f"{seconds:.1f} s", "fst-train --styles A B, a process of its own"
 
     attempt("command to pictures", as_typed)
     attempt("the same, watched", lambda: _watched(flags))

@@ -17,22 +17,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluate import (
-    add_protocol,
-    means,
-    measure,
-    model_painter,
-    open_loss_network,
-)
+from evaluate import add_protocol, make_ruler, means, measure, open_loss_network
 from frame import parser_of, read_results, run_script, write_results
-from paintings import other_styles
+from paintings import model_painter, other_styles
 
 from fst.cli.train import main as fst_train
-from fst.data.styles import Style, read_styles
+from fst.data.styles import read_styles
 from fst.errors import FstError
 from fst.io import images
-from fst.metrics import Ruler
-from fst.metrics.ruler import COLUMNS
+from fst.metrics import COLUMNS
 from fst.stylize.stylizer import Stylizer
 
 # Name to flags of fst-train; the first is what it does by itself.
@@ -84,7 +77,9 @@ def run(args: argparse.Namespace) -> None:
     results = read_results(path, settings)
     args.output.mkdir(parents=True, exist_ok=True)
     missing = [case for case in args.only or CASES if case not in results]
-    ruler = make_ruler(args, styles) if missing else None  # the paintings are measured once
+    if missing:  # the paintings are measured once
+        others = other_styles([style.name for style in styles], args.styles_dir, {})
+        ruler = make_ruler(open_loss_network(args.loss_weights, args.device), styles, others)
     for case in missing:
         minutes, model = trained(args, case)
         paint = model_painter(Stylizer(model, args.device))
@@ -92,13 +87,6 @@ def run(args: argparse.Namespace) -> None:
         results[case] = {**means(figures), "minutes": minutes}
         write_results(path, settings, results)
     print(table(results))
-
-
-def make_ruler(args: argparse.Namespace, styles: Sequence[Style]) -> Ruler:
-    """The ruler of the styles, among all paintings."""
-    others = other_styles([style.name for style in styles], args.styles_dir, {})
-    network = open_loss_network(args.loss_weights, args.device)
-    return Ruler(network, styles, others, progress=True)
 
 
 def trained(args: argparse.Namespace, case: str) -> tuple[float, Path]:

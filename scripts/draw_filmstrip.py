@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 import torch
+from frame import parser_of, run_script
 from measure_flicker import make_clip, moved, seen
 from paint_samples import cell, sheet
 from torch import Tensor
 
 from fst import Stylizer
 from fst.assets import GALLERY
-from fst.errors import FstError
 from fst.io import images
 from fst.stylize.video.steady import SteadyStylizer
 
@@ -27,23 +27,19 @@ FRAMES, SHOWN, GAIN = 14, (7, 10, 13), 4
 DISC_PX, STEP_PX = 40, 6
 
 
-def main() -> None:
-    """Paint and write the sheet."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> int:
+    """Run the script; returns its exit code."""
+    parser = parser_of(__doc__)
     parser.add_argument("--model", default=GALLERY, help="style model")
     parser.add_argument("--style", default="starry_night")
     parser.add_argument("--photos", type=Path, default=Path("datasets/samples/content"))
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/pictures/video.jpg"))
-    args = parser.parse_args()
-    try:
-        torch.manual_seed(0)
-        images.save(film(args), args.output, overwrite=True, quality=QUALITY)
-    except FstError as error:
-        sys.exit(f"draw_filmstrip: {error}")
+    return run_script(__file__, parser, run)
 
 
-def film(args: argparse.Namespace) -> Tensor:
-    """The sheet, (3, H, W)."""
+def run(args: argparse.Namespace) -> None:
+    """Paint and write the sheet."""
+    torch.manual_seed(0)
     landscape = images.load(args.photos / "landscape.jpg")
     clip = make_clip(landscape, landscape, "pan", FRAMES, HEIGHT_PX)
     disc = images.load(args.photos / "still_life.jpg", 2 * HEIGHT_PX)
@@ -65,7 +61,8 @@ def film(args: argparse.Namespace) -> Tensor:
         "changes, steady": lambda n: changes(steadied, n),
     }
     cells = [cell(make(n), name.format(n), CELL_PX) for name, make in rows.items() for n in SHOWN]
-    return images.to_tensor(sheet(cells, len(SHOWN)))
+    picture = images.to_tensor(sheet(cells, len(SHOWN)))
+    images.save(picture, args.output, overwrite=True, quality=QUALITY)
 
 
 def _with_disc(frame: Tensor, texture: Tensor, number: int) -> Tensor:
@@ -79,4 +76,4 @@ def _with_disc(frame: Tensor, texture: Tensor, number: int) -> Tensor:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

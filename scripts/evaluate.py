@@ -20,8 +20,16 @@ from pathlib import Path
 import PIL
 import torch
 from frame import parser_of, run_script
-from painters import Painter, model_painter, painted_files, picture_painter
-from paintings import chosen_names, find_styles, other_styles, style_files
+from paintings import (
+    Painter,
+    chosen_names,
+    find_styles,
+    model_painter,
+    other_styles,
+    painted_files,
+    picture_painter,
+    style_files,
+)
 from torch import Tensor
 from tqdm import tqdm
 
@@ -31,10 +39,7 @@ from fst.errors import FstError
 from fst.io import images
 from fst.io.atomic import write_atomically
 from fst.metrics import (
-    BRUSHWORK_LAYERS,
-    BRUSHWORK_SCALES,
     COLUMNS,
-    VIEW_SIZES_PX,
     ContentDistance,
     Ruler,
     StyleDistance,
@@ -43,7 +48,9 @@ from fst.metrics import (
     measured_layers,
     style_grams,
 )
-from fst.metrics.per_style import layers_of
+from fst.metrics.brushwork import BRUSHWORK_LAYERS, BRUSHWORK_SCALES
+from fst.metrics.distances import layers_of
+from fst.metrics.ruler import VIEW_SIZES_PX
 from fst.networks.loss_network import LossNetwork, load_loss_network
 from fst.networks.sizes import MIN_VGG_PX
 from fst.stylize.blend_grid import table_of

@@ -28,8 +28,7 @@ from statistics import fmean
 import torch
 from evaluate import add_source, chosen_painter, photo_size
 from frame import parser_of, run_script
-from painters import Painter
-from paintings import find_styles
+from paintings import Painter, find_styles
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 from tqdm import tqdm

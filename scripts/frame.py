@@ -21,7 +21,7 @@ def run_script(
     file: str,
     parser: argparse.ArgumentParser,
     run: Callable[[argparse.Namespace], None],
-    argv: Sequence[str] | None,
+    argv: Sequence[str] | None = None,
 ) -> int:
     """Run a script; what is wrong is told in a line. Returns its exit code.
 

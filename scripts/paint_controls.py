@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from frame import parser_of, run_script
 from paint_samples import cell, sheet
 from torch import Tensor
 from tqdm import tqdm
 
 from fst import Stylizer
-from fst.errors import FstError
 from fst.io import images
 from fst.stylize.blend_grid import blend_grid
 from fst.stylize.controls.masks import soften
@@ -24,26 +24,27 @@ CELL_PX = 300
 QUALITY = 85
 
 
-def main() -> None:
-    """Paint and write all sheets."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> int:
+    """Run the script; returns its exit code."""
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--model", default="fst/assets/gallery.safetensors", help="style model")
     add("--photos", type=Path, default=Path("datasets/samples/content"), help="sample folder")
     add("--size", type=int, default=448, help="shorter side of the photos, in px (448)")
     add("-o", "--output", type=Path, default=Path("docs/pictures"), help="folder")
-    args = parser.parse_args()
-    try:
-        stylizer = Stylizer(args.model)
-        photos = {
-            name: images.load(args.photos / f"{name}.jpg", args.size)
-            for name in ("landscape", "portrait", "still_life")
-        }
-        for name, make in tqdm(SHEETS.items(), unit="sheet"):
-            path = args.output / f"{name}.jpg"
-            images.save(make(stylizer, photos), path, overwrite=True, quality=QUALITY)
-    except FstError as error:
-        sys.exit(f"paint_controls: {error}")
+    return run_script(__file__, parser, run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Paint and write all sheets."""
+    stylizer = Stylizer(args.model)
+    photos = {
+        name: images.load(args.photos / f"{name}.jpg", args.size)
+        for name in ("landscape", "portrait", "still_life")
+    }
+    for name, make in tqdm(SHEETS.items(), unit="sheet"):
+        path = args.output / f"{name}.jpg"
+        images.save(make(stylizer, photos), path, overwrite=True, quality=QUALITY)
 
 
 def row_of(photo: Tensor, paintings: dict[str, Tensor], columns: int = 0) -> Tensor:
@@ -128,4 +129,4 @@ SHEETS: dict[str, Callable[[Stylizer, dict[str, Tensor]], Tensor]] = {
 }
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from frame import parser_of, run_script
 from paint_controls import row_of
 from paint_samples import CAPTION_PX, cell, sheet
 from PIL import Image
@@ -21,8 +22,8 @@ from torch import Tensor
 
 from fst import Stylizer
 from fst.assets import GALLERY, SAMPLE_PHOTO
-from fst.errors import FstError
 from fst.io import images
+from fst.style_model.labelled import middle_square
 
 SAMPLES = Path(__file__).parents[1] / "datasets" / "samples"
 QUALITY = 85
@@ -37,9 +38,9 @@ THESIS = {
 }
 
 
-def main() -> None:
-    """Make the pictures of one kind."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> int:
+    """Run the script; returns its exit code."""
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("what", choices=KINDS)
     add("--model", default=GALLERY, help="style model (the gallery)")
@@ -47,11 +48,7 @@ def main() -> None:
     add("--textures", type=Path, help="of fst-gram --synthesize")
     add("--style", type=Path, help="the painting of the experiment")
     add("-o", "--output", type=Path, default=Path("docs/pictures"), help="folder")
-    args = parser.parse_args()
-    try:
-        KINDS[args.what](args)
-    except FstError as error:
-        sys.exit(f"paint_docs: {error}")
+    return run_script(__file__, parser, lambda args: KINDS[args.what](args))
 
 
 def write(args: argparse.Namespace, name: str, picture: Tensor | Image.Image) -> None:
@@ -74,19 +71,11 @@ def trained(args: argparse.Namespace) -> None:
     cells = []
     for style in [name for name in stylizer.style_names if name not in known]:
         shown = images.load(SAMPLES / "styles" / f"{style}.jpg", 448)
-        cells.append(cell(cropped(shown), f"style: {style}", 260))
+        cells.append(cell(middle_square(shown), f"style: {style}", 260))
         for name in ("landscape", "portrait", "still_life"):
             photo = images.load(SAMPLES / "content" / f"{name}.jpg", 448)
-            cells.append(cell(cropped(stylizer.stylize(photo, style)), name, 260))
+            cells.append(cell(middle_square(stylizer.stylize(photo, style)), name, 260))
     write(args, "trained.jpg", sheet(cells, 4))
-
-
-def cropped(image: Tensor) -> Tensor:
-    """The middle square."""
-    height, width = image.shape[1:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[:, top : top + side, left : left + side]
 
 
 def thesis(args: argparse.Namespace) -> None:
@@ -140,4 +129,4 @@ def gram(args: argparse.Namespace) -> None:
 KINDS = {"quick-start": quick_start, "trained": trained, "thesis": thesis, "gram": gram}
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,18 +8,18 @@ import argparse
 import sys
 from pathlib import Path
 
+from frame import parser_of, run_script
 from PIL import Image, ImageDraw, ImageFont
 
 from fst import Stylizer
-from fst.errors import FstError
 from fst.io import images
 
 GAP_PX, CAPTION_PX = 4, 22
 
 
-def main() -> None:
-    """Paint and write the picture."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> int:
+    """Run the script; returns its exit code."""
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--model", default="fst/assets/gallery.safetensors", help="style model")
     add("--photos", nargs="+", default=["datasets/samples/content"], help="files or folders")
@@ -28,10 +28,7 @@ def main() -> None:
     add("--size", type=int, default=512, help="shorter side while painting, in px (512)")
     add("--cell", type=int, default=220, help="width of each picture in the sheet, in px (220)")
     add("-o", "--output", type=Path, default=Path("datasets/samples/painted.jpg"))
-    try:
-        paint(parser.parse_args())
-    except FstError as error:
-        sys.exit(f"paint_samples: {error}")
+    return run_script(__file__, parser, paint)
 
 
 def paint(args: argparse.Namespace) -> None:
@@ -74,4 +71,4 @@ def sheet(cells: list[Image.Image], columns: int) -> Image.Image:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 import torch
+from frame import parser_of, run_script
 from torch import Tensor
 
 from fst import Stylizer
 from fst.assets import GALLERY
-from fst.errors import FstError
 from fst.io import images
 
 # Name in `skimage.data` to the style that it is shown in.
@@ -29,21 +29,21 @@ SHOWN = {
 QUALITY = 88
 
 
-def main() -> None:
-    """Paint each photo in its style."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> int:
+    """Run the script; returns its exit code."""
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--model", default=GALLERY, help="style model (the gallery)")
     add("-o", "--output", type=Path, default=Path("docs/pictures"), help="folder")
-    args = parser.parse_args()
-    try:
-        stylizer = Stylizer(args.model)
-        for name, style in SHOWN.items():
-            painting = stylizer.stylize(photo(name), style)
-            path = args.output / f"showcase_{name}.jpg"
-            images.save(painting, path, overwrite=True, quality=QUALITY)
-    except FstError as error:
-        sys.exit(f"paint_showcase: {error}")
+    return run_script(__file__, parser, run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Paint each photo in its style."""
+    stylizer = Stylizer(args.model)
+    for name, style in SHOWN.items():
+        path = args.output / f"showcase_{name}.jpg"
+        images.save(stylizer.stylize(photo(name), style), path, overwrite=True, quality=QUALITY)
 
 
 def photo(name: str) -> Tensor:
@@ -54,4 +54,4 @@ def photo(name: str) -> Tensor:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

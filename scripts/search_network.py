@@ -7,7 +7,7 @@
 Every shape of `SHAPES` (search_shapes.py) sees the same images in the same order, by the objective
 of fst-train. Prints a Markdown table of `fst.metrics.Ruler`'s means over the styles, and with
 --time multiply-adds for each pixel and milliseconds for a picture of 1024 px, by torch's plain
-layers; draws brushwork against milliseconds (search.svg). results.json is written after each
+layers. results.json is written after each
 shape: called again with the same folder it goes on where it was stopped.
 """
 
@@ -20,18 +20,16 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from evaluate import add_protocol, means, measure, open_loss_network, positive
+from evaluate import add_protocol, make_ruler, means, measure, open_loss_network, positive
 from frame import parser_of, read_results, run_script, write_results
-from painters import Painter
-from paintings import other_styles
+from paintings import Painter, other_styles
 from search_shapes import SHAPES, ShapedNet
 from torch import Tensor, nn
 
 from fst import ContentDataModule, Objective, Schedule, StyleTransferModule
 from fst.data.styles import read_styles
 from fst.io import images
-from fst.metrics import Ruler
-from fst.metrics.ruler import COLUMNS
+from fst.metrics import COLUMNS
 from fst.runtime.devices import best_precision
 
 TIMED_PX, TIMES = 1024, 5
@@ -76,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
     if missing:
         others = other_styles([style.name for style in styles], args.styles_dir, {})
         loss_network = open_loss_network(args.loss_weights, args.device)
-        ruler = Ruler(loss_network, styles, others, progress=True)
+        ruler = make_ruler(loss_network, styles, others)
         data = ContentDataModule(args.content, batch_size=args.batch_size, num_styles=len(styles))
     perceptual = None  # the style pictures and the loss network are read once
     for shape in missing:
@@ -95,7 +93,6 @@ def run(args: argparse.Namespace) -> None:
             results[shape] |= speed_of(ShapedNet(1, SHAPES[shape]))
         write_results(path, settings, results)
     print(table(results))
-    draw(results, args.output / "search.svg")
 
 
 def trained(
@@ -167,22 +164,6 @@ def table(results: dict[str, dict[str, float | None]]) -> str:
         cells += [f"{row[key]:,.0f}" if key in row else "-" for key in SPEED]
         lines.append(f"| {shape} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def draw(results: dict[str, dict[str, float | None]], path: Path) -> None:
-    """Brushwork against milliseconds, content distance as the size of the dot."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for shape, row in results.items():
-        if "ms_2" not in row:
-            continue
-        axes.scatter(row["ms_2"], row["brushwork"], 30 * row["content"] ** 3, alpha=0.6)
-        axes.annotate(shape, (row["ms_2"], row["brushwork"]), fontsize=7)
-    axes.set(xlabel=f"ms for {TIMED_PX} px, two threads", ylabel="brushwork (lower is nearer)")
-    axes.set_title("larger dots: further from the photo", fontsize=9)
-    figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from benchmark_networks import CONTENT_LAYER, CONTENT_WEIGHT, STYLE_WEIGHT, BaselineNet, gram
+from frame import run_script
 from torch import Tensor
 
 from fst.data.datamodule import READ_PER_CROP, TrainingImages
 from fst.data.photos import PhotoFolder
-from fst.errors import FstError
 from fst.io import images
 from fst.networks.loss_network import LossNetwork, load_loss_network
 
@@ -44,14 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--photos", type=Path, nargs="+", required=True, help="photos to paint")
     add("--every", type=int, default=1, metavar="N", help="paint each Nth of them")
     add("-o", "--output", type=Path, required=True, metavar="DIR")
-    args = parser.parse_args(argv)
-    try:
-        network = train(args)
-        paint(network, args)
-    except FstError as error:
-        print(f"train_recipe: {images.printable(error)}", file=sys.stderr)
-        return 2
-    return 0
+    return run_script(__file__, parser, lambda args: paint(train(args), args), argv)
 
 
 def train(args: argparse.Namespace) -> BaselineNet:

@@ -26,8 +26,7 @@ from fst.demo import server as folders
 from fst.demo.controls import arguments, choose, command, file_name
 from fst.demo.painting import MASK_BYTES, Limits, mask_bytes, open_photo
 from fst.demo.server import PREFIX, Guard, launch, temporary_folder
-from fst.demo.thumbnails import Thumbnails
-from fst.demo.visit import Studio, Values, reordered
+from fst.demo.visit import Studio, Thumbnails, Values, reordered
 from fst.io import images
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import describe, save_style_model

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fst.metrics import Flat, Halo, calm_ground
-from fst.metrics.faults import local_contrast
+from fst.metrics import Flat, Halo
+from fst.metrics.faults import calm_ground, local_contrast
 
 SIZE = 160
 ROWS, COLUMNS = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")

@@ -1,18 +1,14 @@
-"""The scripts that compare loss networks, train the gallery and paint the README's picture."""
+"""The scripts that train the gallery and paint the pictures of README and docs."""
 
 import re
 import sys
 from pathlib import Path
 
 import pytest
-import torch
-from conftest import SCRIPTS, smooth_field
+from conftest import SCRIPTS
 from PIL import Image
 
 from fst.assets import GALLERY
-from fst.io import images
-from fst.losses.perceptual import PerceptualLoss
-from fst.networks.loss_network import load_loss_network
 from fst.style_model.format import load_style_model
 
 
@@ -20,46 +16,6 @@ from fst.style_model.format import load_style_model
 def script(load_script):
     """Loads a script of the project by name."""
     return load_script
-
-
-def test_optimised_pixels_come_near_the_style(script, style_files, loss_weights):
-    loss = PerceptualLoss(load_loss_network(loss_weights), weights=(0.0, 1.0, 0.0))
-    loss.set_styles([[images.load(style_files[0])]])
-    photo = images.to_tensor(smooth_field(4, 48, 48))
-    index = torch.tensor([0])
-    painting = script("compare_loss_networks").optimise(loss, photo, 0, steps=40)
-    before, after = (loss(x[None], photo[None], index)["style"] for x in (photo, painting))
-    assert after < 0.2 * before
-    assert painting.min() >= 0 and painting.max() <= 1
-
-
-def test_networks_are_compared_by_a_judge(
-    script, tmp_path, photo_folder, style_files, loss_weights, capsys
-):
-    twin = tmp_path / "twin.safetensors"
-    twin.write_bytes(loss_weights.read_bytes())
-    argv = [loss_weights, twin, "--judge", loss_weights, "--photos", photo_folder]
-    argv += ["--every", 6, "--styles-dir", style_files[0].parent, "--only", "stripes", "cloud"]
-    argv += ["--size", 40, "--style-size", 48, "--steps", 3, "-o", tmp_path / "compared"]
-    assert script("compare_loss_networks").main([str(a) for a in argv]) == 0
-    out = capsys.readouterr().out
-    assert "| stripes |" in out and "| **mean** |" in out
-    assert len(list((tmp_path / "compared").rglob("*_cloud.png"))) == 4  # two photos, two networks
-
-
-def test_a_missing_network_is_one_clear_line(script, photo_folder, style_files, capsys):
-    argv = ["none.pt", "--judge", "none.pt", "--photos", photo_folder]
-    argv += ["--styles-dir", style_files[0].parent]
-    assert script("compare_loss_networks").main([str(a) for a in argv]) == 2
-    assert capsys.readouterr().err.startswith("compare_loss_networks: none.pt")
-
-
-def test_the_ratios_of_a_comparison_are_those_of_the_figures(script):
-    def figures(style):
-        return {"wave": {"style": style, "content": 0.5}}
-
-    table = script("compare_loss_networks").markdown({"a": figures(0.3), "b": figures(0.2)})
-    assert table.splitlines()[2] == "| wave | 0.300 | 0.500 | 0.200 | 0.500 | 1.500 |"
 
 
 def test_the_gallery_is_trained_in_runs_that_can_be_resumed(script, run, tmp_path, monkeypatch):

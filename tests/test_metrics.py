@@ -17,9 +17,11 @@ from fst.metrics import (
     PhotoSimilarity,
     StyleDistance,
     brushwork_covariances,
-    equalised_grey,
     style_grams,
 )
+from fst.metrics.brushwork import equalised_grey
+from fst.metrics.distances import STYLE_LAYERS
+from fst.metrics.ruler import VIEW_SIZES_PX
 from fst.networks.loss_network import LossNetwork
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1")
@@ -309,7 +311,7 @@ def test_layers_with_a_single_row_are_left_out(network):
 def test_style_grams_are_the_mean_over_the_pictures_of_a_style(network):
     pictures = [[torch.rand(3, 24, 20)], [torch.rand(3, 24, 20), torch.rand(3, 16, 33)]]
     grams = style_grams(network, pictures)
-    assert tuple(grams) == LAYERS[:4] and LAYERS == metrics.STYLE_LAYERS
+    assert tuple(grams) == LAYERS[:4] and LAYERS == STYLE_LAYERS
     for name in grams:
         for style, files in enumerate(pictures):
             each = [naive_gram(network(picture[None], [name])[name][0]) for picture in files]
@@ -332,7 +334,7 @@ def test_a_shallow_network_is_measured_with_the_layers_it_has(network):
 
 
 def test_views_are_enlarged_and_reduced(tmp_path):
-    assert metrics.VIEW_SIZES_PX == (320, 480, 640)
+    assert VIEW_SIZES_PX == (320, 480, 640)
     picture = images.to_picture(torch.rand(3, 30, 45))
     picture.save(tmp_path / "p.png")
     style = Style("p", (str(tmp_path / "p.png"),) * 2)

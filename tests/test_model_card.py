@@ -21,7 +21,7 @@ from fst.errors import FstError
 from fst.io.markdown import escaped
 from fst.io.paths import printable
 from fst.style_model.card import card_text, text_of
-from fst.style_model.card_picture import card_picture
+from fst.style_model.labelled import card_picture
 
 ROOT = SCRIPTS.parent
 NASTY = [
@@ -121,8 +121,8 @@ def test_the_head_is_what_huggingface_hub_reads():
 
 
 def test_what_was_not_measured_is_told_so():
-    metrics = {"held_out_style/a": 0.25, "held_out_content/a": float("nan")}
-    metrics |= {"held_out_style/b": 10**400, "held_out_content/b": True}
+    metrics = {"val/style/a": 0.25, "val/content/a": float("nan")}
+    metrics |= {"val/style/b": 10**400, "val/content/b": True}
     body = split(card_text(metadata_of(["a", "b"], {"metrics": metrics}), "m.safetensors"))[1]
     assert "| 0 | a | 0.jpg | 0.250 | not measured |" in body
     assert "| 1 | b | 1.jpg | not measured | not measured |" in body

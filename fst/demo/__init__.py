@@ -1,1 +1,1 @@
-"""The web page of `fst-demo`: everything but `page` and `server` runs without gradio."""
+"""The web page of `fst-demo`: all but `page`, `parts` and `server` runs without gradio."""

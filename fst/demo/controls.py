@@ -33,7 +33,7 @@ class Controls:
     @property
     def masks(self) -> list[Mask]:
         """The masks that the command reads, as files beside the photo."""
-        return [*([self.other[1]] if self.other else []), *([self.where] if self.where else [])]
+        return [mask for mask in (self.other and self.other[1], self.where) if mask]
 
     @property
     def style(self) -> str | dict[str, float]:
@@ -54,14 +54,8 @@ def choose(
     other: tuple[str, Mask] | None = None,
     where: Mask | None = None,
 ) -> Controls:
-    """Controls from the values of the page.
-
-    Args:
-        names: The styles chosen.
-        shares: As many, 0 or more; styles of share 0 are left out.
-        plain: How to paint; its texture holds where one style is left.
-        other: See `Controls`.
-        where: See there.
+    """Controls from the values of the page: styles of share 0 are left out, and texture where more
+    than one style is left; `other` and `where` as in `Controls`.
 
     Raises:
         FstError: There is no style, too many, or no share above 0.
@@ -93,8 +87,8 @@ def arguments(controls: Controls, photo: str | None, flags: list[str]) -> list[s
 
     Args:
         controls: What is painted.
-        photo: Name of the photo's file; None for the sample photo.
-        flags: Arguments that hold for all paintings of this page, such as the model's.
+        photo: Name of its file; None for the sample photo.
+        flags: Of all paintings of this page, such as the model's.
     """
     # A name may begin with a dash, which a program takes for a flag.
     given = [f"./{photo}" if photo.startswith("-") else photo] if photo else []
@@ -111,7 +105,9 @@ def arguments(controls: Controls, photo: str | None, flags: list[str]) -> list[s
     if controls.other:
         style, mask = controls.other
         given += _flag("--mask", [f"{style}={mask.path.name}"])
-    return given + (_flag("--mask", [controls.where.path.name]) if controls.where else [])
+    if controls.where:
+        given += _flag("--mask", [controls.where.path.name])
+    return given
 
 
 def _flag(flag: str, values: list[str]) -> list[str]:

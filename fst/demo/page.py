@@ -8,13 +8,18 @@ from typing import Any
 import gradio as gr
 
 from fst.demo.controls import MAX_STYLES
-from fst.demo.look import thumbnail_css
 from fst.demo.painting import Photo
-from fst.demo.parts import brush_part, photo_part, result_part, spoken, stroke_part, style_part
-from fst.demo.thumbnails import Thumbnails, jpeg_url
-from fst.demo.visit import STROKES, Studio, Values, reordered
+from fst.demo.parts import (
+    brush_part,
+    photo_part,
+    result_part,
+    spoken,
+    stroke_part,
+    style_part,
+    thumbnail_css,
+)
+from fst.demo.visit import STROKES, Studio, Thumbnails, Values, jpeg_url, reordered
 from fst.errors import FstError
-from fst.io import images
 
 DELETE_EVERY_S, DELETE_AFTER_S = 600, 3600
 QUEUE_SIZE = 40
@@ -22,12 +27,7 @@ _UNEXPECTED = "something went wrong on this machine; its terminal has the detail
 
 
 def build(studio: Studio, suffixes: list[str]) -> gr.Blocks:
-    """The page.
-
-    Args:
-        studio: What it asks.
-        suffixes: Of files that the file chooser offers.
-    """
+    """The page; its file chooser offers files of these suffixes."""
     names, limits = studio.names, studio.limits
     ids = [studio.stylizer.style_id(name) for name in names]
     drawn = Thumbnails(studio.stylizer, ids)
@@ -102,7 +102,6 @@ class _Wiring:
         return first
 
     def open(self, upload: tuple[str, str] | None) -> list[Any]:
-        """Take an uploaded photo, or say what is wrong with it."""
         try:
             photo = self.studio.open(*upload)
         except FstError as problem:
@@ -110,11 +109,9 @@ class _Wiring:
         return ["", gr.skip(), *_taken(photo)]
 
     def take_sample(self) -> list[Any]:
-        """Take the sample photo again."""
         return ["", None, *_taken(self.studio.sample)]
 
     def choose(self, before: list[str], *values: Any) -> list[Any]:
-        """A thumbnail has been clicked."""
         *shares, clicked = values
         problem, names = "", before
         try:
@@ -132,7 +129,6 @@ class _Wiring:
         return [problem, names, names, *sliders, texture]
 
     def brushed(self, photo: Photo, event: gr.EventData) -> list[Any]:
-        """Something was brushed, or wiped away."""
         try:
             return ["", self.studio.masks(photo, event._data or {})]
         except FstError as problem:
@@ -160,7 +156,6 @@ class _Wiring:
         ]
 
     def begin(self) -> list[Any]:
-        """Show that something is to come."""
         waiting = '<p class="busy" role="status">&nbsp;</p>'
         return [waiting, gr.DownloadButton(visible=False), gr.Button(interactive=False)]
 
@@ -170,7 +165,6 @@ class _Wiring:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
         *values: Any,
     ) -> list[Any]:
-        """Paint at full size and offer the file."""
         try:
             path = self.studio.paint(
                 Values(*values), request.session_hash, lambda share: progress(share, "painting")
@@ -182,17 +176,14 @@ class _Wiring:
         return ["", button, gr.Button(interactive=True)]
 
     def leave(self, request: gr.Request) -> None:
-        """The visitor has closed the page."""
         self.studio.leave(request.session_hash)
 
 
 def _taken(photo: Photo) -> list[Any]:
-    url = jpeg_url(images.to_picture(images.on_white(photo.small)))
-    return [photo, {}, url, gr.Button(visible=photo.name is not None)]
+    return [photo, {}, jpeg_url(photo.picture), gr.Button(visible=photo.name is not None)]
 
 
 def _line(problem: Exception) -> str:
-    """What is told of a problem."""
     if isinstance(problem, FstError):
         return str(problem)
     traceback.print_exception(problem)  # for whoever runs the page

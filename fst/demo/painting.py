@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
 from torch import Tensor
 
-from fst.assets import SAMPLE_PHOTO
 from fst.demo.controls import Controls, Mask
 from fst.errors import FstError
 from fst.io import images
@@ -60,17 +60,22 @@ class Photo:
         """What messages call it."""
         return self.name or self.path.name
 
+    @property
+    def picture(self) -> Image.Image:
+        """What the page shows of it."""
+        return images.to_picture(images.on_white(self.small))
+
 
 def open_photo(path: str | Path, name: str | None, limits: Limits) -> Photo:
     """Read a photo that somebody has sent.
 
     Args:
         path: Where it lies.
-        name: What its owner calls it, which messages say instead of the path; None for the sample.
+        name: What its owner calls it, which messages say instead; None for the sample.
         limits: How large it may be.
 
     Raises:
-        FstError: It is too large, too small, or no whole picture; one line that says which.
+        FstError: It is too large, too small, or no whole picture.
     """
     path = Path(path)
     with called(path, name or path.name):
@@ -87,11 +92,6 @@ def open_photo(path: str | Path, name: str | None, limits: Limits) -> Photo:
         small = images.load_full(path, small_px)
         check_size(path, tuple(small.shape[1:]))
     return Photo(path, name, size, small, small_px)
-
-
-def sample_photo(limits: Limits) -> Photo:
-    """The photo that ships, as fst-infer takes it when none is named."""
-    return open_photo(SAMPLE_PHOTO, None, limits)
 
 
 def preview_px(size: tuple[int, int], most_px: int) -> int:
@@ -129,12 +129,8 @@ def mask_bytes(url: object) -> bytes | None:
 
 
 def read_mask(data: bytes, path: Path) -> Mask | None:
-    """A mask that the page's brush has drawn; None where it is black.
-
-    Args:
-        data: A PNG.
-        path: Where to write it, as the grey picture that fst-infer reads; the command says its
-            name.
+    """A mask (PNG) that the page's brush has drawn, written as the grey picture that fst-infer
+    reads; None where it is black.
 
     Raises:
         FstError: It is none, or too large.
@@ -154,24 +150,11 @@ def read_mask(data: bytes, path: Path) -> Mask | None:
     return Mask(path, masks.read_mask(path))
 
 
-def preview(stylizer: "Stylizer", photo: Photo, controls: Controls) -> Tensor:
-    """The painting of the small photo, (3 or 4, h, w): that of fst-infer --size `small_px`."""
-    return stylizer.stylize(photo.small, controls.style, controls.options).clamp(0, 1)
-
-
 def in_bands(stylizer: "Stylizer", photo: Photo, controls: Controls, limits: Limits) -> bool:
     """Whether the whole painting would take more memory than there is for it."""
     work = work_size(photo.size, controls.plain.texture_size)
     needed = whole_bytes(stylizer.network, photo.size, work)
     return needed > limits.memory_bytes - PROCESS_BYTES
-
-
-def memory_flags(
-    stylizer: "Stylizer", photo: Photo, controls: Controls, limits: Limits
-) -> list[str]:
-    """The arguments with which fst-infer paints in bands what the page paints so."""
-    memory = f"{limits.memory_bytes // 2**20}M"
-    return ["--max-memory", memory] if in_bands(stylizer, photo, controls, limits) else []
 
 
 def paint_file(
@@ -182,15 +165,9 @@ def paint_file(
     limits: Limits,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Path:
-    """Paint at full size, into the file that fst-infer would write in the current folder.
+    """Paint at full size, into a file named as fst-infer would name it.
 
-    Args:
-        stylizer: What paints.
-        photo: What it paints.
-        controls: How.
-        folder: Where the file goes.
-        limits: Say how much memory it may take; what needs more is painted in bands.
-        progress: Told which share of the work is done; what it raises ends the work.
+    `progress` is told which share of the work is done; what it raises ends the work.
 
     Raises:
         FstError: The photo is gone, cannot be painted in this memory, or the disk is full.

@@ -1,16 +1,43 @@
-"""The parts of the page: gradio's components by name."""
+"""The parts of the page, gradio's components by name, and how they look."""
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from fst.demo.controls import MAX_STYLES, file_name
-from fst.demo.look import web
 from fst.demo.painting import Limits, Photo
-from fst.demo.thumbnails import jpeg_url
-from fst.demo.visit import KEEP_COLORS, STROKES, Studio
-from fst.io import images
+from fst.demo.visit import KEEP_COLORS, STROKES, Studio, jpeg_url
 from fst.stylize.options import MAX_STRENGTH, TEXTURE_SIZES
+
+_SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+_MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+# Fonts by name alone: gradio's own themes ask a font server for theirs.
+THEME = gr.themes.Base(
+    primary_hue="teal", secondary_hue="teal", neutral_hue="stone", font=_SANS, font_mono=_MONO
+).set(
+    # Base's own text greys and accent stay below a contrast of 4.5 on white.
+    body_text_color_subdued="*neutral_600",
+    block_info_text_color="*neutral_600",
+    block_title_text_color="*neutral_800",
+    block_label_text_color="*neutral_700",
+    color_accent="*primary_700",
+    slider_color="*primary_700",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    checkbox_background_color_selected="*primary_700",
+    checkbox_border_color_selected="*primary_700",
+    body_text_color_subdued_dark="*neutral_300",
+    block_info_text_color_dark="*neutral_300",
+    block_title_text_color_dark="*neutral_100",
+    block_label_text_color_dark="*neutral_200",
+    slider_color_dark="*primary_500",
+)
+
+
+def web(name: str) -> str:
+    """A file of the page; the brush hands over PNG pictures, white where was brushed."""
+    return (Path(__file__).parent / "web" / name).read_text("utf-8")
 
 
 def photo_part(limits: Limits, suffixes: list[str]) -> dict[str, Any]:
@@ -87,7 +114,7 @@ def brush_part(studio: Studio) -> dict[str, Any]:
             elem_id="other-style",
         )
         sheet = gr.HTML(
-            jpeg_url(images.to_picture(images.on_white(studio.sample.small))),
+            jpeg_url(studio.sample.picture),
             html_template=web("brush.html"),
             css_template=web("brush.css"),
             js_on_load=web("brush.js"),
@@ -100,9 +127,8 @@ def brush_part(studio: Studio) -> dict[str, Any]:
 def result_part(photo: Photo) -> dict[str, Any]:
     """The painting, the file, the command."""
     problem = gr.HTML("", elem_id="problem", elem_classes="say")
-    picture = images.to_picture(images.on_white(photo.small))
     slider = gr.ImageSlider(
-        (picture, picture),
+        (photo.picture,) * 2,
         label="Photo and painting",
         show_label=False,
         format="png",
@@ -126,3 +152,14 @@ def result_part(photo: Photo) -> dict[str, Any]:
 def spoken(name: str) -> str:
     """A style's name as text that can be broken."""
     return name.replace("_", " ")
+
+
+def thumbnail_css(painted: dict[int, str], style_ids: list[int]) -> str:
+    """Data URLs by style id as backgrounds of the style group's labels, which stand in the order
+    of the ids."""
+    rules = [
+        f"#styles label:nth-of-type({i + 1})::before {{ background-image: url({painted[n]}) }}"
+        for i, n in enumerate(style_ids)
+        if n in painted
+    ]
+    return f"<style>{' '.join(rules)}</style>"

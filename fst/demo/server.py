@@ -30,7 +30,7 @@ _LOCK, _STARTING = ".running", ".starting"
 
 
 def settle_environment(folder: Path) -> None:
-    """What gradio reads from the environment when it is imported: files in `folder`, no telemetry."""  # noqa: E501
+    """What gradio reads from the environment on import: files in `folder`, no telemetry."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -102,7 +102,7 @@ def launch(page: Any, host: str, port: int | None, upload_bytes: int) -> str:
     """
     from starlette.middleware import Middleware
 
-    from fst.demo.look import THEME, web
+    from fst.demo.parts import THEME, web
 
     refuse_urls()
     host = host.strip("[]")
@@ -137,11 +137,7 @@ def launch(page: Any, host: str, port: int | None, upload_bytes: int) -> str:
 
 
 def _check_address(host: str, port: int | None) -> None:
-    """Listen there for a moment: what is not possible, gradio's server tells in lines of its own.
-
-    Raises:
-        OSError, UnicodeError: The port is taken, or the host is no address of this machine.
-    """
+    """Listen there for a moment: gradio's server tells in lines of its own what is not possible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     socket.create_server((host, port or 0), family=family).close()
 

@@ -3,44 +3,48 @@
 No gradio here: `page` turns the answers into components.
 """
 
+import base64
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
+from fst.assets import SAMPLE_PHOTO
 from fst.demo.controls import MAX_STYLES, Controls, Mask, arguments, choose, command, rounded
 from fst.demo.painting import (
     Limits,
     Photo,
+    in_bands,
     mask_bytes,
-    memory_flags,
     open_photo,
     output_name,
     paint_file,
-    preview,
     read_mask,
-    sample_photo,
 )
 from fst.demo.server import new_folder
 from fst.errors import FstError
 from fst.io import images
 from fst.io.paths import clip, is_clip
+from fst.style_model.card import jpeg_bytes
+from fst.style_model.labelled import middle_square
 from fst.stylize.options import AUTO, NATIVE, PaintOptions
 
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
 
 MAX_STEM_BYTES = 80  # of a photo's name, in that of its masks
+# Shorter side of what thumbnails show: strokes as large as they look in a preview, seen from afar.
+PAINTED_PX = 224
+SHOWN_PX, THUMBNAIL_QUALITY = (132, 132), 82
+MOST_THUMBNAILS = 60  # styles after those are known by name
 KEEP_COLORS = {
     "The style's": None,
     "The photo's, place by place": "luminance",
     "The photo's, as a whole": "histogram",
 }
-
-
 # Which size strokes have; None is the one of the slider.
 STROKES = {
     "Grow with the photo": AUTO,
@@ -87,7 +91,7 @@ class Studio:
     flags: list[str]  # of fst-infer, the model's and the device's
 
     def __post_init__(self) -> None:
-        self.sample = sample_photo(self.limits)
+        self.sample = open_photo(SAMPLE_PHOTO, None, self.limits)
         self._painting: dict[str, threading.Event] = {}  # visitors whose painting is under way
 
     @property
@@ -152,11 +156,13 @@ class Studio:
     def preview(self, values: Values) -> Preview:
         """The small painting beside the photo, and how to make the large one."""
         controls, photo = self.controls(values), values.photo
-        painting = preview(self.stylizer, photo, controls)
-        flags = [*self.flags, *memory_flags(self.stylizer, photo, controls, self.limits)]
+        painting = self.stylizer.stylize(photo.small, controls.style, controls.options)
+        flags = list(self.flags)
+        if in_bands(self.stylizer, photo, controls, self.limits):
+            flags += ["--max-memory", f"{self.limits.memory_bytes // 2**20}M"]
         return Preview(
-            _picture(photo.small),
-            _picture(painting),
+            photo.picture,
+            images.to_picture(images.on_white(painting.clamp(0, 1))),
             command(arguments(controls, photo.name, flags)),
             output_name(self.stylizer, photo, controls),
             [mask.path for mask in controls.masks],
@@ -201,5 +207,50 @@ def reordered(
     return names, found + [0.5] * (MAX_STYLES - len(found))
 
 
-def _picture(image) -> Image.Image:
-    return images.to_picture(images.on_white(image))
+class Thumbnails:
+    """Small paintings of the sample photo, by style id, for all visitors: one thread paints them,
+    from when the page is first looked at."""
+
+    def __init__(self, stylizer: "Stylizer", style_ids: list[int]) -> None:
+        self.stylizer, self.style_ids = stylizer, style_ids[:MOST_THUMBNAILS]
+        self._painted: dict[int, str] = {}
+        self._ended = False
+        self._news = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def follow(self) -> Iterator[dict[int, str]]:
+        """The thumbnails so far as data URLs, again whenever there are more, to the last."""
+        with self._news:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._paint, daemon=True)
+                self._thread.start()
+        count, ended = -1, False
+        while not ended:
+            with self._news:
+                self._news.wait_for(lambda seen=count: self._ended or len(self._painted) > seen)
+                painted, ended = dict(self._painted), self._ended
+            count = len(painted)
+            yield painted
+
+    def _paint(self) -> None:
+        try:
+            photo = images.load(SAMPLE_PHOTO, PAINTED_PX)
+            for style_id in self.style_ids:
+                painting = middle_square(self.stylizer.stylize(photo, style_id))
+                picture = images.to_picture(painting)
+                url = jpeg_url(picture.resize(SHOWN_PX, Image.Resampling.LANCZOS))
+                with self._news:
+                    self._painted[style_id] = url
+                    self._news.notify_all()
+        except FstError:  # damaged weights: the preview says so
+            pass
+        finally:
+            with self._news:
+                self._ended = True
+                self._news.notify_all()
+
+
+def jpeg_url(picture: Image.Image) -> str:
+    """A picture as text that a page can hold."""
+    content = jpeg_bytes(picture, THUMBNAIL_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(content).decode()

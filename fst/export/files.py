@@ -151,8 +151,13 @@ def _halve_convolutions(graph: "onnx.GraphProto") -> None:
     kernels = {node.input[1] for node in graph.node if node.op_type == "Conv"}
     for tensor in graph.initializer:
         if tensor.name in kernels:
-            kernel = _as_half(numpy_helper.to_array(tensor))
-            tensor.CopyFrom(numpy_helper.from_array(kernel, tensor.name))
+            kernel = numpy_helper.to_array(tensor)
+            largest = float(np.abs(kernel).max())
+            if largest > np.finfo(np.float16).max:
+                raise FstError(
+                    f"a weight of {largest:.3g} is beyond the numbers of fp16: keep fp32"
+                )
+            tensor.CopyFrom(numpy_helper.from_array(kernel.astype(np.float16), tensor.name))
     nodes = []
     for node in graph.node:
         if node.op_type != "Conv":
@@ -176,10 +181,3 @@ def _replace_nodes(graph: "onnx.GraphProto", nodes: list) -> None:
         copies = [type(value).FromString(value.SerializeToString()) for value in values]
         del field[:]
         field.extend(copies)
-
-
-def _as_half(weight: np.ndarray) -> np.ndarray:
-    largest = float(np.abs(weight).max())
-    if largest > float(np.finfo(np.float16).max):
-        raise FstError(f"a weight of {largest:.3g} is beyond the numbers of fp16: keep fp32")
-    return weight.astype(np.float16)

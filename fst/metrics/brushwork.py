@@ -7,14 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fst.losses.gram import gram_matrix
-from fst.metrics.per_style import PerStyleMean, layers_of
+from fst.metrics.distances import PerStyleMean, layers_of
 from fst.networks.loss_network import LossNetwork
 
 BRUSHWORK_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 BRUSHWORK_SCALES = (1, 2, 4)  # the picture is shown at 1/1, 1/2 and 1/4 of its size
 # At a quarter of the size relu4_3 has too few positions for a covariance of its channels.
 LEFT_OUT = ("relu4_3", 4)
-GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 DARKEST, LIGHTEST = 0.05, 0.95
 
 # "relu2_2 at 1/4" to covariances (N, C, C), N pictures or views of one style.
@@ -22,8 +21,8 @@ Covariances = Mapping[str, Tensor]
 
 
 def grey_of(images: Tensor) -> Tensor:
-    """Luma of images (B, 3, H, W) as (B, 1, H, W): 0.299 R + 0.587 G + 0.114 B, fp32."""
-    weights = torch.tensor(GREY, device=images.device).view(3, 1, 1)
+    """Luma of images (B, 3, H, W) by ITU-R BT.601, as (B, 1, H, W), fp32."""
+    weights = torch.tensor((0.299, 0.587, 0.114), device=images.device).view(3, 1, 1)
     return (images.float() * weights).sum(1, keepdim=True)
 
 
@@ -76,13 +75,10 @@ def brushwork_covariances(network: LossNetwork, images: Tensor) -> dict[str, Ten
             shown = F.interpolate(grey, (height, width), mode="bilinear", antialias=True)
         features = network(shown.expand(-1, 3, -1, -1), layers)
         for layer, values in features.items():
-            found[f"{layer} at 1/{scale}"] = _covariance(values)
+            wide = values.float()
+            centred = wide - wide.mean((2, 3), keepdim=True)
+            found[f"{layer} at 1/{scale}"] = gram_matrix(centred)
     return found
-
-
-def _covariance(features: Tensor) -> Tensor:
-    wide = features.float()
-    return gram_matrix(wide - wide.mean((2, 3), keepdim=True))
 
 
 def brushwork_distances(pictures: Covariances, views: Covariances) -> Tensor:

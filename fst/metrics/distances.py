@@ -1,13 +1,14 @@
-"""Style and content distance of stylized images by features of a loss network."""
+"""A mean for each style id, what metrics share; style and content distance, and similarity."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from fst.losses.gram import gram_matrix
 from fst.losses.perceptual import content_distance
-from fst.metrics.per_style import PerStyleMean, layers_of
 from fst.networks.loss_network import LossNetwork
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1")
@@ -15,21 +16,18 @@ STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1")
 CONTENT_LAYER = "relu4_3"
 
 
-def content_layer(network: LossNetwork) -> str:
-    """The layer that content is measured at: relu4_3, or the deepest of a network that ends before.
+def layers_of(network: LossNetwork, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Those of the wanted layers that the network has; its deepest where it has none of them."""
+    return tuple(layer for layer in wanted if layer in network.layers) or network.layers[-1:]
 
-    Args:
-        network: Any loss network.
-    """
+
+def content_layer(network: LossNetwork) -> str:
+    """Where content is measured: relu4_3, or the deepest layer of a network that ends before."""
     return max(layer for layer in network.layers if layer <= CONTENT_LAYER)
 
 
 def measured_layers(network: LossNetwork) -> tuple[str, ...]:
-    """Layers that style and content distance need, in one pass of the network.
-
-    Args:
-        network: Any loss network; what it lacks is left out.
-    """
+    """Layers that style and content distance need; what the network lacks is left out."""
     return tuple(dict.fromkeys((*layers_of(network, STYLE_LAYERS), content_layer(network))))
 
 
@@ -51,6 +49,27 @@ def style_grams(network: LossNetwork, styles: Sequence[Sequence[Tensor]]) -> dic
         for layer in layers:
             rows[layer].append(torch.cat(grams[layer]).mean(0))
     return {layer: torch.stack(matrices) for layer, matrices in rows.items()}
+
+
+class PerStyleMean(Metric):
+    """Mean of a figure for each style id; NaN for a style never seen."""
+
+    higher_is_better = False
+    full_state_update = False
+
+    def __init__(self, num_styles: int) -> None:
+        super().__init__()
+        zeros = torch.zeros(num_styles)
+        self.add_state("total", zeros, dist_reduce_fx="sum")
+        self.add_state("count", zeros.long(), dist_reduce_fx="sum")
+
+    def _add(self, values: Tensor, style_index: Tensor) -> None:
+        self.total.index_add_(0, style_index, values.to(self.total.dtype))
+        self.count.index_add_(0, style_index, torch.ones_like(style_index))
+
+    def compute(self) -> Tensor:
+        """Means by style id, (S,)."""
+        return (self.total / self.count).float()
 
 
 class StyleDistance(PerStyleMean):
@@ -117,3 +136,27 @@ class ContentDistance(PerStyleMean):
         """
         stylized, photo = features[self.layer].float(), content[self.layer].float()
         self._add(content_distance(stylized, photo), style_index)
+
+
+class PhotoSimilarity(PerStyleMean):
+    """Mean structural similarity of images with their photos, per style id; 1 is the photo.
+
+    SSIM of Wang et al. 2004, "Image quality assessment: from error visibility to structural
+    similarity", eq. 13, as `torchmetrics.image.StructuralSimilarityIndexMeasure` computes it with
+    its defaults, on RGB in [0, 1]. Differs from that class: a mean for each style.
+    """
+
+    higher_is_better = True
+
+    def update(self, stylized: Tensor, photos: Tensor, style_index: Tensor) -> None:
+        """Add stylized images.
+
+        Args:
+            stylized: (B, 3, H, W) in [0, 1], both sides at least 11 px.
+            photos: (B, 3, H, W), theirs.
+            style_index: (B,) the style each was painted in.
+        """
+        similarity = structural_similarity_index_measure(
+            stylized.float(), photos.float(), data_range=1.0, reduction="none"
+        )
+        self._add(similarity.reshape(-1), style_index)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fst.metrics.brushwork import grey_of
-from fst.metrics.per_style import PerStyleMean
+from fst.metrics.distances import PerStyleMean
 
 FLAT_WINDOW_PX = 15  # sees weaves of 2 px and blotches of 15, hardly the slope of a sky
 FLAT_CONTRAST = 0.02  # 5 of 255 levels: what film grain and JPEG leave on a clear sky
@@ -18,7 +18,8 @@ MIN_FLAT_SHARE = 0.02  # less is no ground but a chance gap
 CALM_SHARE = 0.2  # style pictures that have a sky or a plain ground have a fifth of it
 
 EDGE_BLUR_PX = 1.5  # standard deviation; averages away a photo's grain
-EDGE_CONTRAST = 0.2  # grey step across a strong edge
+# Gradient at a strong edge, a step of 0.2 in grey under that blur: 0.2 times the Gaussian's peak.
+EDGE_GRADIENT = 0.2 / (EDGE_BLUR_PX * (2 * torch.pi) ** 0.5)
 NEAR_PX, FAR_PX = range(3, 8), range(11, 18)  # distances from the edge
 MIN_SIDES = 30  # sides of edge pixels; fewer are decided by one twig
 
@@ -38,13 +39,10 @@ def local_contrast(images: Tensor) -> Tensor:
 
 
 def calm_ground(views: Sequence[Tensor]) -> Tensor:
-    """Contrast of a style's own calm ground, a scalar.
+    """Contrast of the calm ground of one style's pictures (3, H, W), a scalar.
 
     The mean of `local_contrast` over the calmest fifth of a view, the largest over the views: a
     network may paint with the grain of any of them.
-
-    Args:
-        views: Pictures of one style (3, H, W), at the sizes they may be painted at.
     """
     contrasts = [local_contrast(view[None]).flatten() for view in views]
     calmest = [c.sort().values[: max(1, int(CALM_SHARE * len(c)))] for c in contrasts]
@@ -116,18 +114,13 @@ def rim_brightness(image: Tensor, photo: Tensor) -> Tensor | None:
         places = points[:, None] + ray[None, :, None] * normals[:, None]  # (P, 17, 2)
         limits = torch.tensor(grey.shape, device=points.device) - 1
         inside = ((places >= 0) & (places <= limits)).all(2).all(1)
-        clear = (_sampled(strength, places[:, NEAR_PX[0] + 1 :]) < _threshold()).all(1)
+        clear = (_sampled(strength, places[:, NEAR_PX[0] + 1 :]) < EDGE_GRADIENT).all(1)
         along = _sampled(grey, places[inside & clear])  # (P', 17)
         near = along[:, NEAR_PX[0] - 1 : NEAR_PX[-1]].mean(1)
         far = along[:, FAR_PX[0] - 1 : FAR_PX[-1]].mean(1)
         sides.append(near - far)
     kept = [side.mean() for side in sides if len(side) >= MIN_SIDES]
     return torch.stack(kept).mean() if kept else None
-
-
-def _threshold() -> float:
-    """Gradient at a step of `EDGE_CONTRAST` blurred by a Gaussian: the Gaussian's peak times it."""
-    return EDGE_CONTRAST / (EDGE_BLUR_PX * (2 * torch.pi) ** 0.5)
 
 
 def _edges(photo: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -139,7 +132,7 @@ def _edges(photo: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     blurred = _blurred(grey_of(photo[None]))[0, 0]
     gradient = torch.stack(torch.gradient(blurred))  # (2, H, W)
     strength = gradient.norm(dim=0)
-    points = (strength >= 0.9 * _threshold()).nonzero()  # 0.9: differences over 2 px see less
+    points = (strength >= 0.9 * EDGE_GRADIENT).nonzero()  # 0.9: differences over 2 px see less
     normals = gradient[:, points[:, 0], points[:, 1]].T
     normals = normals / normals.norm(dim=1, keepdim=True)
     own = strength[points[:, 0], points[:, 1]]
@@ -162,9 +155,8 @@ def _sampled(values: Tensor, places: Tensor) -> Tensor:
     """Values (H, W) at places (P, N, 2) of rows and columns, bilinear, clamped to the border."""
     size = torch.tensor(values.shape, device=values.device, dtype=values.dtype)
     grid = (2 * places.to(values.dtype) / (size - 1) - 1).flip(2)  # to (x, y) in [-1, 1]
-    return F.grid_sample(values[None, None], grid[None], padding_mode="border", align_corners=True)[
-        0, 0
-    ]
+    way = {"padding_mode": "border", "align_corners": True}
+    return F.grid_sample(values[None, None], grid[None], **way)[0, 0]
 
 
 class Halo(PerStyleMean):
@@ -175,9 +167,6 @@ class Halo(PerStyleMean):
     outlines are below 0. Brushstrokes beside edges are as often darker as brighter, and average
     out. Photos without strong edges beside clear ground are not counted; NaN where all are. Ours,
     after the overshoot that edge profiles are measured by (ISO 12233, edge spread function).
-
-    Args:
-        num_styles: Style ids are below it.
     """
 
     def update(self, stylized: Tensor, photos: Tensor, style_index: Tensor) -> None:

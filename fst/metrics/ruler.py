@@ -19,13 +19,13 @@ from fst.io import images
 from fst.metrics.brushwork import Brushwork, Covariances, Found, brushwork_covariances
 from fst.metrics.distances import (
     ContentDistance,
+    PhotoSimilarity,
     StyleDistance,
     content_layer,
     measured_layers,
     style_grams,
 )
 from fst.metrics.faults import Flat, Halo, calm_ground
-from fst.metrics.per_style import PhotoSimilarity
 from fst.networks.loss_network import LossNetwork
 
 VIEW_SIZES_PX = (320, 480, 640)
@@ -41,8 +41,6 @@ COLUMNS = {  # key of a figure: heading of a table
     "unstylised_found": "photo's found",
     "unstylised_style": "photo's style distance",
 }
-
-FOUND = ("found", "unstylised_found")
 
 
 class Ruler:
@@ -100,7 +98,6 @@ class Ruler:
             if style.images not in seen:
                 seen[style.images] = _seen(network, style, sizes_px, place < len(self.styles))
         self._metrics = self._empty_metrics([seen[style.images] for style in references], own)
-        self._photo = self._content = self._strokes = None
 
     def reset(self) -> None:
         """Forget the photos and what was made of them, not the styles."""
@@ -129,9 +126,9 @@ class Ruler:
         """Look at the photo (3, H, W) whose stylized images are added next."""
         self._photo = photo[None].to(self._device)
         self._content = self.network(self._photo, self._layers)
-        self._strokes = brushwork_covariances(self.network, self._photo)
+        strokes = brushwork_covariances(self.network, self._photo)
         for style_id in range(len(self.styles)):
-            self._update("unstylised_", self._content, self._strokes, style_id)
+            self._update("unstylised_", self._content, strokes, style_id)
 
     @torch.no_grad()
     def add(self, stylized: Tensor, style_id: int) -> None:
@@ -161,7 +158,9 @@ class Ruler:
         figures = {}
         for i, style in enumerate(self.styles):
             row = {key: None if math.isnan(values[key][i]) else values[key][i] for key in COLUMNS}
-            figures[style.name] = row if self._choice else {**row, **dict.fromkeys(FOUND)}
+            if not self._choice:
+                row |= {"found": None, "unstylised_found": None}
+            figures[style.name] = row
         return figures
 
 
@@ -212,12 +211,9 @@ def load_views(style: Style, size_px: int) -> list[Tensor]:
     Raises:
         FstError: A picture cannot be read.
     """
-    pictures = (images.decode(path) for path in style.images)
-    return [
-        images.to_tensor(
-            picture.resize(
-                images.size_with_shorter_side(picture.size, size_px), Image.Resampling.LANCZOS
-            )
-        )
-        for picture in pictures
-    ]
+    views = []
+    for path in style.images:
+        picture = images.decode(path)
+        size = images.size_with_shorter_side(picture.size, size_px)
+        views.append(images.to_tensor(picture.resize(size, Image.Resampling.LANCZOS)))
+    return views

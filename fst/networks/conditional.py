@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fst.networks.padding import layout_of
 from fst.networks.winograd import is_exporting
 
 CHUNK_PIXELS = 2**13  # torch's fast kernel adds up in fp32: at a megapixel it is wrong by 1e-3
@@ -74,7 +75,7 @@ class ConditionalInstanceNorm2d(nn.Module):
         if painted.requires_grad:
             # The kernel's backward pass reads a slice of an NCHW gradient as if it were in the
             # channels_last layout of its input (torch 2.13), and returns garbage.
-            layout = _layout(x)
+            layout = layout_of(x)
             painted.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))
         return painted
 
@@ -159,12 +160,6 @@ class _Normed(torch.autograd.Function):
 
 def _joined(images: list[Tensor]) -> Tensor:
     return images[0] if len(images) == 1 else torch.cat(images)  # cat would copy a single one
-
-
-def _layout(x: Tensor) -> torch.memory_format:
-    # A map of one channel or one pixel is in both layouts; then either is right.
-    is_last = x.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if is_last else torch.contiguous_format
 
 
 @dataclass

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from fst.assets import VGG16_LITE
 from fst.errors import FstError
 from fst.io.torch_files import check_tensor, read_torch_file
-from fst.networks.frozen import FrozenConv
+from fst.networks.winograd import Conv3x3
 
 # Convolutions per stage of the two topologies (Simonyan & Zisserman 2015, table 1, D and E).
 CONVS_PER_STAGE = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -46,15 +47,37 @@ class LossWeightsError(FstError):
     """Weights that cannot be had, or not to the depth that is asked for."""
 
 
+class FrozenConv(Conv3x3):
+    """A convolution that is not trained: on a GPU, under autocast, its weights are rounded once.
+
+    Autocast itself keeps rounded weights of trained parameters alone.
+    """
+
+    _rounded: tuple[Tensor, Tensor, int] | None = None  # and the version that they are of
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As `Conv3x3`."""
+        kind = x.device.type
+        if kind == "cpu" or torch.compiler.is_compiling() or not torch.is_autocast_enabled(kind):
+            return super().forward(x)
+        return self.convolved(x, *self._weights_in(torch.get_autocast_dtype(kind)))
+
+    def _weights_in(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        weight, bias, version = self._rounded or (None, None, None)
+        fresh = version == self.weight._version and weight.device == self.weight.device
+        if not (fresh and weight.dtype == dtype):
+            with torch.inference_mode(False):  # they serve where there are gradients, too
+                weight, bias = self.weight.to(dtype), self.bias.to(dtype)
+            self._rounded = weight, bias, self.weight._version
+        return weight, bias
+
+
 class LossNetwork(nn.Module):
     """Frozen VGG features by layer name, computed no deeper than asked.
 
-    Takes RGB images in [0, 1]; the ImageNet normalisation is inside. Weights come from a
-    state_dict with torchvision's names (`features.0.weight`, ...), of full width or slimmer, to any
-    depth: channel counts are read off the tensors.
-
-    Always in eval mode and never trained. `PerceptualLoss` holds it outside its module tree, so it
-    is neither stored in checkpoints nor wrapped by distributed strategies.
+    Takes RGB images in [0, 1]; the ImageNet normalisation is inside. Always in eval mode and never
+    trained. `PerceptualLoss` holds it outside its module tree, so it is neither stored in
+    checkpoints nor wrapped by distributed strategies.
     """
 
     def __init__(
@@ -67,8 +90,8 @@ class LossNetwork(nn.Module):
         """Build the network around the weights.
 
         Args:
-            state_dict: `features.<index>.weight` and `.bias`, at least the first convolution;
-                other entries (a classifier, say) are ignored.
+            state_dict: Torchvision's `features.<index>.weight` and `.bias`, of full width or
+                slimmer, to any depth; other entries (a classifier, say) are ignored.
             topology: "vgg16" or "vgg19".
             padding: "zeros" or "reflect".
             pooling: "max" or "avg" (Gatys et al. 2016 found average pooling smoother).
@@ -107,11 +130,7 @@ class LossNetwork(nn.Module):
         return tuple(self.convs)
 
     def require(self, layers: Iterable[str]) -> None:
-        """Check that every one of `layers` is there.
-
-        Raises:
-            FstError: Names the missing layers and those that can be had.
-        """
+        """Raise an FstError that names the layers that are missing and those that can be had."""
         missing = [layer for layer in layers if layer not in self.layers]
         if missing:
             raise LossWeightsError(
@@ -166,11 +185,7 @@ class CombinedLossNetwork(nn.Module):
     """
 
     def __init__(self, networks: Sequence[LossNetwork]) -> None:
-        """Combine networks of one topology.
-
-        Raises:
-            FstError: They are VGGs of different topologies.
-        """
+        """Combine networks; raises an FstError where their topologies are different."""
         super().__init__()
         topologies = sorted({network.topology for network in networks})
         if len(topologies) != 1:
@@ -248,7 +263,7 @@ def load_loss_networks(
 
 def _frozen_conv(
     name: str, weight: Tensor, bias: Tensor | None, channels_in: int, padding: str
-) -> nn.Conv2d:
+) -> FrozenConv:
     if weight.dim() != 4 or tuple(weight.shape[1:]) != (channels_in, 3, 3):
         raise FstError(
             f"{name} has a weight of shape {tuple(weight.shape)}, "
@@ -258,8 +273,8 @@ def _frozen_conv(
         raise FstError(f"{name} has {len(weight)} channels, expected 1 to {MAX_CHANNELS}")
     if bias is None or tuple(bias.shape) != tuple(weight.shape[:1]):
         raise FstError(f"{name} has no bias that fits its weight of shape {tuple(weight.shape)}")
-    for tensor in (weight, bias):
-        check_tensor(tensor)
+    check_tensor(weight)
+    check_tensor(bias)
     weight, bias = weight.float(), bias.float()
     if not (weight.isfinite().all() and bias.isfinite().all()):
         raise FstError(f"{name} holds NaN or infinite weights: get the file again")
@@ -296,8 +311,6 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         )
     try:
         if path.suffix == ".safetensors":
-            from safetensors import safe_open
-
             with safe_open(path, framework="pt") as file:
                 keys = file.keys()  # the file itself cannot be iterated over
                 return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}

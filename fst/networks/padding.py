@@ -43,7 +43,7 @@ class _Padded(torch.autograd.Function):
         left, right, top, bottom = sides
         height, width = x.shape[2:]
         shape = *x.shape[:2], top + height + bottom, left + width + right
-        out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_layout(x))
+        out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout_of(x))
         rows = out.narrow(2, top, height)
         rows.narrow(3, left, width).copy_(x)
         for padded, dim, before, after in ((rows, 3, left, right), (out, 2, top, bottom)):
@@ -58,7 +58,7 @@ class _Padded(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
         left, right, top, bottom = ctx.sides
-        layout = _layout(gradient)
+        layout = layout_of(gradient)
         for dim, before, after in ((2, top, bottom), (3, left, right)):
             if not before + after:
                 continue
@@ -105,6 +105,7 @@ def _cut(x: Tensor, dim: int, part: slice) -> Tensor:
     return x[(slice(None),) * dim + (part,)]
 
 
-def _layout(x: Tensor) -> torch.memory_format:
+def layout_of(x: Tensor) -> torch.memory_format:
+    """Whether a map has its channels last; of one channel or one pixel, either is right."""
     last = x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format

@@ -7,13 +7,12 @@ the kernel g transformed, the sums over channels are 36 products of matrices ins
 
     Y = A^T [ (G g G^T) * (B^T d B) ] A        (equation 8; * element by element, summed over C)
 
-Maps are transformed by products of matrices, for the rows and then for the columns; kernels, which
-are small, by one product for both. Of narrow layers and of 2x2 kernels only the gradient for the
-kernel is computed so; the rest torch has faster.
-Exact up to rounding, a few times that of a direct fp32 convolution (tests/test_winograd.py).
+Of narrow layers and of 2x2 kernels only the gradient for the kernel is computed so; the rest torch
+has faster. Exact up to rounding, a few times that of a direct fp32 convolution.
 """
 
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +93,8 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int =
 class Conv3x3(nn.Conv2d):
     """A 3x3 convolution of stride 1, by Winograd's way where that is faster: on a CPU, in fp32.
 
-    Parameters, arguments and, up to rounding, results are those of `nn.Conv2d`.
+    Parameters and, up to rounding, results are those of `nn.Conv2d`; so are the arguments: padding
+    of 0 or 1 pixels, bias, and a padding mode, "zeros" or "reflect".
 
     Examples:
         >>> conv = Conv3x3(64, 128, padding=1)
@@ -102,18 +102,8 @@ class Conv3x3(nn.Conv2d):
         torch.Size([1, 128, 10, 13])
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        padding: int = 0,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-    ) -> None:
-        """Take the channel counts and `padding`, 0 or 1 pixels, "zeros" or "reflect"."""
-        super().__init__(
-            in_channels, out_channels, 3, padding=padding, bias=bias, padding_mode=padding_mode
-        )
+    def __init__(self, in_channels: int, out_channels: int, **options: Any) -> None:
+        super().__init__(in_channels, out_channels, 3, **options)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H, W) with padding, two pixels smaller without."""
@@ -244,7 +234,7 @@ def _weight_gradient(x: Tensor, gradient: Tensor, taps: int, padding: int) -> Te
 
 
 class _Buffer:
-    """Memory for one step of a part, used for each part again: it stays in the caches."""
+    """Memory that each part uses again: it stays in the caches."""
 
     def __init__(self, like: Tensor) -> None:
         self.numbers = like.new_empty(0)

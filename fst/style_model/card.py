@@ -6,11 +6,12 @@ what is missing or of another kind is told as such.
 """
 
 import io
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from fst.assets import GALLERY, SAMPLE_PHOTO
 from fst.io.markdown import escaped, quoted, url
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from fst.stylize.stylizer import Stylizer
 
-LIBRARY, PIPELINE = "fst", "image-to-image"
-TAGS = ("style-transfer", "neural-style-transfer", "image-to-image", "pytorch")
 UNKNOWN_LICENSE = "unknown"
 MAX_STYLES = 200  # rows of the table
 JPEG_QUALITY = 88
@@ -50,11 +49,13 @@ def card_text(
     names = [style["name"] for style in metadata["styles"]]
     training = _mapping(metadata.get("training"))
     count = f"{len(names)} style{'s' * (len(names) != 1)}"
+    architecture = _mapping(metadata.get("architecture"))
     parts = [
         _head(license_name),
         f"# Paints photos in {count}\n\n"
-        f"A feed-forward network ({_architecture(metadata)}) that paints a photo in any of the "
-        f"styles below, or in a blend of several, in one pass. Made with fst "
+        f"A feed-forward network (width {escaped(architecture.get('width'))}, "
+        f"{escaped(architecture.get('num_blocks'))} residual blocks) that paints a photo in any of "
+        f"the styles below, or in a blend of several, in one pass. Made with fst "
         f"{escaped(metadata.get('fst_version'))}.",
     ]
     if picture_name:
@@ -70,46 +71,30 @@ def card_text(
 
 
 def _head(license_name: str) -> str:
-    import yaml
-
     head = {
         "license": license_name,
-        "library_name": LIBRARY,
-        "pipeline_tag": PIPELINE,
-        "tags": list(TAGS),
+        "library_name": "fst",
+        "pipeline_tag": "image-to-image",
+        "tags": ["style-transfer", "neural-style-transfer", "image-to-image", "pytorch"],
     }
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---"
 
 
-def _architecture(metadata: Mapping[str, Any]) -> str:
-    architecture = _mapping(metadata.get("architecture"))
-    return (
-        f"width {escaped(architecture.get('width'))}, "
-        f"{escaped(architecture.get('num_blocks'))} residual blocks"
-    )
-
-
 def _styles(styles: Sequence[Mapping[str, Any]], training: Mapping[str, Any]) -> str:
-    metrics = _current(_mapping(training.get("metrics")))
-    kinds = ["style", "content"]
-    headings = ["style distance", "content distance"]
-    if any(str(key).startswith("val/brushwork/") for key in metrics):  # older models lack it
-        kinds, headings = [*kinds, "brushwork"], [*headings, "brushwork"]
-    lines = [f"| id | name | shown by | {' | '.join(headings)} |",
-             "| ---: | --- | --- |" + " ---: |" * len(kinds)]  # fmt: skip
+    metrics = _mapping(training.get("metrics"))
+    columns = {"style": "style distance", "content": "content distance"}
+    if any(str(key).startswith("val/brushwork/") for key in metrics):
+        columns["brushwork"] = "brushwork"
+    lines = [f"| id | name | shown by | {' | '.join(columns.values())} |",
+             "| ---: | --- | --- |" + " ---: |" * len(columns)]  # fmt: skip
     for style_id, style in enumerate(styles[:MAX_STYLES]):
         name = style["name"]
-        distances = [_number(metrics.get(f"val/{kind}/{name}")) for kind in kinds]
+        distances = [_number(metrics.get(f"val/{kind}/{name}")) for kind in columns]
         cells = [str(style_id), escaped(name), _pictures(style.get("images")), *distances]
         lines.append(f"| {' | '.join(cells)} |")
     if len(styles) > MAX_STYLES:
         lines.append(f"\nand {len(styles) - MAX_STYLES} more.")
     return "\n".join(lines) + "\n\n" + _measured(training, metrics)
-
-
-def _current(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures by the names of now: "held_out_style/wave" is "val/style/wave"."""
-    return {re.sub("^held_out[_/]", "val/", str(name)): figure for name, figure in metrics.items()}
 
 
 def _pictures(names: Any) -> str:
@@ -132,16 +117,14 @@ def _measured(training: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         return "Distances from held-out photos and style pictures were not measured in this run."
     held_out = run.get("held_out")
     photos = escaped(held_out) if held_out else "held-out photos"
-    layers = run.get("measured_style")  # models from before it was noted: those of then
-    layers = layers[:20] if isinstance(layers, list) else ("relu1_1", "relu2_1", "relu3_1")
     size = f" of {escaped(run['size_px'])} px" if "size_px" in run else ""
     step = run.get("measured_step")
     when = f"after step {step}" if isinstance(step, int) and step >= 0 else "of the last validation"
     text = (
         f"Distances {when}, on {photos}{size}, by features of the loss network "
         f"{escaped(settings.get('loss_network'))}; lower is nearer. Style: relative distance of "
-        f"Gram matrices ({', '.join(map(escaped, layers))}). Content: relative squared distance of "
-        f"{escaped(run.get('measured_content', 'relu3_1'))}. "
+        f"Gram matrices ({escaped(_known(run.get('measured_style')))}). Content: relative squared "
+        f"distance of {escaped(run.get('measured_content'))}. "
         "Comparable only with figures by the same network and photos."
     )
     if _number(metrics.get("val/brushwork")) != NOT_MEASURED:
@@ -159,10 +142,8 @@ def _use(names: Sequence[str], model_name: str) -> str:
         more, given = "from fst.assets import GALLERY\n", "GALLERY"
     blend = ""
     if len(names) > 1:
-        both = ", ".join(
-            f"{quoted(style)}: {share}" for style, share in zip(names, (0.7, 0.3), strict=False)
-        )
-        blend = f'blend = stylizer.stylize("photo.jpg", style={{{both}}})\n'
+        shares = f"{quoted(names[0])}: 0.7, {quoted(names[1])}: 0.3"
+        blend = f'blend = stylizer.stylize("photo.jpg", style={{{shares}}})\n'
     return (
         f"```sh\nfst-infer photo.jpg --model {shlex.quote(model)} --style {shlex.quote(name)}\n"
         f"fst-infer --model {shlex.quote(model)} --list-styles\n```\n\n"
@@ -176,7 +157,7 @@ def _settings(training: Mapping[str, Any]) -> str:
     run, settings = _mapping(training.get("run")), _mapping(training.get("settings"))
     if not settings:
         return "The file does not tell how it was trained."
-    known = "began_from" in settings  # not in files of before
+    known = "began_from" in settings
     steps = _known(training.get("step"))
     if run.get("max_steps") and run["max_steps"] != training.get("step"):
         steps += f" of {run['max_steps']}, interrupted"
@@ -229,12 +210,11 @@ def _limits(training: Mapping[str, Any], license_name: str) -> str:
         lines.append(
             f"It was judged in training by {loss_network}, a small distilled loss network."
         )
-    lines.append(
-        "No licence was stated for this model."
-        if license_name == UNKNOWN_LICENSE
-        else f"Licence of the weights: {escaped(license_name)}."
-    )
-    lines[-1] += " Whoever holds rights in the style pictures may have a say in its paintings."
+    licence = f"Licence of the weights: {escaped(license_name)}."
+    if license_name == UNKNOWN_LICENSE:
+        licence = "No licence was stated for this model."
+    rights = "Whoever holds rights in the style pictures may have a say in its paintings."
+    lines.append(f"{licence} {rights}")
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -256,14 +236,7 @@ def text_of(
     license_name: str | None = None,
     model_name: str | None = None,
 ) -> str:
-    """The card of a model.
-
-    Args:
-        stylizer: The model.
-        picture_name: The file name of `picture_of` it.
-        license_name: See `card_text`; what is known of it where None.
-        model_name: The file name that the model will have; that it has where None.
-    """
+    """The card of a model; arguments as of `card_text`, None for what the model itself tells."""
     its_name = SHIPPED if stylizer.path == GALLERY else stylizer.path.name
     return card_text(
         stylizer.metadata,
@@ -275,24 +248,20 @@ def text_of(
 
 
 def picture_of(stylizer: "Stylizer", photos: Sequence[str | Path] | None = None) -> "Image.Image":
-    """The picture of a card, painted by the model.
-
-    Args:
-        stylizer: The model.
-        photos: To paint, at most four; the sample photo where None.
+    """The picture of a card, painted by the model of at most four photos, or of the sample photo.
 
     Raises:
         FstError: A photo cannot be read.
     """
     from fst.io import images
-    from fst.style_model.card_picture import MAX_PHOTOS, card_picture
+    from fst.style_model.labelled import MAX_PHOTOS, card_picture
 
     shown = [images.load(photo, PAINTED_PX) for photo in (photos or [SAMPLE_PHOTO])[:MAX_PHOTOS]]
     return card_picture(stylizer.stylize, shown, stylizer.style_names)
 
 
-def jpeg_bytes(picture: "Image.Image") -> bytes:
-    """A picture as the file beside the card."""
+def jpeg_bytes(picture: "Image.Image", quality: int = JPEG_QUALITY) -> bytes:
+    """A picture as a JPEG file, such as that beside the card."""
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    picture.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

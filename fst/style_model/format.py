@@ -52,10 +52,10 @@ def describe(
 
 
 def save_style_model(path: str | Path, network: TransformerNet, metadata: dict[str, Any]) -> Path:
-    """Write a style model; an interrupted write leaves the previous file whole.
+    """Write a .safetensors file; an interrupted write leaves the previous file whole.
 
     Args:
-        path: Where to, ending in .safetensors.
+        path: Where to.
         network: Its weights are stored as they are.
         metadata: From `describe`.
 
@@ -140,21 +140,18 @@ def build(metadata: dict[str, Any]) -> TransformerNet:
         FstError: They ask for a newer format, or for sizes out of bounds; other errors where they
             are of another shape.
     """
-    found = metadata.get("format")
+    found, way = metadata.get("format"), "upgrade fst"
     if found != FORMAT:
-        older = type(found) is int and found < FORMAT
-        way = (
-            f"its network has another shape; paint with fst {metadata.get('fst_version', '0.1.0')}"
-            ", which wrote it, or train it anew"
-            if older
-            else "upgrade fst"
-        )
+        if type(found) is int and found < FORMAT:
+            version = metadata.get("fst_version", "0.1.0")
+            way = f"its network has another shape; paint with fst {version}, which wrote it, "
+            way += "or train it anew"
         raise FstError(f"style model format {found!r}, this version reads {FORMAT}: {way}")
     architecture = metadata["architecture"]
-    num_styles, num_blocks = architecture["num_styles"], architecture["num_blocks"]
-    width = architecture["width"]
-    kinds = [type(value) for value in (num_styles, num_blocks, width)]
-    if kinds[:2] != [int, int] or kinds[2] not in (int, float):
+    num_styles, num_blocks, width = (
+        architecture[key] for key in ("num_styles", "num_blocks", "width")
+    )
+    if not (type(num_styles) is type(num_blocks) is int and type(width) in (int, float)):
         raise FstError(f"an architecture of other than numbers: {architecture}")
     if not (0 < num_styles <= MAX_STYLES and 0 <= num_blocks <= MAX_BLOCKS):
         raise FstError(f"an architecture out of bounds: {architecture}")

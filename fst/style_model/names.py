@@ -53,8 +53,7 @@ def style_names_in(path: Path) -> list[str]:
     """Style names in a .safetensors file's header, read without torch.
 
     Raises:
-        OSError: The file cannot be read.
-        ValueError, KeyError, TypeError, RecursionError: It is no style model.
+        OSError, ValueError, KeyError, TypeError, RecursionError: It is no style model.
     """
     # https://github.com/huggingface/safetensors: 8 bytes of length, then that much JSON.
     with open(path, "rb") as file:

@@ -17,8 +17,8 @@ from fst.io import images
 from fst.io.atomic import write_atomically
 from fst.io.paths import printable
 from fst.style_model.card import card_text, jpeg_bytes
-from fst.style_model.card_picture import CELL_PX, MAX_PHOTOS, MAX_STYLES, card_picture
 from fst.style_model.format import describe
+from fst.style_model.labelled import CELL_PX, MAX_PHOTOS, MAX_STYLES, card_picture
 from fst.training.stopping import Terminated
 
 SAMPLE_PX = 256  # shorter side of the sample photo
