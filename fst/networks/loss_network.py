@@ -7,13 +7,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from fst.assets import VGG16_LITE
 from fst.errors import FstError
 from fst.io.torch_files import check_tensor, read_torch_file
-from fst.networks.winograd import Conv3x3
+from fst.networks.frozen import FrozenConv
 
 # Convolutions per stage of the two topologies (Simonyan & Zisserman 2015, table 1, D and E).
 CONVS_PER_STAGE = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -45,31 +44,6 @@ def layer_names(topology: str) -> dict[str, int]:
 
 class LossWeightsError(FstError):
     """Weights that cannot be had, or not to the depth that is asked for."""
-
-
-class FrozenConv(Conv3x3):
-    """A convolution that is not trained: on a GPU, under autocast, its weights are rounded once.
-
-    Autocast itself keeps rounded weights of trained parameters alone.
-    """
-
-    _rounded: tuple[Tensor, Tensor, int] | None = None  # and the version that they are of
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As `Conv3x3`."""
-        kind = x.device.type
-        if kind == "cpu" or torch.compiler.is_compiling() or not torch.is_autocast_enabled(kind):
-            return super().forward(x)
-        return self.convolved(x, *self._weights_in(torch.get_autocast_dtype(kind)))
-
-    def _weights_in(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        weight, bias, version = self._rounded or (None, None, None)
-        fresh = version == self.weight._version and weight.device == self.weight.device
-        if not (fresh and weight.dtype == dtype):
-            with torch.inference_mode(False):  # they serve where there are gradients, too
-                weight, bias = self.weight.to(dtype), self.bias.to(dtype)
-            self._rounded = weight, bias, self.weight._version
-        return weight, bias
 
 
 class LossNetwork(nn.Module):
@@ -311,6 +285,8 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         )
     try:
         if path.suffix == ".safetensors":
+            from safetensors import safe_open
+
             with safe_open(path, framework="pt") as file:
                 keys = file.keys()  # the file itself cannot be iterated over
                 return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
