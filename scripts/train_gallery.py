@@ -3,7 +3,7 @@
     python scripts/train_gallery.py --paintings paintings/ --photos photos/ \
         --loss-weights VGG16.safetensors -o checkpoints/gallery
 
-Five runs of fst-train by the real VGG-16, one after the other; called again, it goes on where it
+Six runs of fst-train by the real VGG-16, one after the other; called again, it goes on where it
 was stopped:
 
 1. from scratch, 7,000 steps of 16 crops, on a GPU (six minutes on an H200; days on two cores):
@@ -14,9 +14,10 @@ was stopped:
    comparison of their pictures;
 4. from 3, 1,500 steps of 4 (40 minutes beside other work): the first run with
    `fst.networks.phases.EvenConv`, which ended the dots and black blobs in dark places;
-5. from 4, 700 steps of 4 at a lower rate (11 minutes): more weight for styles that lost strokes.
+5. from 4, 700 steps of 4 at a lower rate (11 minutes): more weight for styles that lost strokes;
+6. from 5, 600 steps of 4 at a lower rate still (10 minutes): more weight for wave, which was pale.
 
-The model.safetensors of the fifth run is what is shipped. The first was stopped at step 6,300, its
+The model.safetensors of the sixth run is what is shipped. The first was stopped at step 6,300, its
 rate down to a fortieth; in the first two the term against checkerboards saw a period of 4 px alone.
 """
 
@@ -33,23 +34,23 @@ OURS = Path(__file__).parents[1] / "datasets" / "samples" / "styles"
 # learned at and its style weight, from which run on. Signac and van_gogh are five paintings each.
 STYLES = {
     "the_scream": {1: (640, 16), 2: (640, 8), 3: (640, 6.5), 5: (640, 7)},
-    "udnie": {1: (512, 11), 2: (512, 9), 3: (512, 8)},
-    "wave": {1: (512, 11), 2: (512, 4.5), 3: (512, 4), 5: (512, 5)},
-    "shipwreck": {1: (512, 20), 2: (512, 11), 3: (512, 9), 5: (512, 12)},
-    "starry_night": {1: (576, 12), 2: (400, 14), 5: (400, 16)},
+    "udnie": {1: (512, 11), 2: (512, 9), 3: (512, 8), 6: (512, 8.5)},
+    "wave": {1: (512, 11), 2: (512, 4.5), 3: (512, 4), 5: (512, 5), 6: (512, 8)},
+    "shipwreck": {1: (512, 20), 2: (512, 11), 3: (512, 9), 5: (512, 12), 6: (512, 13)},
+    "starry_night": {1: (576, 12), 2: (400, 14), 5: (400, 16), 6: (400, 17)},
     "composition_vii": {1: (512, 16), 2: (512, 14), 5: (512, 16)},
     "edtaonisl": {1: (512, 10)},
     "robert_delaunay_portrait": {1: (512, 16), 2: (512, 12), 5: (512, 13)},
     "signac": {1: (512, 13), 2: (400, 16), 5: (400, 18)},
     "pointillism": {1: (512, 22), 2: (512, 9), 3: (512, 11), 4: (400, 13)},
     "cubist_shards": {1: (512, 12), 2: (512, 9)},
-    "gauguin_tahiti": {1: (512, 16), 2: (512, 13)},
+    "gauguin_tahiti": {1: (512, 16), 2: (512, 13), 6: (512, 15)},
     "renoir_moulin": {1: (512, 14), 2: (512, 11)},
-    "monet_parasol": {1: (512, 22), 2: (360, 18), 5: (480, 20)},
-    "derain_matisse": {1: (400, 20), 2: (640, 18), 5: (512, 18)},
-    "mona_lisa": {1: (512, 12), 2: (512, 5)},
-    "sorolla_beach": {1: (512, 14), 2: (512, 6)},
-    "van_gogh": {1: (512, 14), 4: (480, 15)},
+    "monet_parasol": {1: (512, 22), 2: (360, 18), 5: (480, 20), 6: (480, 22)},
+    "derain_matisse": {1: (400, 20), 2: (640, 18), 5: (512, 18), 6: (512, 20)},
+    "mona_lisa": {1: (512, 12), 2: (512, 5), 6: (512, 6)},
+    "sorolla_beach": {1: (512, 14), 2: (512, 6), 6: (512, 6.5)},
+    "van_gogh": {1: (512, 14), 4: (480, 15), 6: (480, 16)},
     "stained_glass": {1: (512, 10)},
     "woodblock_waves": {1: (512, 14), 2: (512, 9)},
     "impasto_swirls": {1: (512, 14), 2: (512, 7)},
@@ -72,7 +73,8 @@ RUNS = (
     Run("subjects", 600, 4, "0.001", 1),
     Run("balanced", 250, 4, "0.0007", 2),
     Run("even", 1500, 4, "0.001", 4),
-    Run(".", 700, 4, "0.0006", 5),
+    Run("weighed", 700, 4, "0.0006", 5),
+    Run(".", 600, 4, "0.0005", 6),
 )
 
 
