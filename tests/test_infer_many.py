@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from infer_inputs import save_model, save_photo
 
+import fst.stylize.bands.large  # noqa: F401 - before what it asks is replaced
 from fst.cli import infer
 from fst.io import images
 from fst.runtime import processes
