@@ -150,6 +150,12 @@ def test_all_styles_of_a_folder_keep_its_structure(run):
     assert all(Path(path).is_file() for path in expected)
 
 
+@pytest.mark.parametrize("more", [["--steady", 1], ["--watch", "in", "a.png"]])
+def test_list_styles_refuses_what_does_not_go_together(run, more):
+    code, out, err = run("--list-styles", *more)
+    assert (code, out, len(err)) == (2, [], 1) and more[0] in err[0]
+
+
 def test_list_styles_needs_no_picture_and_paints_none(run):
     code, out, err = run("--list-styles")
     assert (code, err, _files()) == (0, [], [])

@@ -37,3 +37,6 @@ def test_what_a_container_leaves_is_the_limit(monkeypatch, tmp_path, limit, used
     (tmp_path / limit).write_text("20000\n")
     (tmp_path / used).write_text("7655\n")
     assert memory.available_bytes(torch.device("cpu")) == 12345
+    # What was read from files before is given up when memory is asked for.
+    (tmp_path / used).with_name("memory.stat").write_text("file 9000\ninactive_file 5000\n")
+    assert memory.available_bytes(torch.device("cpu")) == 17345

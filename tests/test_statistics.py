@@ -563,6 +563,15 @@ def test_eigen_takes_one_choice():
         STYLE_LOSSES["eigen"](top=1, bottom=1)
 
 
+@pytest.mark.parametrize(
+    "option", [{"top": 0}, {"top": -3}, {"bottom": 0.0}, {"top": 1.5}, {"slice": (-2, 3)}]
+)
+def test_eigen_takes_a_count_or_a_share(option):
+    statistic = STYLE_LOSSES["eigen"](**option)
+    with pytest.raises(FstError, match="expected a count from 1 up or a share to 100%"):
+        statistic.target([IMAGE])
+
+
 @pytest.mark.parametrize("size", [256, 300, 513, 1000, 255, 100, 4, 1])
 def test_bins_of_a_gpu_average_as_torch_does(size):
     """Also where there are fewer places than bins, and each is in several."""

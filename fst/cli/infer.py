@@ -114,6 +114,7 @@ def _style_id(text: str) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     if args.list_styles:
+        _check_for_pictures(args)
         return _list_styles(args)
     if _asks_for_clips(args):
         return paint_clips(args, _open)
@@ -123,11 +124,7 @@ def _run(args: argparse.Namespace) -> int:
     with noting(problems):
         device = usable_device(args.device)
         team = _team(args, device)
-        if args.steady is not None:
-            raise FstError("--steady is for videos: leave it out, or add --sequence if the "
-                           "pictures are frames of one")  # fmt: skip
-        if args.watch is not None:
-            check_watch(args)
+        _check_for_pictures(args)
     # Of several processes the first says what there is to say, and looks for the pictures.
     first = team is None or team.rank == 0
     with nullcontext() if first else redirect_stderr(StringIO()):
@@ -177,6 +174,15 @@ def _asks_for_clips(args: argparse.Namespace) -> bool:
     named = [given for given in args.inputs if is_clip(given)]
     there = any(os.path.lexists(given) or glob.glob(given) for given in named)
     return args.sequence is not None or bool(named and (there or len(named) == len(args.inputs)))
+
+
+def _check_for_pictures(args: argparse.Namespace) -> None:
+    """Raise an FstError for flags that do not go with pictures, or with others."""
+    if args.steady is not None:
+        raise FstError("--steady is for videos: leave it out, or add --sequence if the "
+                       "pictures are frames of one")  # fmt: skip
+    if args.watch is not None:
+        check_watch(args)
 
 
 def _open(args: argparse.Namespace, device: str, problems: list[str]) -> tuple | None:

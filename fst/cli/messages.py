@@ -61,10 +61,18 @@ def with_flags(text: str) -> str:
     Examples:
         >>> with_flags("`style_size` 8: leave `trainer.max_time` out, or choose another `output`")
         '--style-size 8: leave --trainer.max_time out, or choose another -o'
+        >>> with_flags("cannot read my`old`.jpg: no such file")
+        'cannot read my`old`.jpg: no such file'
     """
-    text = text.replace("`output`", "-o")
-    text = re.sub(r"`(trainer\.[a-z_]+)`", r"--\1", text)
-    return re.sub(r"`([a-z_]+)`", lambda found: "--" + found[1].replace("_", "-"), text)
+
+    def flag(found: re.Match) -> str:
+        name = found[1]
+        if name == "output":
+            return "-o"
+        return f"--{name if name.startswith('trainer.') else name.replace('_', '-')}"
+
+    # Words of their own alone: a file may be called my`old`.jpg.
+    return re.sub(r"(?<![^\s(])`((?:trainer\.)?[a-z_]+)`(?![\w.])", flag, text)
 
 
 def told(program: str, problem: FstError, code: int = 2) -> int:

@@ -153,7 +153,7 @@ def _halve_convolutions(graph: "onnx.GraphProto") -> None:
         if tensor.name in kernels:
             kernel = numpy_helper.to_array(tensor)
             largest = float(np.abs(kernel).max())
-            if largest > np.finfo(np.float16).max:
+            if largest > float(np.finfo(np.float16).max):
                 raise FstError(
                     f"a weight of {largest:.3g} is beyond the numbers of fp16: keep fp32"
                 )

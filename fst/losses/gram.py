@@ -54,13 +54,16 @@ def count_of(amount: Amount, channels: int) -> int:
     """How many of `channels` pairs an amount is: itself, or its share, rounded, at least one.
 
     Raises:
-        FstError: More than there are.
+        FstError: None, or more than there are.
 
     Examples:
         >>> count_of(5, 64), count_of(0.05, 64), count_of(1.0, 64)
         (5, 3, 64)
     """
-    count = max(1, round(amount * channels)) if isinstance(amount, float) else amount
+    is_share = isinstance(amount, float)
+    if amount <= 0 or (is_share and amount > 1):
+        raise FstError(f"{shown(amount)} eigenpairs: expected a count from 1 up or a share to 100%")
+    count = max(1, round(amount * channels)) if is_share else amount
     if count > channels:
         raise FstError(
             f"{count} eigenpairs, but the layer has {channels} channels: give fewer, or a share "

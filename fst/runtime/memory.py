@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 CGROUP = Path("/sys/fs/cgroup")
 _LIMITS = (
-    ("memory.max", "memory.current"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ("memory.max", "memory.current", "memory.stat"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
 )
 # glibc's numbers for mallopt (malloc.h).
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
@@ -23,7 +23,8 @@ _DEFAULTS = {_MMAP_MAX: 65536, _TRIM_THRESHOLD: 128 * 1024, _TOP_PAD: 128 * 1024
 
 try:
     _GLIBC: Any = ctypes.CDLL("libc.so.6")
-except OSError:  # the C library is another
+    _GLIBC.mallopt  # noqa: B018 - another C library of that name has none
+except (OSError, AttributeError):
     _GLIBC = None
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -66,13 +67,22 @@ def available_bytes(device: "torch.device") -> int:
     except (OSError, StopIteration, ValueError):  # not Linux: half of all there is
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     # What control groups, v2 and v1, leave this process: /proc/meminfo shows the whole machine.
-    for limit, used in _LIMITS:
+    for limit, used, parts in _LIMITS:
         try:
             left_here = int((CGROUP / limit).read_text()) - int((CGROUP / used).read_text())
         except (OSError, ValueError):  # no such file, or "max"
             continue
-        left = min(left, max(0, left_here))
+        left = min(left, max(0, left_here + _cached_bytes(CGROUP / parts)))
     return left
+
+
+def _cached_bytes(parts: Path) -> int:
+    """Of what a control group uses, files read before, which the system gives up when asked."""
+    try:
+        found = re.search(r"^inactive_file (\d+)$", parts.read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
 
 
 def resident_bytes() -> int:

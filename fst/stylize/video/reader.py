@@ -1,6 +1,7 @@
 """Videos to upright sRGB frames, one at a time, with PyAV; sound and subtitles as they are."""
 
 import os
+import stat
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
@@ -60,9 +61,12 @@ def open_video(path: str | Path, shorter_side_px: int | None = None) -> Clip:
         FstError: It cannot be read, has no picture, or frames of a size that none has.
     """
     av, path = av_module(), Path(path)
-    if not os.path.getsize(path):
-        raise _unreadable(path, "the file is empty")
     try:
+        # Opening a named pipe would wait for a writer for ever.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise _unreadable(path, "is not a regular file")
+        if not os.path.getsize(path):
+            raise _unreadable(path, "the file is empty")
         container = av.open(
             f"file:{path.absolute()}",
             options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
