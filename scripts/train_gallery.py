@@ -13,7 +13,7 @@ was stopped:
 3. from 2, 250 steps of 4 at a lower rate (4 minutes): other weights for five styles, after a blind
    comparison of their pictures;
 4. from 3, 1,500 steps of 4 (40 minutes beside other work): the first run with
-   `fst.networks.phases.EvenConv`, which ended the dots and black blobs in dark places;
+   `fst.networks.phases.EvenConv`; after it the dots and black blobs in dark places are gone;
 5. from 4, 700 steps of 4 at a lower rate (11 minutes): more weight for styles that lost strokes;
 6. from 5, 600 steps of 4 at a lower rate still (10 minutes): more weight for wave, which was pale.
 

@@ -1,4 +1,7 @@
-"""`fst-infer`: paint pictures with a trained style model."""
+"""`fst-infer`: paint pictures with a trained style model.
+
+Nothing heavy is imported up here: `--help` and a mistyped flag are answered before torch is there.
+"""
 
 import argparse
 import glob

@@ -4,6 +4,8 @@ An output pixel of even row sees the low-resolution rows (i-1, i, i) and one of 
 (i, i, i+1); likewise in columns. Adding up the kernel entries that meet the same pixel gives
 a 2x2 kernel for each of the four phases: exactly the same function in 4/9 of the arithmetic.
 Reflect padding of the upsampled map equals replicate padding of the map itself.
+
+`EvenConv` is the last convolution, which gives four pixels at once.
 """
 
 import torch
@@ -68,10 +70,9 @@ class EvenConv(nn.Conv2d):
     """A convolution that gives 2x2 pixels of each channel at each place, alike on flat ground.
 
     The four kernels of a channel get the same sum for each channel that comes in: where those are
-    flat, so is what is painted. With kernels that are free the four drift apart, and dots come in
-    dark places. (The condition is that of Sugawara et al. 2018, "Super-Resolution Using
-    Convolutional Neural Networks Without Any Checkerboard Artifacts"; they average
-    over 2x2 pixels, which takes the finest strokes away too.)
+    flat, so is what is painted, and there is no checkerboard. (The condition is that of Sugawara et
+    al. 2018, "Super-Resolution Using Convolutional Neural Networks Without Any Checkerboard
+    Artifacts"; they meet it by averaging over 2x2 pixels.)
 
     `weight` is (4 C_out, C_in, k, k), pixels of a channel together, row by row.
     """
