@@ -55,14 +55,13 @@ def seen(pair):
 
 
 def test_gradients_are_those_of_one_process_with_the_whole_batch(seen):
-    """Those of the rows to the bit; of the kernels fp32 adds up the pixels in another order."""
+    """But for rounding: fp32 adds up images and pixels in another order."""
     first, second, whole = (record["gradients"] for record in seen)
     for name, gradient in whole.items():
         assert torch.equal(first[name], second[name])
-        if "norm" in name:
-            assert torch.equal(first[name], gradient)
         # The first layer adds up the most pixels: 1.8e-6 there, below 1e-6 in all others.
         within = 4e-6 if name.startswith("conv_in") else 1e-6
+        within = 2e-7 if "norm" in name else within
         assert (first[name] - gradient).norm() / gradient.norm() < within
 
 

@@ -372,6 +372,33 @@ def test_each_batch_draws_its_styles_anew_and_not_with_the_shifts(make_module, t
     assert all(seed != of_shift for seed, of_shift in drawn)
 
 
+@pytest.mark.parametrize(("weight", "moved"), [(None, True), (0.0, False)])
+def test_the_last_of_four_photos_is_the_one_before_it_moved(
+    make_module, tmp_path, monkeypatch, weight, moved
+):
+    painted, genuine = [], StyleTransferModule.forward
+
+    def forward(self, photos, style_index):
+        if torch.is_grad_enabled():
+            painted.append((photos, list(style_index)))
+        return genuine(self, photos, style_index)
+
+    monkeypatch.setattr(StyleTransferModule, "forward", forward)
+    batch = torch.rand(4, 3, 40, 48)
+    module = make_module(consistency_weight=weight)
+    trainer = fit(module, tmp_path, steps=2, data=Images(batch))
+    assert len(painted) == 2
+    for photos, ids in painted:
+        assert torch.equal(photos[:3], batch[:3])
+        assert torch.equal(photos[3], batch[3]) != moved
+        middle = photos[3, :, 7:-7, 7:-7]
+        windows = batch[2].unfold(1, 26, 1).unfold(2, 34, 1)  # (3, 15, 15, 26, 34)
+        seen_again = (windows == middle[:, None, None]).all(4).all(3).all(0)
+        assert seen_again.sum() == moved
+        assert not moved or ids[3] == ids[2]
+    assert ("train/consistency" in trainer.callback_metrics) == moved
+
+
 def test_normalised_photos_are_refused(make_module, tmp_path):
     with pytest.raises(FstError, match="not normalised"):
         fit(make_module(), tmp_path, data=Images(torch.randn(2, 3, 40, 48)))

@@ -193,6 +193,7 @@ def _module(settings: Any, styles: list, kept: list[dict[str, Any]]):
         style_weight=_one_or_each(settings.style_weight),
         tv_weight=settings.tv_weight,
         grid_weight=settings.grid_weight,
+        consistency_weight=settings.consistency_weight,
         classic_weights=settings.classic_weights,
         style_loss=statistic(settings),
         style_size_px=_one_or_each(settings.style_size),

@@ -264,6 +264,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _add_loss(parser: argparse.ArgumentParser) -> None:
     add_loss(parser)
     style, grid = objective.WEIGHTS[1], objective.GRID_WEIGHT
+    consistency = objective.CONSISTENCY_WEIGHT
     add = parser.add_argument
     add("--content-weight", type=NonNegativeFloat, metavar="W",
         help="weight of content (default: 1)")  # fmt: skip
@@ -273,6 +274,8 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
         help="weight of total variation (default: 0)")  # fmt: skip
     add("--grid-weight", type=NonNegativeFloat, metavar="W",
         help=f"weight against patterns of the pixel grid (default: {grid:g})")  # fmt: skip
+    add("--consistency-weight", type=NonNegativeFloat, metavar="W",
+        help=f"weight of painting alike what moved a few pixels (default: {consistency:g})")  # fmt: skip
 
 
 def _trainer_help() -> None:

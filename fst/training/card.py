@@ -166,7 +166,10 @@ def run_facts(module: pl.LightningModule) -> dict[str, Any]:
         **_measured_at(module),
         "precision": trainer.precision,
         "processes": trainer.world_size,
-        "weights": {**weights, "grid": module.objective.grid_weight},
+        "weights": weights | {
+            "grid": module.objective.grid_weight,
+            "consistency": module.objective.consistency_weight,
+        },
         "versions": f"fst {__version__}, torch {torch.__version__}, "
         f"pytorch-lightning {pl.__version__}",
         **_data_facts(trainer.datamodule),

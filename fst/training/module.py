@@ -1,7 +1,7 @@
 """The LightningModule: one network, many styles, a perceptual loss."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torchmetrics import MeanMetric
 from fst.data.batches import read_batch
 from fst.data.styles import Style
 from fst.errors import FstError
+from fst.losses.consistency import Twins
 from fst.losses.perceptual import PerceptualLoss, grid_pattern
 from fst.losses.style_groups import StyleIndex, check_ids, each_id
 from fst.networks.transformer import TransformerNet
@@ -36,6 +37,7 @@ CROP_PX = 256  # taken for the size of the crops where the data do not say
 # and relative rate of the convolutions. At full rate, and with kept styles learning, those had a
 # fifth more style distance afterwards, at weights of 100 and 1000 alike.
 KEPT_WEIGHT, TUNED_RATE = 1000.0, 0.2
+OF_TWINS = 1 << 32  # sets the seeds of their moves apart from those of the shifts
 
 
 class StyleTransferModule(pl.LightningModule):
@@ -154,15 +156,16 @@ class StyleTransferModule(pl.LightningModule):
         photos, style_index = read_batch(
             batch, len(self.styles), self._seed_of_batch, check=batch_idx == 0
         )
+        twins = None
+        if self.objective.consistency_weight:
+            number = self._place_of_batch() * len(photos)
+            twins = Twins.draw(len(photos), number, self._seed_of_step() ^ OF_TWINS)
+            photos, style_index = twins.join(photos, each_id(style_index, len(photos)))
         stylized = self(photos, style_index)
         terms = self.perceptual(*self._shifted(stylized, photos), style_index)
-        if self.objective.grid_weight:
-            terms["grid"] = grid_pattern(stylized.float())
-            terms["total"] = terms["total"] + self.objective.grid_weight * terms["grid"]
-        if self.keeper is not None:
-            which = self.trainer.global_rank, self.trainer.world_size
-            terms["kept"] = self.keeper.loss(self.network, photos, self._seed_of_step(), *which)
-            terms["total"] = terms["total"] + KEPT_WEIGHT * terms["kept"]
+        for name, weight, term in self._further_terms(photos, stylized.float(), twins):
+            terms[name] = term
+            terms["total"] = terms["total"] + weight * term
         per_image = terms.pop("style_per_image")
         self.finite.see(self, terms, style_index)
         return {"loss": terms["total"], "style_per_image": per_image, "style_index": style_index}
@@ -260,12 +263,28 @@ class StyleTransferModule(pl.LightningModule):
         if self.keeper is not None:
             hold_kept_styles(self.network, self.first_id)
 
+    def _further_terms(
+        self, photos: Tensor, stylized: Tensor, twins: Twins | None
+    ) -> Iterator[tuple[str, float, Tensor]]:
+        """Name, weight and value of what is minimised beside the perceptual loss."""
+        if self.objective.grid_weight:
+            yield "grid", self.objective.grid_weight, grid_pattern(stylized)
+        if twins is not None:
+            yield "consistency", self.objective.consistency_weight, twins.difference(stylized)
+        if self.keeper is not None:
+            which = self.trainer.global_rank, self.trainer.world_size
+            kept = self.keeper.loss(self.network, photos, self._seed_of_step(), *which)
+            yield "kept", KEPT_WEIGHT, kept
+
     def _seed_of_batch(self) -> int:
         """Another for each batch of each process, and not that of the shifts."""
-        trainer = self.trainer
-        batch = trainer.fit_loop.epoch_loop.total_batch_idx
-        place = batch * trainer.world_size + trainer.global_rank
-        return int(np.random.SeedSequence((self.hparams.seed, 3, place)).generate_state(1)[0])
+        words = self.hparams.seed, 3, self._place_of_batch()
+        return int(np.random.SeedSequence(words).generate_state(1)[0])
+
+    def _place_of_batch(self) -> int:
+        """Of the batch among those of all processes."""
+        batch = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        return batch * self.trainer.world_size + self.trainer.global_rank
 
     def _seed_of_step(self) -> int:
         return self.hparams.seed * 1_000_003 + self.global_step

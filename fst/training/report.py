@@ -28,7 +28,7 @@ def announce(settings: Any, module: pl.LightningModule, data: Any, trainer: pl.T
     count, names = len(module.styles), ", ".join(style.name for style in module.styles)
     kind = "photos" if settings.content else "scenes"
     if not settings.content:
-        print("no --content given: training on scenes drawn by the program")
+        print("no photos given: training on scenes drawn by the program")
     if start := announcement(settings, module):
         print(start)
     world, most = trainer.world_size, "at most " * bool(settings.until)
@@ -167,7 +167,7 @@ def _curve(trainer: pl.Trainer, module: pl.LightningModule) -> Curve:
 def _conclude(module: pl.LightningModule, data: Any, curve: Curve) -> None:
     if data.photos.bad_files:
         print(data.photos.report())
-    if "val/style" in module.final_metrics:  # not with --trainer.limit_val_batches 0
+    if "val/style" in module.final_metrics:  # not where none are validated
         print(f"\nheld-out distances   {'style':>9} {'content':>9} {'brushwork':>9}")
     for style in module.styles if "val/style" in module.final_metrics else ():
         kinds = ("style", "content", "brushwork")
@@ -189,7 +189,7 @@ def _tell_where(folder: Path, trainer: pl.Trainer, module: pl.LightningModule) -
     if trainer.fast_dev_run:
         print(f"\nfast_dev_run: {steps} done, nothing is written")
         return
-    if not trainer.global_step:  # --trainer.limit_train_batches 0, a Timer of no time
+    if not trainer.global_step:  # limit_train_batches is 0, or a Timer has no time
         print("\nno step was taken, nothing is written")
         return
     if trainer.global_step < trainer.max_steps:

@@ -65,6 +65,8 @@ class Objective(Settings):
         style_weight: Weight of the style loss, or one for each style id.
         tv_weight: Weight of total variation.
         grid_weight: Weight of patterns in step with the pixel grid, see `grid_pattern`.
+        consistency_weight: Weight of what changes where a photo is moved by a few pixels, in
+            batches of at least 4, see `Twins`.
         classic_weights: Absolute sums with Johnson's weights.
         style_loss: The statistic that describes style: an object with the two methods of
             `StyleStatistic`, of which checkpoints hold the name alone, or a name with options.
@@ -81,6 +83,7 @@ class Objective(Settings):
     style_weight: float | Sequence[float] | None = None
     tv_weight: float | None = None
     grid_weight: float | None = None
+    consistency_weight: float | None = None
     classic_weights: bool = False
     style_loss: str | StyleStatistic | None = None
     style_size_px: int | Sequence[int] = objective.STYLE_SIZE_PX
@@ -90,6 +93,8 @@ class Objective(Settings):
         self.style_loss = self.style_loss or objective.statistic(self.classic_weights)
         if self.grid_weight is None:
             self.grid_weight = objective.grid_weight(self.classic_weights)
+        if self.consistency_weight is None:
+            self.consistency_weight = objective.consistency_weight(self.classic_weights)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values; of objects their names."""

@@ -163,10 +163,8 @@ def announcement(settings: Any, module) -> str | None:
             f"adding to {module.start.began_from}: after {steps} steps the convolutions learn "
             f"too, held to paint its {module.first_id} styles as before"
         )
-    return (
-        f"beginning from {module.start.began_from} (--from-scratch: from random weights); "
-        f"for {steps} steps only gamma and beta of the styles learn"
-    )
+    alone = f"; for {steps} steps only gamma and beta of the styles learn" * bool(steps)
+    return f"beginning from the weights of {module.start.began_from}{alone}"
 
 
 def _resumed(settings: Any) -> dict[str, Any]:
