@@ -41,9 +41,9 @@ def test_what_paints_each_pixel_by_itself_is_consistent(down, right):
 def test_the_difference_equals_a_naive_loop():
     images = photos_of(8)
     squares = [
-        (images[at, channel, row, column] - images[at - 1, channel, row + 3, column - 2]).item() ** 2
+        (twin[row, column] - first[row + 3, column - 2]).item() ** 2
         for at in (2, 6)
-        for channel in range(3)
+        for twin, first in zip(images[at], images[at - 1], strict=True)
         for row in range(MARGIN_PX, 48 - MARGIN_PX)
         for column in range(MARGIN_PX, 40 - MARGIN_PX)
     ]

@@ -275,7 +275,7 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
     add("--grid-weight", type=NonNegativeFloat, metavar="W",
         help=f"weight against patterns of the pixel grid (default: {grid:g})")  # fmt: skip
     add("--consistency-weight", type=NonNegativeFloat, metavar="W",
-        help=f"weight of painting alike what moved a few pixels (default: {consistency:g})")  # fmt: skip
+        help=f"weight of painting alike what has moved (default: {consistency:g})")  # fmt: skip
 
 
 def _trainer_help() -> None:

@@ -13,7 +13,7 @@ MARGIN_PX = 8  # not compared at each side: what is painted there depends on the
 
 @dataclass(frozen=True)
 class Twins:
-    """Photos of a batch that show once more what the one before them shows, a few pixels further on.
+    """Photos of a batch that show again what the one before shows, a few pixels further on.
 
     A network that paints both alike paints what is in the photo. One that does not draws texture
     on flat ground, shimmers in video, and keeps step with its own pixel grid (Wang et al. 2020,

@@ -160,16 +160,14 @@ def run_facts(module: pl.LightningModule) -> dict[str, Any]:
         return {}
     names = ("content", "style", "tv")
     weights = dict(zip(names, module.objective.weights(module.styles), strict=True))
+    beside = {name: getattr(module.objective, f"{name}_weight") for name in ("grid", "consistency")}
     return {
         "max_steps": trainer.max_steps,
         "measured_step": module.measured_step,
         **_measured_at(module),
         "precision": trainer.precision,
         "processes": trainer.world_size,
-        "weights": weights | {
-            "grid": module.objective.grid_weight,
-            "consistency": module.objective.consistency_weight,
-        },
+        "weights": weights | beside,
         "versions": f"fst {__version__}, torch {torch.__version__}, "
         f"pytorch-lightning {pl.__version__}",
         **_data_facts(trainer.datamodule),

@@ -11,8 +11,7 @@ from typing import Any
 from fst.errors import FstError
 from fst.losses.objective import STYLE_LAYERS
 
-FLOATS = ("lr", "content_weight", "style_weight", "tv_weight", "grid_weight",
-          "consistency_weight")
+FLOATS = ("lr", "content_weight", "style_weight", "tv_weight", "grid_weight", "consistency_weight")
 
 
 def check_loss_network(settings: Any) -> Any:
