@@ -19,8 +19,9 @@ was stopped:
 7. from 6, 1,200 steps of 4 (17 minutes): the first run with `fst.losses.consistency`, and more
    weight for all styles, since it keeps the subjects.
 
-The model.safetensors of the seventh run is what is shipped. The first was stopped at step 6,300, its
-rate down to a fortieth; in the first two the term against checkerboards saw a period of 4 px alone.
+The model.safetensors of the seventh run is what is shipped. The first was stopped at step 6,300,
+its rate down to a fortieth; in the first two the term against checkerboards saw a period of 4 px
+alone.
 """
 
 import argparse
@@ -34,18 +35,13 @@ from fst.style_model.format import load_style_model
 OURS = Path(__file__).parents[1] / "datasets" / "samples" / "styles"
 # Public-domain works and drawings of our own, in order of id: the shorter side in px that each is
 # learned at and its style weight, from which run on. Signac and van_gogh are five paintings each.
+# fmt: off
 STYLES = {
     "the_scream": {1: (640, 16), 2: (640, 8), 3: (640, 6.5), 5: (640, 7), 7: (640, 8)},
     "udnie": {1: (512, 11), 2: (512, 9), 3: (512, 8), 6: (512, 8.5), 7: (512, 10)},
     "wave": {1: (512, 11), 2: (512, 4.5), 3: (512, 4), 5: (512, 5), 6: (512, 8), 7: (512, 9)},
-    "shipwreck": {
-        1: (512, 20),
-        2: (512, 11),
-        3: (512, 9),
-        5: (512, 12),
-        6: (512, 13),
-        7: (512, 15),
-    },
+    "shipwreck": {1: (512, 20), 2: (512, 11), 3: (512, 9), 5: (512, 12), 6: (512, 13),
+                  7: (512, 15)},
     "starry_night": {1: (576, 12), 2: (400, 14), 5: (400, 16), 6: (400, 17), 7: (400, 22)},
     "composition_vii": {1: (512, 16), 2: (512, 14), 5: (512, 16), 7: (512, 19)},
     "edtaonisl": {1: (512, 10), 7: (512, 11)},
@@ -64,6 +60,7 @@ STYLES = {
     "woodblock_waves": {1: (512, 14), 2: (512, 9), 7: (512, 10)},
     "impasto_swirls": {1: (512, 14), 2: (512, 7), 7: (512, 11)},
 }
+# fmt: on
 GRID_WEIGHT = "800"  # against a lattice on flat ground
 
 

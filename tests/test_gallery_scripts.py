@@ -35,7 +35,7 @@ def test_the_gallery_is_trained_in_runs_that_can_be_resumed(script, run, tmp_pat
 
     monkeypatch.setattr(train_gallery, "fst_train", train)
     argv = ["train_gallery", "--paintings", "p", "--photos", "c", "--loss-weights", "v"]
-    argv += ["--steps", *[str(steps)] * 6, "-o", str(tmp_path / "all")]
+    argv += ["--steps", *[str(steps)] * 7, "-o", str(tmp_path / "all")]
     monkeypatch.setattr(sys, "argv", argv)
     assert train_gallery.main() == 0
 
