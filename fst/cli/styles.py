@@ -87,7 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
 def run_list(args: argparse.Namespace) -> None:
     from fst.style_model.sets import read_styles_of
 
-    model = args.model or shown_name(newest_model())
+    model = shown_name(newest_model()) if args.model is None else args.model
     styles = read_styles_of(model_path(model))
     tell(PROGRAM, f"{model}: trunk {styles[0].trunk}")
     show_styles([style.style for style in styles], model, args.json, TOLD)
