@@ -1,5 +1,6 @@
 """A resumed run is the uninterrupted one, bit for bit: weights, Adam, batches and curves."""
 
+import re
 import shutil
 import signal
 
@@ -55,6 +56,8 @@ def assert_same_state(folder, reference):
         a, b = left.get(path), right.get(path)
         if isinstance(a, torch.Tensor):
             assert a.dtype == b.dtype and torch.equal(a, b), path
+        elif path == "/settings":  # whatever reads the photos
+            assert re.sub(r"num_workers: \d+", "", a) == re.sub(r"num_workers: \d+", "", b)
         elif not path.startswith("/loops"):
             assert a == b, path
 
