@@ -72,6 +72,18 @@ def test_mpo_is_read_as_its_first_picture(tmp_path):
     assert abs(pixels(tmp_path / "a.jpg") - RED).max() <= 2
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1)])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_single_pixel_row_or_column_is_turned_too(tmp_path, orientation, size):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", size, (255, 0, 0)).save(tmp_path / "line.png", exif=exif)
+    image = images.load(tmp_path / "line.png")
+    assert image.shape[1:] == (size if orientation > 4 else size[::-1])
+    assert torch.equal(images.load_full(tmp_path / "line.png"), image)
+    assert (image.amax((1, 2)) - torch.tensor([1.0, 0.0, 0.0])).abs().max() == 0
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
 def test_exif_rotated_file_comes_out_upright(tmp_path, orientation, suffix):

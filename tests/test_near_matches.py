@@ -79,4 +79,5 @@ def test_a_mistyped_name_in_a_settings_file_too(tmp_path, capsys, text, near):
 
     (tmp_path / "run.yaml").write_text(text)
     assert main(["--config", str(tmp_path / "run.yaml")]) == 2
-    assert f"did you mean {near}" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"did you mean {near}" in told and str(tmp_path / "run.yaml") in told

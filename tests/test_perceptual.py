@@ -350,6 +350,14 @@ def test_the_grid_pattern_equals_a_naive_loop():
     torch.testing.assert_close(grid_pattern(image), expected)
 
 
+def test_a_loss_network_that_overflows_is_refused_when_the_styles_are_set():
+    network = loss_network("vgg19")
+    with torch.no_grad():
+        next(iter(network.convs.values())).weight.fill_(1e30)
+    with pytest.raises(FstError, match=r"overflows at relu1_1.*`loss_weights`"):
+        PerceptualLoss(network).set_styles([[STYLES[0]]])
+
+
 def test_styles_of_different_statistics_are_each_measured_by_their_own():
     texts = ["gram", "eigen top=50%", "meanstd", "eigen top=50%", "projected rank=2"]
     pictures_of = [[STYLES[i % 2]] for i in range(5)]

@@ -80,7 +80,8 @@ def test_a_checkpoint_without_settings_says_what_is_missing(run, tmp_path, capsy
 
 
 @pytest.mark.parametrize(
-    "settings", ["trainer: {callbacks: [{class_path: os.system}]}", "[", ["styles"], "{config: a}"]
+    "settings",
+    ["trainer: {callbacks: [{class_path: os.system}]}", "[", ["styles"], "{config: a}", "stepz: 1"],
 )
 def test_settings_in_a_checkpoint_are_trusted_no_more_than_a_file(run, tmp_path, capsys, settings):
     bad = stored_with(run, tmp_path / "bad.ckpt", settings)

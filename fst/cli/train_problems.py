@@ -52,8 +52,19 @@ def all_problems(parser: ArgumentParser, argv: list[str], first: Exception) -> l
             parser.parse_args(group)
         except Exception as error:
             told = _one_line(error)
-            problems.append("; ".join(filter(None, [told, _hint(told, group[0], known)])))
+            hint = _hint(told, group[0], known)
+            problems.append(_source(group, argv) + "; ".join(filter(None, [told, hint])))
     return list(dict.fromkeys(problems)) or [_one_line(first)]
+
+
+def _source(group: list[str], argv: list[str]) -> str:
+    """Where settings are from: the file of a --config, or the checkpoint that holds its text."""
+    if group[0] != "--config" or len(group) < 2:
+        return ""
+    source = group[1]
+    if "\n" in source and "--resume" in argv[:-1]:
+        source = argv[argv.index("--resume") + 1]
+    return f"{source}: "
 
 
 def _hint(told: str, flag: str, known: list[str]) -> str:

@@ -34,7 +34,7 @@ from fst.io.decode import (
 from fst.io.paths import printable
 
 LEVELS = 65535
-STRIP_PX, STRIP_BYTES = 128, 4_000_000  # at most, unless a row has more
+STRIP_PX, STRIP_BYTES = 128, 1_000_000  # at most, unless a row has more
 MOST_BY_PILLOW = 89_000_000  # pixels of a TIFF; it warns of more
 
 _LOADERS = {"JPEG": "jpegload", "PNG": "pngload", "TIFF": "tiffload"}
@@ -174,7 +174,8 @@ def read_whole(
             levels = np.empty((image.height, *strip.shape[1:]), strip.dtype)
         levels[low : low + len(strip)] = strip
         low += len(strip)
-    return np.ascontiguousarray(UPRIGHT.get(opened.orientation, np.asarray)(levels))
+    turn = UPRIGHT.get(opened.orientation)
+    return levels if turn is None else turn(levels).copy()  # a single row keeps a negative stride
 
 
 @cache

@@ -109,7 +109,8 @@ class PerceptualLoss(nn.Module):
                 leaves style out of the loss.
 
         Raises:
-            FstError: A statistic does not fit a layer, a picture or the number of styles.
+            FstError: A statistic does not fit a layer, a picture or the number of styles; or the
+                loss network overflows.
         """
         statistics = self._statistics_of(len(styles))
         return [self._targets(*pair) for pair in zip(statistics, styles, strict=True)]
@@ -127,6 +128,12 @@ class PerceptualLoss(nn.Module):
     def _targets(self, statistic: Statistic, pictures: Sequence[Tensor]) -> dict[str, Targets]:
         instances = [part for picture in pictures for part in statistic.pictures(picture)]
         features = [self.loss_network(image[None], self.style_layers) for image in instances]
+        for name, feature in ((n, f[n]) for f in features for n in self.style_layers):
+            if not feature.square().mean().isfinite():
+                raise FstError(
+                    f"the loss network overflows at {name}: its weights are damaged, give other "
+                    "`loss_weights`"
+                )
         return {n: statistic.target(n, [f[n] for f in features]) for n in self.style_layers}
 
     def forward(
