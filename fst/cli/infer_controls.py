@@ -54,9 +54,9 @@ def _texture_size(text: str) -> float | str:
 
 def styles_asked_for(args: argparse.Namespace) -> list[int | str]:
     """Ids and names of all styles that the arguments mention."""
-    named = [re.sub(rf"={_SHARE}$", "", style) for style in args.style or []]
+    named = [re.sub(rf"={_SHARE}$", "", style) for style in args.style]
     masked = [name for name, _ in map(_mask, args.mask) if name]
-    return [*(args.style_id or []), *named, *(args.blend_grid or []), *masked]
+    return [*args.style_id, *named, *(args.blend_grid or []), *masked]
 
 
 def _mask(given: str) -> tuple[str, str]:
@@ -85,13 +85,10 @@ def blend_of(stylizer: "Stylizer", wanted: list[str]) -> dict[str, float] | None
     return shares
 
 
-def grid_name(stylizer: "Stylizer", styles: list[str], given: bool) -> str:
-    """What the file of a --blend-grid is called; `given` is whether other styles are asked for."""
+def grid_name(stylizer: "Stylizer", styles: list[str]) -> str:
+    """What the file of a --blend-grid is called."""
     from fst.stylize.blend_grid import shares_of
 
-    if given:
-        raise FstError("--blend-grid names its styles: leave out --style, --style-id, --all-styles "
-                       "and --texture")  # fmt: skip
     if any(os.path.lexists(style) for style in styles if style not in stylizer.style_names):
         raise FstError("--blend-grid: pictures go before it")
     shares_of(styles)

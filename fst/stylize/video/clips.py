@@ -26,6 +26,7 @@ from fst.io.paths import (
     check_place,
     clip,
     find,
+    is_clip,
     printable,
 )
 from fst.runtime.console import print_result, tell
@@ -127,6 +128,13 @@ def check_target(path: Path) -> None:
 # ---- those of one fst-infer ---------------------------------------------------------------------
 
 
+def asks_for_clips(args: argparse.Namespace) -> bool:
+    """Whether there is a clip among what is to be painted."""
+    named = [given for given in args.inputs if is_clip(given)]
+    there = any(os.path.lexists(given) or glob.glob(given) for given in named)
+    return args.sequence is not None or bool(named and (there or len(named) == len(args.inputs)))
+
+
 def clip_jobs(args: argparse.Namespace, styles: dict[int, str]) -> list[Job]:
     """What to paint into what.
 
@@ -202,14 +210,26 @@ def stopping() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(asked)
 
 
-def paint_clips_in_turn(
+def paint_clips(
+    args: argparse.Namespace, stylizer: "Stylizer", styles: dict[int, str], options: PaintOptions
+) -> int:
+    """Paint all clips in their styles, telling their paths and problems; returns the exit code.
+
+    Raises:
+        FstError: As `clip_jobs`.
+    """
+    jobs = clip_jobs(args, styles)
+    with stopping() as stopped:
+        return _paint_in_turn(args, stylizer, jobs, options, stopped)
+
+
+def _paint_in_turn(
+    args: argparse.Namespace,
     stylizer: "Stylizer",
     jobs: list[Job],
-    args: argparse.Namespace,
     options: PaintOptions,
     stopped: Callable[[], bool],
 ) -> int:
-    """Paint the clips, telling their paths and problems; returns the exit code."""
     from tqdm import tqdm
 
     from fst.stylize.video.paint import VideoOptions, paint_video
