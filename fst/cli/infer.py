@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 from fst.assets import GALLERY
 from fst.cli.argument_types import device_name, positive, whole
 from fst.cli.commands import finish, new_parser
-from fst.cli.infer_checks import check_for_clips, check_for_pictures, check_sheets
-from fst.cli.infer_controls import (
+from fst.cli.infer_flags import (
     add_controls,
+    asks_for_clips,
     blend_of,
+    check_for_clips,
+    check_for_pictures,
+    check_sheets,
     grid_name,
     painting_options,
     styles_asked_for,
@@ -39,7 +42,7 @@ from fst.stylize.folder.naming import (
     input_clashes,
     make_plan,
 )
-from fst.stylize.video.clips import asks_for_clips, paint_clips
+from fst.stylize.video.clips import paint_clips
 
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
@@ -199,8 +202,9 @@ def _choose_styles(
     stylizer: "Stylizer", args: argparse.Namespace, problems: list[str]
 ) -> dict[int, str]:
     """The styles to paint in, from id to name; `args.sheet` becomes the ids of its styles."""
-    check_sheets(args)
     names, args.blend = stylizer.style_names, None
+    if args.sheet or args.blend_grid:
+        check_sheets(args)
     if args.sheet:
         args.sheet = _style_ids(stylizer, args, problems) or list(range(len(names)))
         return {BLEND_ID: "sheet"}

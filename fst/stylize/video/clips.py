@@ -26,7 +26,6 @@ from fst.io.paths import (
     check_place,
     clip,
     find,
-    is_clip,
     printable,
 )
 from fst.runtime.console import print_result, tell
@@ -126,13 +125,6 @@ def check_target(path: Path) -> None:
 
 
 # ---- those of one fst-infer ---------------------------------------------------------------------
-
-
-def asks_for_clips(args: argparse.Namespace) -> bool:
-    """Whether there is a clip among what is to be painted."""
-    named = [given for given in args.inputs if is_clip(given)]
-    there = any(os.path.lexists(given) or glob.glob(given) for given in named)
-    return args.sequence is not None or bool(named and (there or len(named) == len(args.inputs)))
 
 
 def clip_jobs(args: argparse.Namespace, styles: dict[int, str]) -> list[Job]:

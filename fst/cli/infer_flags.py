@@ -1,15 +1,18 @@
-"""The flags of fst-infer that say how a picture is painted, beside in which style."""
+"""The flags of fst-infer: how a picture is painted, which styles are meant, what goes together."""
 
 import argparse
+import glob
 import os
 import re
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fst.cli.argument_types import amount, frame_rate, number, share
 from fst.cli.messages import noting
 from fst.errors import FstError
+from fst.io.paths import is_clip
 from fst.stylize.options import (
     AUTO,
     KEEP_COLORS,
@@ -26,16 +29,27 @@ if TYPE_CHECKING:
 
 _PLAIN = ("strength", "texture", "texture_size", "keep_colors")  # as the fields of PaintOptions
 _SHARE = r"[0-9]*\.?[0-9]+"
+# Flags that only pictures have, and what they are when they are not given.
+_OF_PICTURES = {
+    "blend_grid": None,
+    "sheet": False,
+    "devices": None,
+    "num_nodes": None,
+    "resume": False,
+    "bits": 8,
+    "max_memory": None,
+    "fast_statistics": False,
+}
 
 
 def add_controls(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--texture", type=share, metavar="T", help="0 to 1 along the ids of one painting")
-    add("--texture-size", type=_texture_size, default=AUTO, metavar="T",
+    add("--texture-size", type=_texture_size, metavar="T",
         help="of strokes: auto, native, or 0.5 to 3")  # fmt: skip
     add("--sheet", action="store_true", help="one sheet of all styles, or those named, with names")
     add("--blend-grid", nargs="+", metavar=("A", "B"), help="one sheet of blends of 2 or 4 styles")
-    add("--strength", type=partial(number, most=MAX_STRENGTH), default=1.0, metavar="S",
+    add("--strength", type=partial(number, most=MAX_STRENGTH), metavar="S",
         help="0: the photo, 1: the painting, up to 1.5")  # fmt: skip
     add("--mask", action="append", default=[], metavar="[NAME=]FILE",
         help="white: where that style, or any paint, goes")  # fmt: skip
@@ -114,5 +128,67 @@ def painting_options(
                 stylizer.style_id(name)
             masks[name] = read_mask(file)
     where = masks.pop("", None)
-    controls = {name: getattr(args, name) for name in _PLAIN}
+    given = {name: getattr(args, name) for name in _PLAIN}
+    controls = {name: value for name, value in given.items() if value is not None}
     return PaintOptions(masks=masks, where=where, **controls)
+
+
+# ---- what goes together -------------------------------------------------------------------------
+
+
+def asks_for_clips(args: argparse.Namespace) -> bool:
+    """Whether there is a clip among what is to be painted."""
+    named = [given for given in args.inputs if is_clip(given)]
+    there = any(os.path.lexists(given) or glob.glob(given) for given in named)
+    return args.sequence is not None or bool(named and (there or len(named) == len(args.inputs)))
+
+
+def check_for_pictures(args: argparse.Namespace) -> None:
+    """Refuse what does not go with pictures, or with a folder of them that is watched."""
+    if args.steady is not None:
+        raise FstError("--steady is for videos: leave it out, or add --sequence if the "
+                       "pictures are frames of one")  # fmt: skip
+    if args.watch is None:
+        return
+    if args.inputs:
+        raise FstError("--watch takes its pictures from the folder: leave out " + args.inputs[0])
+    if args.devices or args.num_nodes or args.resume:
+        raise FstError("--watch paints in one process: leave out --devices, --num-nodes, --resume")
+    if not os.path.isdir(args.watch):
+        raise FstError(f"--watch {args.watch}: no such folder")
+    watched, output = Path(args.watch).resolve(), Path(args.output or "").resolve()
+    if watched in (output, *output.parents):
+        raise FstError(f"--watch {args.watch}: paintings would arrive there too; name another "
+                       "folder with -o")  # fmt: skip
+    if os.path.splitext(args.output or "")[1] and not os.path.isdir(args.output):
+        raise FstError(f"-o {args.output}: name a folder for what --watch paints")
+
+
+def check_for_clips(args: argparse.Namespace) -> None:
+    """Refuse what does not go with videos, GIFs and pictures that are the frames of one."""
+    given = [name for name, unset in _OF_PICTURES.items() if getattr(args, name) != unset]
+    if given:
+        flags = " ".join("--" + name.replace("_", "-") for name in given)
+        raise FstError(f"{flags}: for pictures only; leave it out to paint clips")
+    others = [name for name in args.inputs if not is_clip(name)]
+    if args.sequence is None and others:
+        raise FstError(
+            f"videos and pictures are painted in runs of their own: leave out {others[0]}, or the "
+            "videos"
+        )
+    if args.sequence is not None and (not args.inputs or len(others) < len(args.inputs)):
+        raise FstError("--sequence: name pictures, or a folder of them, that are the frames")
+
+
+def check_sheets(args: argparse.Namespace) -> None:
+    """Refuse what does not go with --sheet and --blend-grid."""
+    if args.sheet and (args.blend_grid or args.texture is not None):
+        raise FstError("--sheet shows one style beside the other: leave out --blend-grid and "
+                       "--texture")  # fmt: skip
+    if args.blend_grid and (args.fast_statistics or args.max_memory):
+        raise FstError("--blend-grid paints small pictures: leave out --max-memory and "
+                       "--fast-statistics")  # fmt: skip
+    others = args.style or args.style_id or args.all_styles or args.texture is not None
+    if args.blend_grid and others:
+        raise FstError("--blend-grid names its styles: leave out --style, --style-id, --all-styles "
+                       "and --texture")  # fmt: skip
