@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         settings, output = prepare(args)
-        is_numbered = not (args.overwrite or _is_named(args, output))
+        is_numbered = not (args.overwrite or is_output_file(args.output))
         with claimed_file(output, is_numbered) as output:
             _check_free(args, output)  # once more: another may have written it meanwhile
             return run(args, settings, output)
@@ -233,7 +233,7 @@ def _loss(args: argparse.Namespace) -> "PerceptualLoss":
 
 
 def _output(args: argparse.Namespace) -> Path:
-    """The file to write; its folder is there, or can be made."""
+    """The file to write, by the rules of fst-infer; its folder is there, or can be made."""
     pictures = [Path(given) for given in (args.content, *args.style) if given]
     check_output(args.output, True, {}, 1, 8)
     # abspath: a folder may be given as "."; two names have room for the number of a step
@@ -243,18 +243,14 @@ def _output(args: argparse.Namespace) -> Path:
     if not is_output_file(args.output):
         path /= f"{stem}.png"
     _check_free(args, path)
-    if os.path.lexists(path) and identity(path) in map(identity, pictures):
+    if identity(path) in {identity(picture) for picture in pictures} - {None}:
         raise FstError(clash(path))
     return path
 
 
-def _is_named(args: argparse.Namespace, path: Path) -> bool:
-    """Whether -o is the picture file itself, which gets no number."""
-    return bool(args.output) and path == Path(args.output)
-
-
 def _check_free(args: argparse.Namespace, path: Path) -> None:
-    if _is_named(args, path) and os.path.lexists(path) and not args.overwrite:
+    """Refuse an -o that is there; in a folder, a name that is taken gets a number."""
+    if is_output_file(args.output) and os.path.lexists(path) and not args.overwrite:
         raise FstError(f"-o {path} exists; name another file or add --overwrite")
 
 
