@@ -9,20 +9,16 @@ import sys
 from contextlib import nullcontext, redirect_stderr
 from functools import partial
 from io import StringIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fst.assets import GALLERY
 from fst.cli.argument_types import device_name, positive, whole
 from fst.cli.commands import finish, new_parser
 from fst.cli.infer_flags import (
     add_controls,
     asks_for_clips,
-    blend_of,
     check_for_clips,
     check_for_pictures,
-    check_sheets,
-    grid_name,
+    choose_styles,
     painting_options,
     styles_asked_for,
 )
@@ -34,9 +30,7 @@ from fst.runtime.console import tell
 from fst.runtime.devices import usable_device
 from fst.stylize import find_model
 from fst.stylize.folder.naming import (
-    BLEND_ID,
     Plan,
-    blend_name,
     check_output,
     find_photos,
     input_clashes,
@@ -45,10 +39,9 @@ from fst.stylize.folder.naming import (
 from fst.stylize.video.clips import paint_clips
 
 if TYPE_CHECKING:
-    from fst.stylize.stylizer import Stylizer
+    pass
 
 PROGRAM = "fst-infer"
-ELSEWHERE = "; --model gallery has those that ship"
 _EXAMPLES = """examples:
   fst-infer photo.jpg --style wave               writes photo_wave.jpg here
   fst-infer photo.jpg --style wave=0.7 udnie=0.3 --mask the_scream=sky.png --keep-colors
@@ -141,8 +134,7 @@ def _run(args: argparse.Namespace) -> int:
         from fst.stylize.folder.watch import watch
 
         return watch(args, *chosen)
-    photos = find_photos(args.inputs, problems) if first else {}
-    plan = _plan(photos, chosen[1] if chosen else {}, args, problems)
+    plan = _plan(args, chosen[1] if chosen else {}, first, problems)
     if problems:
         raise Problems(problems)
     stylizer, _, options = chosen
@@ -176,7 +168,7 @@ def _open(args: argparse.Namespace, device: str, problems: list[str]) -> tuple |
     with noting(problems):
         wanted = styles_asked_for(args)
         stylizer = find_model.open_model(args.model, device, args.precision, wanted)
-        styles = _choose_styles(stylizer, args, problems)
+        styles = choose_styles(stylizer, args, problems)
         options = painting_options(stylizer, args, problems)
         if args.texture is not None:
             for style in [args.blend] if args.blend else styles:
@@ -186,9 +178,10 @@ def _open(args: argparse.Namespace, device: str, problems: list[str]) -> tuple |
 
 
 def _plan(
-    photos: dict[Path, Path], styles: dict[int, str], args: argparse.Namespace, problems: list[str]
+    args: argparse.Namespace, styles: dict[int, str], first: bool, problems: list[str]
 ) -> Plan:
     """What is to be written, if it can be."""
+    photos = find_photos(args.inputs, problems) if first else {}
     count, may_exist = len(photos) * len(styles), args.overwrite or args.resume
     with noting(problems):
         check_output(args.output, may_exist, photos, count, args.bits)
@@ -196,45 +189,6 @@ def _plan(
     if args.overwrite:  # without it a name that is taken is numbered
         problems += input_clashes(plan)
     return plan
-
-
-def _choose_styles(
-    stylizer: "Stylizer", args: argparse.Namespace, problems: list[str]
-) -> dict[int, str]:
-    """The styles to paint in, from id to name; `args.sheet` becomes the ids of its styles."""
-    names, args.blend = stylizer.style_names, None
-    if args.sheet or args.blend_grid:
-        check_sheets(args)
-    if args.sheet:
-        args.sheet = _style_ids(stylizer, args, problems) or list(range(len(names)))
-        return {BLEND_ID: "sheet"}
-    if args.blend_grid:
-        return {BLEND_ID: grid_name(stylizer, args.blend_grid)}
-    args.blend = blend_of(stylizer, args.style)
-    if args.blend and (args.style_id or args.all_styles):
-        raise FstError("a blend is one painting: leave out --style-id and --all-styles")
-    if args.blend:
-        return {BLEND_ID: blend_name(args.blend)}
-    if args.all_styles:
-        return dict(enumerate(names))
-    if args.style_id or args.style:
-        return {style_id: names[style_id] for style_id in _style_ids(stylizer, args, problems)}
-    if len(names) > 1:
-        tell(PROGRAM, f"style 0 ({names[0]}); --list-styles shows all {len(names)}")
-    return {0: names[0]}
-
-
-def _style_ids(stylizer: "Stylizer", args: argparse.Namespace, problems: list[str]) -> list[int]:
-    """Ids of the styles named; of one that the model has not, a line to the problems."""
-    found = []
-    for style in [*args.style_id, *args.style]:
-        try:
-            found.append(stylizer.style_id(style))
-        except FstError as problem:
-            is_path = isinstance(style, str) and os.path.lexists(style)
-            where = "" if args.model or stylizer.path == GALLERY else ELSEWHERE
-            problems.append(f"{problem}{'; pictures go before --style' * is_path}{where}")
-    return found
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fst.assets import GALLERY
 from fst.cli.argument_types import amount, frame_rate, number, share
 from fst.cli.messages import noting
 from fst.errors import FstError
 from fst.io.paths import is_clip
+from fst.runtime.console import tell
+from fst.stylize.folder.naming import BLEND_ID, blend_name
 from fst.stylize.options import (
     AUTO,
     KEEP_COLORS,
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
     from fst.stylize.stylizer import Stylizer
 
+PROGRAM = "fst-infer"
+ELSEWHERE = "; --model gallery has those that ship"
 _PLAIN = ("strength", "texture", "texture_size", "keep_colors")  # as the fields of PaintOptions
 _SHARE = r"[0-9]*\.?[0-9]+"
 # Flags that only pictures have, and what they are when they are not given.
@@ -79,7 +84,46 @@ def _mask(given: str) -> tuple[str, str]:
     return (name, file) if equals and not os.path.exists(given) else ("", given)
 
 
-def blend_of(stylizer: "Stylizer", wanted: list[str]) -> dict[str, float] | None:
+def choose_styles(
+    stylizer: "Stylizer", args: argparse.Namespace, problems: list[str]
+) -> dict[int, str]:
+    """The styles to paint in, from id to name; `args.sheet` becomes the ids of its styles."""
+    names, args.blend = stylizer.style_names, None
+    if args.sheet or args.blend_grid:
+        _check_sheets(args)
+    if args.sheet:
+        args.sheet = _style_ids(stylizer, args, problems) or list(range(len(names)))
+        return {BLEND_ID: "sheet"}
+    if args.blend_grid:
+        return {BLEND_ID: _grid_name(stylizer, args.blend_grid)}
+    args.blend = _blend(stylizer, args.style)
+    if args.blend and (args.style_id or args.all_styles):
+        raise FstError("a blend is one painting: leave out --style-id and --all-styles")
+    if args.blend:
+        return {BLEND_ID: blend_name(args.blend)}
+    if args.all_styles:
+        return dict(enumerate(names))
+    if args.style_id or args.style:
+        return {style_id: names[style_id] for style_id in _style_ids(stylizer, args, problems)}
+    if len(names) > 1:
+        tell(PROGRAM, f"style 0 ({names[0]}); --list-styles shows all {len(names)}")
+    return {0: names[0]}
+
+
+def _style_ids(stylizer: "Stylizer", args: argparse.Namespace, problems: list[str]) -> list[int]:
+    """Ids of the styles named; of one that the model has not, a line to the problems."""
+    found = []
+    for style in [*args.style_id, *args.style]:
+        try:
+            found.append(stylizer.style_id(style))
+        except FstError as problem:
+            is_path = isinstance(style, str) and os.path.lexists(style)
+            where = "" if args.model or stylizer.path == GALLERY else ELSEWHERE
+            problems.append(f"{problem}{'; pictures go before --style' * is_path}{where}")
+    return found
+
+
+def _blend(stylizer: "Stylizer", wanted: list[str]) -> dict[str, float] | None:
     """The shares of --style NAME=SHARE ...; None where whole styles are named."""
     pairs = [w.rpartition("=") for w in wanted if "=" in w and w not in stylizer.style_names]
     if not pairs:
@@ -99,7 +143,7 @@ def blend_of(stylizer: "Stylizer", wanted: list[str]) -> dict[str, float] | None
     return shares
 
 
-def grid_name(stylizer: "Stylizer", styles: list[str]) -> str:
+def _grid_name(stylizer: "Stylizer", styles: list[str]) -> str:
     """What the file of a --blend-grid is called."""
     from fst.stylize.blend_grid import shares_of
 
@@ -180,7 +224,7 @@ def check_for_clips(args: argparse.Namespace) -> None:
         raise FstError("--sequence: name pictures, or a folder of them, that are the frames")
 
 
-def check_sheets(args: argparse.Namespace) -> None:
+def _check_sheets(args: argparse.Namespace) -> None:
     """Refuse what does not go with --sheet and --blend-grid."""
     if args.sheet and (args.blend_grid or args.texture is not None):
         raise FstError("--sheet shows one style beside the other: leave out --blend-grid and "
