@@ -9,7 +9,7 @@ import sys
 from contextlib import nullcontext, redirect_stderr
 from functools import partial
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fst.cli.argument_types import device_name, positive, whole
 from fst.cli.commands import finish, new_parser
@@ -29,17 +29,8 @@ from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.console import tell
 from fst.runtime.devices import usable_device
 from fst.stylize import find_model
-from fst.stylize.folder.naming import (
-    Plan,
-    check_output,
-    find_photos,
-    input_clashes,
-    make_plan,
-)
+from fst.stylize.folder.naming import Plan, check_output, find_photos, input_clashes, make_plan
 from fst.stylize.video.clips import paint_clips
-
-if TYPE_CHECKING:
-    pass
 
 PROGRAM = "fst-infer"
 _EXAMPLES = """examples:
