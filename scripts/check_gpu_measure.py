@@ -152,6 +152,7 @@ def fit(name: str, *flags: Any, callbacks: Sequence = ()) -> tuple[Any, Any]:
     """
     from fst.cli import train
     from fst.cli.train_arguments import parse
+    from fst.training.trainer import train as fit
 
     given = [str(flag) for flag in flags]
     argv = ["--trainer.accelerator", "gpu" if asked.on_gpu else "cpu", *given]
@@ -164,7 +165,7 @@ def fit(name: str, *flags: Any, callbacks: Sequence = ()) -> tuple[Any, Any]:
         run = train.prepare(settings, trainer_settings, held)
         module, _, trainer, _ = run
         trainer.callbacks += callbacks
-        train.train(settings, *run)
+        fit(settings, *run)
     return module, trainer
 
 

@@ -6,12 +6,13 @@ from conftest import smooth_field
 
 from fst import Stylizer
 from fst.cli.train import main
-from fst.cli.train_arguments import ADD_BATCH, ADD_STEPS, BATCH, WARM_STEPS, parse
+from fst.cli.train_arguments import parse
 from fst.errors import FstError
 from fst.io import images
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import load_style_model, save_style_model
 from fst.training.module import StyleTransferModule
+from fst.training.start import ADD_BATCH, ADD_STEPS, BATCH, WARM_STEPS
 from fst.training.warm_start import Keeper
 
 

@@ -24,6 +24,7 @@ from fst.networks.loss_network import FrozenConv, load_loss_network
 from fst.networks.transformer import TransformerNet
 from fst.stylize.bands.large import FileOptions, stylize_file
 from fst.stylize.video.steady import SteadyStylizer
+from fst.training.trainer import train as fit
 
 STATISTICS = (
     "gram", "gram centered", "gram patches=2x2 overlap=25%", "gram instances=max", "eigen top=5%",
@@ -282,7 +283,7 @@ def train_there(argv, steps):
         flags["strategy"] = SingleDeviceStrategy(GPU, PretendedAccelerator())
         module, data, trainer, saver = train.prepare(settings, flags, held)
         trainer.callbacks.append(steps)
-        train.train(settings, module, data, trainer, saver)
+        fit(settings, module, data, trainer, saver)
     return {name: value.cpu() for name, value in module.network.state_dict().items()}
 
 

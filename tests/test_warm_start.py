@@ -6,11 +6,12 @@ from conftest import smooth_field
 
 from fst.assets import GALLERY
 from fst.cli.train import main
-from fst.cli.train_arguments import SCRATCH_STEPS, WARM_STEPS, parse
+from fst.cli.train_arguments import parse
 from fst.errors import FstError
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import describe, load_style_model, save_style_model
 from fst.training.module import StyleTransferModule
+from fst.training.start import SCRATCH_STEPS, WARM_STEPS
 from fst.training.warm_start import trunk_size, warm_start
 
 

@@ -50,7 +50,7 @@ def finish(parser: argparse.ArgumentParser, shown: bool = True) -> argparse.Argu
     if COMPLETING in os.environ:
         import argcomplete
 
-        completers = {"--style": _names, "--style-id": _ids, "--blend-grid": _names}
+        completers = {"--style": _styles, "--style-id": _ids, "--blend-grid": _styles}
         for action in parser._actions if parser.prog == "fst-infer" else ():
             for flag in completers.keys() & action.option_strings:
                 action.completer = completers[flag]  # argcomplete's way: an attribute
@@ -92,15 +92,11 @@ def near_flags(word: str, flags: list[str]) -> str:
     return re.sub(r"(?<=mean )|(?<= or )", prefix, near)
 
 
-def _names(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
-    return [name for name in _styles(parsed_args) if name.startswith(prefix)]
+def _ids(parsed_args: argparse.Namespace, **_: Any) -> dict[str, str]:
+    return {str(place): name for place, name in enumerate(_styles(parsed_args))}
 
 
-def _ids(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> dict[str, str]:
-    return {str(i): n for i, n in enumerate(_styles(parsed_args)) if str(i).startswith(prefix)}
-
-
-def _styles(parsed_args: argparse.Namespace) -> list[str]:
+def _styles(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     """The styles of the model that fst-infer would take; none where that cannot be told."""
     from fst.style_model.names import model_path, style_names_in
     from fst.stylize.find_model import newest_model

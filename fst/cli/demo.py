@@ -1,7 +1,6 @@
 """`fst-demo`: a web page to paint photos with."""
 
 import argparse
-import contextlib
 import importlib.util
 import re
 import signal
@@ -16,6 +15,7 @@ from fst.cli.messages import told
 from fst.errors import FstError
 from fst.runtime.console import tell
 from fst.runtime.devices import usable_device
+from fst.runtime.signals import on_signals
 
 PROGRAM = "fst-demo"
 MIB = 2**20
@@ -34,7 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     args = finish(make_parser()).parse_args(argv)
     stop = threading.Event()
     try:
-        with _ended_by_sigterm(stop):
+        # SIGTERM ends the page as Ctrl-C does: its folder goes too.
+        with on_signals(lambda *_: stop.set(), signal.SIGTERM):
             return serve(args, stop)
     except FstError as problem:
         return told(PROGRAM, problem)
@@ -107,19 +108,6 @@ def make_page(args: argparse.Namespace, folder: Path):
     flags += ["--device", args.device] if args.device else []
     flags += ["--precision", args.precision] if args.precision != "fp32" else []
     return build(Studio(stylizer, limits, folder, flags), list(IMAGE_SUFFIXES))
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm(stop: threading.Event):
-    """SIGTERM ends the page as Ctrl-C does: its folder goes too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 import sys
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,6 @@ from fst.errors import FstError
 from fst.runtime.console import tell
 
 if TYPE_CHECKING:
-    from fst.export.check import Painter
     from fst.stylize.stylizer import Stylizer
 
 PROGRAM = "fst-export"
@@ -70,18 +69,8 @@ def _license(text: str) -> str:
 
 def run(args: argparse.Namespace) -> None:
     """Check, export, compare, write."""
-    if args.web is not None and (args.output or args.format or args.photos):
-        raise FstError("--web writes a folder of its own: leave out -o, --format and --photos")
-    if args.runtime and args.web is None:
-        raise FstError("--runtime goes with --web FOLDER")
     kind = _format(args)
-    if args.fp16 and kind != "onnx":
-        raise FstError("--fp16 is for ONNX: name a file .onnx with -o, or leave it out")
-    if args.photos and kind != "card":
-        raise FstError("--photos is for a card: name a file .md with -o, or leave it out")
-    if args.output:
-        _check_target(Path(args.output), args.overwrite)
-    _require_onnx(kind)
+    _check_flags(args, kind)
     from fst.stylize.find_model import open_model
 
     stylizer = open_model(args.model, "cpu", "fp32", [], PROGRAM)
@@ -111,6 +100,23 @@ def _format(args: argparse.Namespace) -> str:
     return args.format or of_suffix or "onnx"
 
 
+def _check_flags(args: argparse.Namespace, kind: str) -> None:
+    """Refuse flags that do not go together, and ONNX where its packages are missing."""
+    if args.web is not None and (args.output or args.format or args.photos):
+        raise FstError("--web writes a folder of its own: leave out -o, --format and --photos")
+    if args.runtime and args.web is None:
+        raise FstError("--runtime goes with --web FOLDER")
+    if args.fp16 and kind != "onnx":
+        raise FstError("--fp16 is for ONNX: name a file .onnx with -o, or leave it out")
+    if args.photos and kind != "card":
+        raise FstError("--photos is for a card: name a file .md with -o, or leave it out")
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing and kind == "onnx":
+        raise FstError(
+            f"ONNX needs the package {missing[0]}: pip install 'fst[export]', or --format torch"
+        )
+
+
 def _check_target(path: Path, overwrite: bool) -> None:
     from fst.io.images import check_place
 
@@ -121,52 +127,24 @@ def _check_target(path: Path, overwrite: bool) -> None:
         raise FstError(f"{path} exists; name another file with -o, or add --overwrite")
 
 
-def _require_onnx(kind: str) -> None:
-    if kind != "onnx":
-        return
-    try:
-        for name in ("onnx", "onnxscript"):
-            import_module(name)
-    except ImportError as missing:
-        raise FstError(
-            f"ONNX needs the package {missing.name}: pip install 'fst[export]', or --format torch"
-        ) from None
-
-
 def _checked(stylizer: "Stylizer", kind: str, args: argparse.Namespace) -> bytes:
     """The exported network, compared with fst where that can be done."""
-    from fst.export.check import onnx_painter, program_painter
+    from fst.export.check import compared, onnx_painter, program_painter
     from fst.export.files import onnx_bytes, program_bytes, properties
 
     known = properties(stylizer, args.license, args.fp16)
     if kind == "torch":
         content = program_bytes(stylizer.network, known)
-        _compare(stylizer, program_painter(content), args.fp16)
-        return content
-    content = onnx_bytes(stylizer.network, known, args.fp16)
-    try:
-        paint = onnx_painter(content)
-    except ImportError:
-        tell(PROGRAM, "not compared with fst: pip install 'fst[export]' brings onnxruntime")
+        paint = program_painter(content)
     else:
-        _compare(stylizer, paint, args.fp16)
+        content = onnx_bytes(stylizer.network, known, args.fp16)
+        try:
+            paint = onnx_painter(content)
+        except ImportError:
+            tell(PROGRAM, "not compared with fst: pip install 'fst[export]' brings onnxruntime")
+            return content
+    tell(PROGRAM, compared(stylizer, paint, args.fp16))
     return content
-
-
-def _compare(stylizer: "Stylizer", paint: "Painter", fp16: bool) -> None:
-    """Tell by how much the file's paintings differ, and refuse more than rounding."""
-    from fst.export.check import MAX_FP16, TOLERANCE, differences, summary
-
-    found = differences(stylizer.network, paint)
-    worst = max(found, key=lambda d: (d.largest != d.largest, d.largest))
-    most = MAX_FP16 if fp16 else TOLERANCE
-    if not worst.largest <= most:
-        raise FstError(
-            f"{stylizer.path}: exported, it paints otherwise by {worst.largest:.2g} of 1 at "
-            f"{worst.width_px}x{worst.height_px} px, more than {most:g}"
-            + ("; leave --fp16 out" if fp16 else "; please report it with the model")
-        )
-    tell(PROGRAM, summary(found, worst))
 
 
 def _write_card(stylizer: "Stylizer", target: Path, args: argparse.Namespace) -> None:

@@ -16,14 +16,14 @@ from fst.cli.argument_types import (
     whole,
 )
 from fst.cli.commands import finish, new_parser
-from fst.cli.loss_arguments import add_loss, loss_network, statistic
+from fst.cli.loss_arguments import add_loss, loss_network
 from fst.cli.messages import Problems, told, tried
 from fst.errors import FstError
 from fst.io.paths import clip
 from fst.losses import objective
 from fst.runtime.console import print_result, tell
 from fst.runtime.devices import usable_device
-from fst.stylize.folder.naming import check_folder_name
+from fst.stylize.folder.naming import check_output, clash, identity, is_output_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         settings, output = prepare(args)
-        is_numbered = not (args.overwrite or _is_named(args, output))
+        is_numbered = not (args.overwrite or is_output_file(args.output))
         with claimed_file(output, is_numbered) as output:
             _check_free(args, output)  # once more: another may have written it meanwhile
             return run(args, settings, output)
@@ -215,7 +215,6 @@ def _loss(args: argparse.Namespace) -> "PerceptualLoss":
     from fst.losses.perceptual import PerceptualLoss
 
     device = usable_device(args.device)
-    defaults = objective.weights(args.classic_weights, gatys=True)
     given = (args.content_weight, args.style_weight, args.tv_weight)
     padding = None if args.texture else PADDING
     network = loss_network(args, args.pooling, padding)
@@ -227,46 +226,31 @@ def _loss(args: argparse.Namespace) -> "PerceptualLoss":
         network.to(device).to(memory_format=torch.channels_last),
         content_layer=content_layer,
         style_layers=args.style_layers,
-        weights=tuple(d if g is None else g for g, d in zip(given, defaults, strict=True)),
-        style_loss=statistic(args),
+        weights=objective.weights(args.classic_weights, gatys=True, given=given),
+        style_loss=objective.statistic(args.classic_weights, args.style_loss),
         classic=args.classic_weights,
     )
 
 
 def _output(args: argparse.Namespace) -> Path:
-    """The file to write; its folder is there, or can be made."""
-    from fst.io import images
-
-    named = [path for path in (args.content, *args.style[:1]) if path]
+    """The file to write, by the rules of fst-infer; its folder is there, or can be made."""
+    pictures = [Path(given) for given in (args.content, *args.style) if given]
+    check_output(args.output, True, {}, 1, 8)
     # abspath: a folder may be given as "."; two names have room for the number of a step
+    named = pictures[: 2 if args.content else 1]
     stem = "_".join(clip(Path(os.path.abspath(path)).stem, 110) for path in named)
-    path = Path(args.output or f"{stem}.png")
-    is_picture = path.suffix.lower() in images.IMAGE_SUFFIXES
-    if args.output and not is_picture and not os.path.lexists(path):
-        check_folder_name(args.output, images.IMAGE_SUFFIXES, "picture")
-    if os.path.isdir(path) or not (is_picture or os.path.lexists(path)):
-        path = path / f"{stem}.png"  # as with fst-infer, another name is that of a folder
-    elif not is_picture:
-        raise FstError(f"-o {path} is a file; name a folder or a new picture file")
+    path = Path(args.output or "")
+    if not is_output_file(args.output):
+        path /= f"{stem}.png"
     _check_free(args, path)
-    for given in (args.content, *args.style):
-        both = given and os.path.exists(path) and os.path.exists(given)
-        if both and os.path.samefile(path, given):
-            raise FstError(f"-o {path} is an input picture and stays; name another output")
-    try:
-        images.check_place(path)
-    except FstError as error:
-        raise FstError(f"-o: {error}") from None
+    if identity(path) in {identity(picture) for picture in pictures} - {None}:
+        raise FstError(clash(path))
     return path
 
 
-def _is_named(args: argparse.Namespace, path: Path) -> bool:
-    """Whether -o is the picture file itself, which gets no number."""
-    return bool(args.output) and path == Path(args.output)
-
-
 def _check_free(args: argparse.Namespace, path: Path) -> None:
-    if _is_named(args, path) and os.path.lexists(path) and not args.overwrite:
+    """Refuse an -o that is there; in a folder, a name that is taken gets a number."""
+    if is_output_file(args.output) and os.path.lexists(path) and not args.overwrite:
         raise FstError(f"-o {path} exists; name another file or add --overwrite")
 
 

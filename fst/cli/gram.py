@@ -11,7 +11,6 @@ from fst.cli.commands import finish, new_parser
 from fst.cli.loss_arguments import add_loss_network, loss_network
 from fst.cli.messages import Problems, noting, told
 from fst.errors import FstError
-from fst.io.paths import printable
 from fst.losses.objective import STYLE_LAYERS
 from fst.networks.sizes import MIN_VGG_PX
 from fst.runtime.console import tell
@@ -126,22 +125,17 @@ def _picture(name: str, file: Path, size_px: int):
 
 def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> int:
     """Measure, synthesise if asked, and write the report."""
-    from fst.data.styles import numbered
     from fst.gramlab import report
     from fst.gramlab.measure import Laboratory
     from fst.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
     layers = args.layers or STYLE_LAYERS
-    shown: list[str] = []
-    for name in names:
-        shown.append(numbered(printable(name), shown))
-    laboratory = Laboratory(network, pictures, shown, layers, args.centered)
+    laboratory = Laboratory(network, pictures, names, layers, args.centered)
     parts = report.sections(laboratory, args.patches)
     if args.synthesize:
-        textures = synthesized(args, pictures, layers)
-        sources = dict(zip(shown, pictures, strict=True))
-        parts.insert(1, report.texture_section(textures, sources))
+        sources = dict(zip(laboratory.names, pictures, strict=True))
+        parts.insert(1, report.texture_section(synthesized(args, pictures, layers), sources))
     networks = args.loss_weights or [args.loss_network]
     settings = (
         f"{', '.join(Path(name).name for name in networks)} at {', '.join(layers)}; "
@@ -156,19 +150,13 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
 
 
 def synthesized(args: argparse.Namespace, pictures: list, layers) -> dict:
-    """The textures, made as fst-gatys makes them, with a progress bar."""
-    from tqdm import tqdm
-
+    """The textures, made as fst-gatys makes them."""
     from fst.gatys.optimization import POOLING
     from fst.gramlab.synthesis import synthesize
 
-    network = loss_network(args, POOLING)
-    network.to(pictures[0].device)
-    with tqdm(total=args.steps * len(args.synthesize), unit="step", disable=None) as bar:
-        return synthesize(
-            network, pictures, args.synthesize, size_px=args.texture_size, steps=args.steps,
-            seed=args.seed, layers=layers, on_step=lambda step: bar.update(),
-        )  # fmt: skip
+    network = loss_network(args, POOLING).to(pictures[0].device)
+    options = {"size_px": args.texture_size, "steps": args.steps, "seed": args.seed}
+    return synthesize(network, pictures, args.synthesize, layers=layers, **options)
 
 
 if __name__ == "__main__":

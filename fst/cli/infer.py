@@ -4,51 +4,35 @@ Nothing heavy is imported up here: `--help` and a mistyped flag are answered bef
 """
 
 import argparse
-import glob
 import os
 import sys
 from contextlib import nullcontext, redirect_stderr
 from functools import partial
 from io import StringIO
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from fst.assets import GALLERY
 from fst.cli.argument_types import device_name, positive, whole
 from fst.cli.commands import finish, new_parser
-from fst.cli.infer_controls import (
+from fst.cli.infer_flags import (
     add_controls,
-    blend_of,
-    grid_name,
+    asks_for_clips,
+    check_for_clips,
+    check_for_pictures,
+    choose_styles,
     painting_options,
     styles_asked_for,
 )
 from fst.cli.infer_streams import STREAM, standard_streams
-from fst.cli.infer_video import paint_clips
-from fst.cli.infer_watch import check_watch, watch
 from fst.cli.messages import Problems, noting, told
 from fst.errors import FstError
-from fst.io.paths import is_clip
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.console import tell
 from fst.runtime.devices import usable_device
 from fst.stylize import find_model
-from fst.stylize.folder.naming import (
-    BLEND_ID,
-    Plan,
-    blend_name,
-    check_output,
-    find_photos,
-    input_clashes,
-    make_plan,
-)
-
-if TYPE_CHECKING:
-    from fst.stylize.folder.shared import Team
-    from fst.stylize.stylizer import Stylizer
+from fst.stylize.folder.naming import Plan, check_output, find_photos, input_clashes, make_plan
+from fst.stylize.video.clips import paint_clips
 
 PROGRAM = "fst-infer"
-ELSEWHERE = "; --model gallery has those that ship"
 _EXAMPLES = """examples:
   fst-infer photo.jpg --style wave               writes photo_wave.jpg here
   fst-infer photo.jpg --style wave=0.7 udnie=0.3 --mask the_scream=sky.png --keep-colors
@@ -65,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         args.from_command_line = argv is None
         in_pipe = STREAM in (*args.inputs, args.output)
         with standard_streams(args) if in_pipe else nullcontext():
-            return _run(args)
+            return _list_styles(args) if args.list_styles else _run(args)
     except FstError as problem:
         return told(PROGRAM, problem)
     except KeyboardInterrupt:
@@ -84,8 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("-h", "--help", action="help", help=argparse.SUPPRESS)  # who reads this has found it
     add("inputs", nargs="*", metavar="PICTURE", help=argparse.SUPPRESS)
-    add("--style-id", nargs="+", action="extend", type=_style_id, metavar="N", help="style by id")
-    add("--style", nargs="+", action="extend", metavar="NAME", help="by name; NAME=SHARE blends")
+    several: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
+    add("--style-id", **several, type=_style_id, metavar="N", help="style by id")
+    add("--style", **several, metavar="NAME", help="by name; NAME=SHARE blends")
     add("--all-styles", action="store_true", help="paint in every style of the model")
     add_controls(parser)
     add("--watch", metavar="FOLDER", help="paint what is in it and what arrives, until Ctrl-C")
@@ -116,26 +101,31 @@ def _style_id(text: str) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    if args.list_styles:
-        _check_for_pictures(args)
-        return _list_styles(args)
-    if _asks_for_clips(args):
-        return paint_clips(args, _open)
     problems: list[str] = []
+    team, clips = None, asks_for_clips(args)
     device = "cpu"  # the model is looked at, and told about, even where the device is wrong
-    team = None
     with noting(problems):
         device = usable_device(args.device)
-        team = _team(args, device)
-        _check_for_pictures(args)
+        if not clips and (args.devices or args.num_nodes or args.resume):
+            from fst.stylize.folder.shared import Team
+
+            team = Team(args, device)
+            device = team.device
+    with noting(problems):
+        check_for_clips(args) if clips else check_for_pictures(args)
     # Of several processes the first says what there is to say, and looks for the pictures.
     first = team is None or team.rank == 0
     with nullcontext() if first else redirect_stderr(StringIO()):
-        chosen = _open(args, team.device if team else device, problems)
-    if args.watch is not None and not problems:
+        chosen = _open(args, device, problems)
+    if problems and (clips or args.watch is not None):
+        raise Problems(problems)
+    if clips:
+        return paint_clips(args, *chosen)
+    if args.watch is not None:
+        from fst.stylize.folder.watch import watch
+
         return watch(args, *chosen)
-    photos = find_photos(args.inputs, problems) if first else {}
-    plan = _plan(photos, chosen[1] if chosen else {}, args, problems)
+    plan = _plan(args, chosen[1] if chosen else {}, first, problems)
     if problems:
         raise Problems(problems)
     stylizer, _, options = chosen
@@ -148,20 +138,12 @@ def _run(args: argparse.Namespace) -> int:
     return Painter(stylizer, plan, args, options).paint()
 
 
-def _team(args: argparse.Namespace, device: str) -> "Team | None":
-    """The processes that paint together, where the flags ask for some, or for their record."""
-    if not (args.devices or args.num_nodes or args.resume):
-        return None
-    from fst.stylize.folder.shared import Team
-
-    return Team(args, device)
-
-
 def _list_styles(args: argparse.Namespace) -> int:
     """Show the styles of the model, and where none is named those of the gallery too."""
     from fst.cli.styles import show_styles
     from fst.stylize.stylizer import Stylizer
 
+    check_for_pictures(args)
     device, wanted = usable_device(args.device), styles_asked_for(args)
     stylizer = find_model.open_model(args.model, device, args.precision, wanted)
     show_styles(stylizer.styles, find_model.shown_name(stylizer.path), args.json)
@@ -172,28 +154,12 @@ def _list_styles(args: argparse.Namespace) -> int:
     return 0
 
 
-def _asks_for_clips(args: argparse.Namespace) -> bool:
-    """Whether there is a clip among what is to be painted."""
-    named = [given for given in args.inputs if is_clip(given)]
-    there = any(os.path.lexists(given) or glob.glob(given) for given in named)
-    return args.sequence is not None or bool(named and (there or len(named) == len(args.inputs)))
-
-
-def _check_for_pictures(args: argparse.Namespace) -> None:
-    """Raise an FstError for flags that do not go with pictures, or with others."""
-    if args.steady is not None:
-        raise FstError("--steady is for videos: leave it out, or add --sequence if the "
-                       "pictures are frames of one")  # fmt: skip
-    if args.watch is not None:
-        check_watch(args)
-
-
 def _open(args: argparse.Namespace, device: str, problems: list[str]) -> tuple | None:
     """The model, the styles to paint in, and how; None where there is no model or no style."""
     with noting(problems):
         wanted = styles_asked_for(args)
         stylizer = find_model.open_model(args.model, device, args.precision, wanted)
-        styles = _choose_styles(stylizer, args, problems)
+        styles = choose_styles(stylizer, args, problems)
         options = painting_options(stylizer, args, problems)
         if args.texture is not None:
             for style in [args.blend] if args.blend else styles:
@@ -203,9 +169,10 @@ def _open(args: argparse.Namespace, device: str, problems: list[str]) -> tuple |
 
 
 def _plan(
-    photos: dict[Path, Path], styles: dict[int, str], args: argparse.Namespace, problems: list[str]
+    args: argparse.Namespace, styles: dict[int, str], first: bool, problems: list[str]
 ) -> Plan:
     """What is to be written, if it can be."""
+    photos = find_photos(args.inputs, problems) if first else {}
     count, may_exist = len(photos) * len(styles), args.overwrite or args.resume
     with noting(problems):
         check_output(args.output, may_exist, photos, count, args.bits)
@@ -213,58 +180,6 @@ def _plan(
     if args.overwrite:  # without it a name that is taken is numbered
         problems += input_clashes(plan)
     return plan
-
-
-def _sheet(stylizer: "Stylizer", args: argparse.Namespace, problems: list[str]) -> str:
-    """What the file of a --sheet is called; `args.sheet` becomes the ids of its styles."""
-    if args.blend_grid or args.texture is not None:
-        raise FstError("--sheet shows one style beside the other: leave out --blend-grid and "
-                       "--texture")  # fmt: skip
-    wanted = [*(args.style_id or []), *(args.style or [])] or range(len(stylizer.style_names))
-    args.sheet = []
-    for style in wanted:
-        with noting(problems):
-            args.sheet.append(stylizer.style_id(style))
-    return "sheet"
-
-
-def _choose_styles(
-    stylizer: "Stylizer", args: argparse.Namespace, problems: list[str]
-) -> dict[int, str]:
-    """The styles to paint in, from id to name."""
-    names = stylizer.style_names
-    args.blend = None
-    if args.sheet:
-        return {BLEND_ID: _sheet(stylizer, args, problems)}
-    if args.blend_grid:
-        if args.fast_statistics or args.max_memory:
-            raise FstError("--blend-grid paints small pictures: leave out --max-memory and "
-                           "--fast-statistics")  # fmt: skip
-        given = args.style or args.style_id or args.all_styles or args.texture is not None
-        return {BLEND_ID: grid_name(stylizer, args.blend_grid, bool(given))}
-    args.blend = blend_of(stylizer, args.style or [])
-    if args.blend and (args.style_id or args.all_styles):
-        raise FstError("a blend is one painting: leave out --style-id and --all-styles")
-    if args.blend:
-        return {BLEND_ID: blend_name(args.blend)}
-    if args.all_styles:
-        return dict(enumerate(names))
-    wanted = [*(args.style_id or []), *(args.style or [])]
-    if not wanted:
-        if len(names) > 1:
-            tell(PROGRAM, f"style 0 ({names[0]}); --list-styles shows all {len(names)}")
-        return {0: names[0]}
-    chosen = {}
-    for style in wanted:
-        try:
-            style_id = stylizer.style_id(style)
-        except FstError as problem:
-            is_path = isinstance(style, str) and os.path.lexists(style)
-            where = "" if args.model or stylizer.path == GALLERY else ELSEWHERE
-            problems.append(f"{problem}{'; pictures go before --style' * is_path}{where}")
-        else:
-            chosen[style_id] = names[style_id]
-    return chosen
 
 
 if __name__ == "__main__":

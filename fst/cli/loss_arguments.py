@@ -31,8 +31,3 @@ def loss_network(args: argparse.Namespace, *options: str | None) -> Any:
     from fst.networks.loss_network import load_loss_networks
 
     return load_loss_networks(args.loss_weights or args.loss_network, *options)
-
-
-def statistic(args: argparse.Namespace) -> str:
-    """The style statistic asked for, or that of the mode."""
-    return " ".join(args.style_loss or [objective.statistic(args.classic_weights)])

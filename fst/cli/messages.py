@@ -72,7 +72,7 @@ def with_flags(text: str) -> str:
         return f"--{name if name.startswith('trainer.') else name.replace('_', '-')}"
 
     # Words of their own alone: a file may be called my`old`.jpg.
-    return re.sub(r"(?<![^\s(])`((?:trainer\.)?[a-z_]+)`(?![\w.])", flag, text)
+    return re.sub(r"(?<![^\s(])`((?:trainer\.)?[a-z0-9_]+)`(?![\w.])", flag, text)
 
 
 def told(program: str, problem: FstError, code: int = 2) -> int:

@@ -4,7 +4,8 @@ import argparse
 import json
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = finish(make_parser()).parse_args(argv)
     try:
-        with _claimed(args):
-            args.run(args)
+        args.run(args)
     except FstError as error:
         return told(PROGRAM, error)
     return 0
@@ -140,35 +140,30 @@ def run_extract(args: argparse.Namespace) -> None:
 def run_merge(args: argparse.Namespace) -> None:
     from fst.style_model.sets import merged, read_styles_of
 
-    styles = read_styles_of(model_path(args.model))
-    count = len(styles)
-    for file in args.files:
-        more = read_styles_of(model_path(file))
-        both = merged(styles, more)
-        if len(both) < len(styles) + len(more):
-            left_out = [style.name for style in more if style not in both[len(styles) :]]
-            tell(PROGRAM, f"{file}: {', '.join(left_out)} there already, left out")
-        styles = both
-    _write(args, styles, f"{', '.join(args.files)}: ")
+    with _changed(args, f"{', '.join(args.files)}: ") as styles:
+        count = len(styles)
+        for file in args.files:
+            more = read_styles_of(model_path(file))
+            new = merged(styles, more)[len(styles) :]
+            if left_out := [style.name for style in more if style not in new]:
+                tell(PROGRAM, f"{file}: {', '.join(left_out)} there already, left out")
+            styles += new
     names = ", ".join(style.name for style in styles[count:])
     tell(PROGRAM, f"added {names or 'nothing'}; {len(styles)} styles")
 
 
 def run_remove(args: argparse.Namespace) -> None:
-    from fst.style_model.sets import read_styles_of
-
-    styles = read_styles_of(model_path(args.model))
-    left_out = set(_ids(styles, args.styles))
-    _write(args, [style for i, style in enumerate(styles) if i not in left_out])
+    with _changed(args) as styles:
+        for place in sorted(set(_ids(styles, args.styles)), reverse=True):
+            del styles[place]
 
 
 def run_rename(args: argparse.Namespace) -> None:
-    from fst.style_model.sets import read_styles_of, renamed
+    from fst.style_model.sets import renamed
 
-    styles = read_styles_of(model_path(args.model))
-    (place,) = _ids(styles, [args.style])
-    styles[place] = renamed(styles[place], args.name)
-    _write(args, styles)
+    with _changed(args) as styles:
+        (place,) = _ids(styles, [args.style])
+        styles[place] = renamed(styles[place], args.name)
 
 
 def run_import(args: argparse.Namespace) -> None:
@@ -180,21 +175,34 @@ def run_import(args: argparse.Namespace) -> None:
 
     stem = safe_name(Path(args.model).stem) or "imported"
     target = args.output or Path(f"{stem}.safetensors")
-    _check_target(target, args.overwrite)
-    model = import_model(args.model, check_name(args.name or stem))
     with claimed_file(target, is_numbered=False):
         _check_target(target, args.overwrite)
-        print(save_style_model(target, *model))
+        model = import_model(args.model, check_name(args.name or stem))
+        print_result(str(save_style_model(target, *model)), args.json)
 
 
-def _claimed(args: argparse.Namespace) -> AbstractContextManager:
-    """Hold the model that is written from before it is read: another could change it meanwhile."""
-    if args.run in (run_list, run_extract, run_import):
-        return nullcontext()
+@contextmanager
+def _changed(args: argparse.Namespace, blamed: str = "") -> Iterator[list]:
+    """The styles of the model, to be changed; then it is written to where the arguments say, and
+    what does not fit is blamed. Held from before it is read: another could change it meanwhile."""
+    from fst.assets import GALLERY
     from fst.io.claims import claimed_file
+    from fst.style_model.format import load_style_model, save_style_model
+    from fst.style_model.sets import read_styles_of, with_styles
 
-    target, flag = (args.model, "--in-place") if args.in_place else (args.output, "-o")
-    return claimed_file(model_path(str(target)), is_numbered=False, flag=flag)
+    source = model_path(args.model)
+    target, flag = (source, "--in-place") if args.in_place else (args.output, "-o")
+    with claimed_file(target, is_numbered=False, flag=flag):
+        styles = read_styles_of(source)
+        yield styles
+        if args.in_place and source.resolve() == GALLERY.resolve():
+            raise FstError("the shipped gallery stays as it is: name a new model with -o")
+        _check_target(target, args.overwrite or args.in_place)
+        try:
+            model = with_styles(*load_style_model(source), styles)
+        except FstError as error:
+            raise FstError(f"{blamed}{error}") from None
+        print_result(str(save_style_model(target, *model)), args.json)
 
 
 def _ids(styles: list, wanted: list[str]) -> list[int]:
@@ -214,24 +222,6 @@ def _check_target(path: Path, overwrite: bool) -> None:
     if path.suffix != ".safetensors":
         raise FstError(f"{path}: style models end in .safetensors; name one with -o")
     _refuse_existing(path, overwrite)
-
-
-def _write(args: argparse.Namespace, styles: list, blamed: str = "") -> None:
-    """The model with these styles, to where the arguments say; what does not fit is blamed."""
-    from fst.assets import GALLERY
-    from fst.style_model.format import load_style_model, save_style_model
-    from fst.style_model.sets import with_styles
-
-    source = model_path(args.model)
-    target = source if args.in_place else args.output
-    if args.in_place and source.resolve() == GALLERY.resolve():
-        raise FstError("the shipped gallery stays as it is: name a new model with -o")
-    _check_target(target, args.overwrite or args.in_place)
-    try:
-        model = with_styles(*load_style_model(source), styles)
-    except FstError as error:
-        raise FstError(f"{blamed}{error}") from None
-    print_result(str(save_style_model(target, *model)), args.json)
 
 
 if __name__ == "__main__":

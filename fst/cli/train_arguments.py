@@ -21,17 +21,18 @@ from fst.cli.train_files import CONFIG_NAME, is_plain, with_lists, with_stored_s
 from fst.cli.train_problems import SETTLED, TRAINER, all_problems
 from fst.errors import FstError
 from fst.losses import objective
-from fst.training.start import first_steps
+from fst.training.start import (
+    ADD_STEPS,
+    MOST,
+    SCRATCH_STEPS,
+    SCRATCH_TRUNK,
+    WARM_STEPS,
+    settle,
+)
 
 EPILOG = """flags of pytorch-lightning's Trainer are accepted as --trainer.NAME, such as
 --trainer.devices 2 or --trainer.precision 32-true; --trainer.help lists them"""
-MOST = 10  # times the usual steps, for a run that ends at its plateau
-SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
-# Side of the crops and images a step. Gamma and beta alone learn a style within 10 % of what
-# training all weights reaches from 200 steps of 2 x 192 px (docs/train.md, "Styles one by one").
-BATCH, ADD_BATCH = (256, 4), (192, 2)
 BEGINNINGS = ("add_to", "from_scratch", "warm_start")
-SCRATCH_TRUNK = (0.5, 8)  # width and residual blocks
 
 
 def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
@@ -47,49 +48,10 @@ def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
         config = parser.parse_args(argv)
     except Exception as error:
         raise Problems(all_problems(parser, argv, error)) from None
-    _choose_start(config, {argument.partition("=")[0] for argument in argv})
+    _one_beginning(config, {argument.partition("=")[0] for argument in argv})
+    settle(config)
     trainer = parser.instantiate_classes(config).trainer
     return _Stored(parser, config), dict(vars(trainer))
-
-
-def _choose_start(config: Namespace, flags: set[str]) -> None:
-    """Settle whether the run begins from a trained network, and what follows from that."""
-    from fst.assets import GALLERY
-    from fst.training.warm_start import trunk_size
-
-    _one_beginning(config, flags)
-    if config.resume:
-        trunk = _trunk_of_run(config.resume)
-    elif config.from_scratch:
-        trunk = SCRATCH_TRUNK
-    else:
-        trunk = trunk_size(config.add_to or config.warm_start or GALLERY)
-        asked = (config.width, config.num_blocks)
-        fits = all(a in (None, t) for a, t in zip(asked, trunk, strict=True))
-        # Another architecture asked for outweighs the default.
-        if not (fits or config.warm_start or config.add_to):
-            config.from_scratch, trunk = True, SCRATCH_TRUNK
-    config.width = trunk[0] if config.width is None else config.width
-    config.num_blocks = trunk[1] if config.num_blocks is None else config.num_blocks
-    rows_alone = config.add_to and not config.tune_trunk
-    usual = ADD_STEPS if rows_alone else WARM_STEPS
-    usual = SCRATCH_STEPS if config.from_scratch else usual
-    if config.until and not config.resume:
-        _until_plateau(config, usual)
-    config.steps = config.steps or usual
-    size_px, batch_size = ADD_BATCH if rows_alone else BATCH
-    config.size = config.size or size_px
-    config.batch_size = config.batch_size or batch_size
-
-
-def _until_plateau(config: Namespace, usual_steps: int) -> None:
-    """What else follows from the usual number of steps, where the run may take many more."""
-    config.steps = config.steps or MOST * usual_steps
-    usual_steps = min(usual_steps, config.steps)
-    config.val_every = config.val_every or max(1, usual_steps // 10)
-    config.save_every = config.save_every or max(1, usual_steps // 20)
-    if config.rows_first is None:
-        config.rows_first = first_steps(usual_steps, bool(config.from_scratch))
 
 
 def _one_beginning(config: Namespace, flags: set[str]) -> None:
@@ -121,16 +83,6 @@ def _one_beginning(config: Namespace, flags: set[str]) -> None:
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _trunk_of_run(checkpoint: str) -> tuple[float, int]:
-    from fst.training.checkpoint import read_run
-
-    try:
-        architecture = read_run(checkpoint)["style_model"]["architecture"]
-    except FstError:
-        return SCRATCH_TRUNK  # the command tells about the file with all else that is wrong
-    return architecture["width"], architecture["num_blocks"]
 
 
 class _Stored:

@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fst.assets import SAMPLE_PHOTO
+from fst.errors import FstError
 from fst.io import images
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.networks.transformer import TransformerNet
+from fst.stylize.stylizer import Stylizer
 
 # Takes an image (B, 3, H, W) and style weights (B, S), gives the stylized image, all NumPy fp32.
 Painter = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -89,8 +91,21 @@ def program_painter(content: bytes) -> Painter:
     return paint
 
 
-def summary(found: list[Difference], worst: Difference) -> str:
-    """The differences in one line."""
+def compared(stylizer: Stylizer, paint: Painter, fp16: bool) -> str:
+    """By how much the paintings of an exported file differ, in one line.
+
+    Raises:
+        FstError: By more than rounding.
+    """
+    found = differences(stylizer.network, paint)
+    worst = max(found, key=lambda d: (d.largest != d.largest, d.largest))
+    most = MAX_FP16 if fp16 else TOLERANCE
+    if not worst.largest <= most:
+        raise FstError(
+            f"{stylizer.path}: exported, it paints otherwise by {worst.largest:.2g} of 1 at "
+            f"{worst.width_px}x{worst.height_px} px, more than {most:g}; "
+            + ("leave `fp16` out" if fp16 else "please report it with the model")
+        )
     sizes = ", ".join(f"{d.batch} of {d.width_px}x{d.height_px}" for d in found)
     mean = sum(d.mean for d in found) / len(found)
     return (

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fst.data.styles import numbered
+from fst.io.paths import printable
 from fst.losses.gram import count_of, eigenpairs, energy_rank, gram_matrix
 from fst.losses.parse import read_statistic
 from fst.losses.patches import cut
@@ -35,7 +37,7 @@ class Laboratory:
     """Style pictures, their features and Gram matrices at some layers.
 
     Attributes:
-        names: Of the pictures.
+        names: Of the pictures, as they are shown: one that comes twice gets a number.
         centered: Whether the matrices are those of centred features: covariances.
         grams: Layer to (P, C, C), one matrix a picture, fp32.
         means: Layer to (P, C), the channel means of the features, fp32.
@@ -56,8 +58,11 @@ class Laboratory:
         Raises:
             FstError: The network lacks a layer.
         """
-        self.network, self.pictures, self.names = loss_network, list(pictures), list(names)
+        self.network, self.pictures = loss_network, list(pictures)
         self.layers, self.centered = tuple(layers), centered
+        self.names: list[str] = []
+        for name in names:
+            self.names.append(numbered(printable(name), self.names))
         rows = [self._moments(picture) for picture in self.pictures]
         self.means, self.grams = (
             {layer: torch.cat([row[layer][place] for row in rows]) for layer in self.layers}

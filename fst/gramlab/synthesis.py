@@ -1,12 +1,13 @@
 """Textures made by Gatys' method from parts of a style's statistics, and checks before the work."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 from torch import Tensor
+from tqdm import tqdm
 
 from fst.errors import FstError
-from fst.gatys import GatysStep, optimize
+from fst.gatys import optimize
 from fst.losses.objective import STYLE_LAYERS
 from fst.losses.parse import read_statistic
 from fst.losses.patches import cut
@@ -51,9 +52,8 @@ def synthesize(
     steps: int = 150,
     seed: int = 0,
     layers: Sequence[str] | None = None,
-    on_step: Callable[[GatysStep], None] | None = None,
 ) -> dict[str, Tensor]:
-    """A square texture (3, size, size) for each statistic, all from the same noise.
+    """A square texture (3, size, size) for each statistic, all from the same noise, with a bar.
 
     Args:
         loss_network: That of the statistics.
@@ -63,25 +63,26 @@ def synthesize(
         steps: Evaluations for each.
         seed: Of the noise.
         layers: Of style; one of each stage by default.
-        on_step: As `fst.gatys.optimize` takes it.
 
     Raises:
         FstError: A statistic does not fit.
         KeyboardInterrupt: Ctrl-C; half a texture shows nothing.
     """
     textures = {}
-    for text in texts:
-        loss = PerceptualLoss(
-            loss_network,
-            content_layer=(layers or STYLE_LAYERS)[0],  # has no weight
-            style_layers=layers,
-            weights=(0.0, 1.0, 0.0),
-            style_loss=text,
-        )
-        result = optimize(
-            None, pictures, loss=loss, sizes=[size_px], steps=steps, seed=seed, on_step=on_step
-        )
-        if result.stopped == "interrupted":
-            raise KeyboardInterrupt
-        textures[text] = result.image
+    with tqdm(total=steps * len(texts), unit="step", disable=None) as bar:
+        for text in texts:
+            loss = PerceptualLoss(
+                loss_network,
+                content_layer=(layers or STYLE_LAYERS)[0],  # has no weight
+                style_layers=layers,
+                weights=(0.0, 1.0, 0.0),
+                style_loss=text,
+            )
+            result = optimize(
+                None, pictures, loss=loss, sizes=[size_px], steps=steps, seed=seed,
+                on_step=lambda step: bar.update(),
+            )  # fmt: skip
+            if result.stopped == "interrupted":
+                raise KeyboardInterrupt
+            textures[text] = result.image
     return textures

@@ -35,9 +35,9 @@ CLASSIC_STYLE_LAYERS = {
 }
 
 
-def statistic(classic: bool) -> str:
-    """The style statistic of a mode."""
-    return CLASSIC_STATISTIC if classic else STATISTIC
+def statistic(classic: bool, words: Sequence[str] | None = None) -> str:
+    """The style statistic that words of a command line name, or that of the mode."""
+    return " ".join(words or [CLASSIC_STATISTIC if classic else STATISTIC])
 
 
 def style_layers(topology: str, classic: bool = False) -> tuple[str, ...]:
@@ -45,10 +45,11 @@ def style_layers(topology: str, classic: bool = False) -> tuple[str, ...]:
     return CLASSIC_STYLE_LAYERS[topology] if classic else STYLE_LAYERS
 
 
-def weights(classic: bool = False, gatys: bool = False) -> tuple[float, float, float]:
-    """Weights of content, style and total variation of a mode."""
+def weights(classic: bool = False, gatys: bool = False, given: Sequence = (None,) * 3) -> tuple:
+    """Weights of content, style and total variation: each as given, or that of the mode."""
     content, style, tv = CLASSIC_WEIGHTS if classic else WEIGHTS
-    return content, GATYS_STYLE_WEIGHT if gatys and not classic else style, tv
+    usual = content, GATYS_STYLE_WEIGHT if gatys and not classic else style, tv
+    return tuple(u if g is None else g for g, u in zip(given, usual, strict=True))
 
 
 def layer_weights(layers: Sequence[str]) -> list[float]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fst.errors import FstError
 from fst.losses.objective import STYLE_LAYERS
+from fst.losses.objective import statistic as statistic_asked_for
 
 FLOATS = ("lr", "content_weight", "style_weight", "tv_weight", "grid_weight", "consistency_weight")
 
@@ -85,12 +86,13 @@ def check_counts(settings: Any, num_styles: int) -> None:
         )
 
 
-def check_statistics(settings: Any, styles: Sequence, run_wide: str, network: Any) -> None:
-    """Check statistics against layers and pictures: `run_wide`, of the styles that have none of
-    their own, and those of the others. The network is what `check_loss_network` returned."""
+def check_statistics(settings: Any, styles: Sequence, network: Any) -> None:
+    """Check statistics against layers and pictures: that of the styles that have none of their own,
+    and those of the others. The network is what `check_loss_network` returned."""
     from fst.losses.parse import read_statistic
 
     problems: list[str] = []
+    run_wide = statistic_asked_for(settings.classic_weights, settings.style_loss)
     texts = {run_wide: "`style_loss`"}
     for style in styles:
         texts.setdefault(style.statistic or run_wide, f"style {style.name}")

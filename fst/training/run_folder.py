@@ -4,15 +4,14 @@ import errno
 import os
 import signal
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from fst.errors import FstError
 from fst.io.atomic import unwritable
+from fst.runtime.signals import on_signals
 
 RUNS = Path("checkpoints")
 # What a run writes before it has learned anything.
@@ -65,7 +64,9 @@ class RunFolder:
         self._held.enter_context(claimed_folder(self.path))
         refuse_other_run(self.path, self._is_resumed)  # it may have come to its end meanwhile
         check_writable(self.path)
-        self._held.enter_context(_stopped_by_sigterm())
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # else it is handled already
+            # Ends the process by an exception until `Stopping` takes it over: things are tidied.
+            self._held.enter_context(on_signals(_stop, signal.SIGTERM))
         there = set(os.listdir(self.path))
         self._held.callback(_remove_untrained, saver, there)
 
@@ -134,23 +135,6 @@ def _remove_untrained(saver: Any, there: set[str]) -> None:
     for path in (path for name in OF_BEGINNING for path in saver.folder.glob(name)):
         if path.name not in there:
             path.unlink()
-
-
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the process by an exception until `Stopping` takes it over: things are tidied.
-
-    Not where it is handled already, or in a thread, which cannot.
-    """
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _stop(number: int, frame: Any) -> None:

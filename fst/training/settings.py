@@ -119,8 +119,7 @@ class Objective(Settings):
     def weights(self, styles: Sequence[Style]) -> tuple[float, float | list[float], float]:
         """Weights of content, style (one, or one a style) and total variation, as they are used."""
         given = (self.content_weight, self.style_weight, self.tv_weight)
-        defaults = objective.weights(self.classic_weights)
-        content, style, tv = (d if g is None else g for g, d in zip(given, defaults, strict=True))
+        content, style, tv = objective.weights(self.classic_weights, given=given)
         return content, each(style, [one.weight for one in styles]), tv
 
     def sizes_px(self, styles: Sequence[Style]) -> int | list[int]:

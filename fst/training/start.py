@@ -1,12 +1,17 @@
-"""What a run of fst-train begins from: random weights, a trained network, or a run to resume."""
+"""What a run of fst-train begins from: random weights, a trained network, or a run to resume.
+
+Without torch at the top, so that `--help` can name the defaults.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fst.errors import FstError
+from fst.losses import objective
 
 if TYPE_CHECKING:
+    from fst.training.module import StyleTransferModule
     from fst.training.settings import Schedule, Start
 
 # In a run that begins from a trained network: for which share of its steps the style parameters
@@ -14,6 +19,64 @@ if TYPE_CHECKING:
 # steps, held-out style distance: rate 2: 0.485, rate 10: 0.416; with or without a first part for
 # the style parameters: 0.416.
 STYLES_FIRST_SHARE, STYLES_RATE = 0.25, 10.0
+MOST = 10  # times the usual steps, for a run that ends at its plateau
+SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
+# Side of the crops and images a step. Gamma and beta alone learn a style within 10 % of what
+# training all weights reaches from 200 steps of 2 x 192 px (docs/train.md, "Styles one by one").
+BATCH, ADD_BATCH = (256, 4), (192, 2)
+SCRATCH_TRUNK = (0.5, 8)  # width and residual blocks
+# Settings that are fields of `Objective` under the same name.
+_OF_OBJECTIVE = ("content_layer", "style_layers", "content_weight", "tv_weight", "grid_weight",
+    "consistency_weight", "classic_weights")  # fmt: skip
+
+
+class Refused(FstError):
+    """Lightning has found what is wrong with its flags when it began."""
+
+
+def settle(settings: Any) -> None:
+    """Put in what the user has not given and what follows from the beginning: whether that is a
+    trained network, the network's size, steps, and what each step sees."""
+    trunk = _trunk(settings)
+    # Another architecture asked for outweighs the default.
+    asked = (settings.width, settings.num_blocks)
+    fits = all(a in (None, t) for a, t in zip(asked, trunk, strict=True))
+    if not (fits or settings.resume or settings.warm_start or settings.add_to):
+        settings.from_scratch, trunk = True, SCRATCH_TRUNK
+    settings.width = trunk[0] if settings.width is None else settings.width
+    settings.num_blocks = trunk[1] if settings.num_blocks is None else settings.num_blocks
+    rows_alone = settings.add_to and not settings.tune_trunk
+    usual = ADD_STEPS if rows_alone else WARM_STEPS
+    usual = SCRATCH_STEPS if settings.from_scratch else usual
+    if settings.until and not settings.resume:
+        _settle_plateau(settings, usual)
+    settings.steps = settings.steps or usual
+    size_px, batch_size = ADD_BATCH if rows_alone else BATCH
+    settings.size = settings.size or size_px
+    settings.batch_size = settings.batch_size or batch_size
+
+
+def _trunk(settings: Any) -> tuple[float, int]:
+    """Width and residual blocks of the network that the run begins from."""
+    from fst.training.warm_start import trunk_size
+
+    if settings.resume:
+        try:
+            architecture = _resumed(settings)["style_model"]["architecture"]
+        except FstError:
+            return SCRATCH_TRUNK  # the command tells about the file with all else that is wrong
+        return architecture["width"], architecture["num_blocks"]
+    return SCRATCH_TRUNK if settings.from_scratch else trunk_size(_model(settings))
+
+
+def _settle_plateau(settings: Any, usual_steps: int) -> None:
+    """What else follows from the usual number of steps, where the run may take many more."""
+    settings.steps = settings.steps or MOST * usual_steps
+    usual_steps = min(usual_steps, settings.steps)
+    settings.val_every = settings.val_every or max(1, usual_steps // 10)
+    settings.save_every = settings.save_every or max(1, usual_steps // 20)
+    if settings.rows_first is None:
+        settings.rows_first = first_steps(usual_steps, bool(settings.from_scratch))
 
 
 def kept_styles(settings: Any) -> list[dict[str, Any]]:
@@ -105,7 +168,32 @@ def is_at_plateau(stored: dict[str, Any]) -> bool:
     return bool(watched.get("fall")) and stored["global_step"] >= watched["fall"][1]
 
 
-def beginning(settings: Any, kept: list[dict[str, Any]]) -> "tuple[Schedule, Start]":
+def make_module(settings: Any, styles: list, kept: list, network: Any) -> "StyleTransferModule":
+    """The module, with the weights that it begins from; the loss network is read already."""
+    from fst.training.module import StyleTransferModule
+    from fst.training.settings import Architecture, Objective
+
+    minimised = Objective(
+        loss_network=_one_or_each(settings.loss_weights) or settings.loss_network,
+        style_weight=_one_or_each(settings.style_weight),
+        style_loss=objective.statistic(settings.classic_weights, settings.style_loss),
+        style_size_px=_one_or_each(settings.style_size),
+        **{name: getattr(settings, name) for name in _OF_OBJECTIVE},
+    )
+    architecture = Architecture(settings.width, settings.num_blocks)
+    began = _beginning(settings, kept)
+    module = StyleTransferModule(styles, architecture, minimised, *began, seed=settings.seed)
+    module.objective.loss_network = network
+    _begin(settings, module)
+    return module
+
+
+def _one_or_each(values: list | None) -> Any:
+    """A list of one as its value."""
+    return values[0] if values and len(values) == 1 else values
+
+
+def _beginning(settings: Any, kept: list[dict[str, Any]]) -> "tuple[Schedule, Start]":
     """The module's arguments that follow from the start; a resumed run goes on as before."""
     from fst.training.settings import Schedule, Start
 
@@ -129,7 +217,7 @@ def first_steps(steps: int, from_scratch: bool) -> int:
     return 0 if from_scratch else round(STYLES_FIRST_SHARE * steps)
 
 
-def begin(settings: Any, module) -> None:
+def _begin(settings: Any, module) -> None:
     """Put the weights of the trained network in, where the run begins from one."""
     from fst.training.warm_start import warm_start
 

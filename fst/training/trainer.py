@@ -1,10 +1,14 @@
 """Lightning's Trainer as fst-train sets it up: our callbacks and defaults, the user's flags."""
 
+import re
+import signal
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.plugins import CheckpointIO
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import (
     BatchSizeFinder,
     GradientAccumulationScheduler,
@@ -13,15 +17,18 @@ from pytorch_lightning.callbacks import (
     ModelCheckpoint,
     ProgressBar,
 )
+from torch.multiprocessing.spawn import ProcessException
 
 from fst.errors import FstError
 from fst.runtime.console import quieten_lightning
 from fst.runtime.devices import best_precision
+from fst.runtime.processes import follow_first, noted_as_first
 from fst.training.card import RunCard
-from fst.training.checkpoint import MODEL_NAME, AtomicCheckpointIO, RunSaver
+from fst.training.checkpoint import MODEL_NAME, AtomicCheckpointIO, CheckpointError, RunSaver
 from fst.training.curves import PaintingGrid, RunLog, RunLogger
 from fst.training.plateau import Watch
-from fst.training.report import Results, RunEnds, RunProgress
+from fst.training.report import Results, RunEnds, RunProgress, announce
+from fst.training.start import Refused
 from fst.training.stopping import Stopping
 
 # The loss is computed in fp32: only what Lightning casts back and forth by itself.
@@ -145,6 +152,54 @@ def check_strategy(strategy: Any) -> None:
             "less than two million numbers (27 MB with Adam's), so it would save nothing and wait "
             "for every layer: use ddp"
         )
+
+
+def train(settings: Any, module, data, trainer: pl.Trainer, saver: RunSaver) -> None:
+    """Fit; the callbacks do the rest.
+
+    Raises:
+        Refused: Lightning finds a flag wrong only now.
+        FstError: The run cannot be resumed, or a process that this one has started failed.
+    """
+    if trainer.local_rank:
+        follow_first()
+    if trainer.is_global_zero:
+        announce(settings, module, data, trainer)
+        if not trainer.fast_dev_run:
+            saver.remove_orphans()
+            settings.save(saver.folder)
+    with nullcontext() if trainer.local_rank else noted_as_first():
+        _fit(settings, module, data, trainer, saver)
+
+
+def _fit(settings: Any, module, data, trainer: pl.Trainer, saver: RunSaver) -> None:
+    """Train; what a checkpoint to resume breaks before the first batch is through is its fault."""
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=settings.resume)
+    except CheckpointError as error:
+        raise FstError(f"`resume`: {settings.resume}: {error}") from None
+    except FstError:
+        raise
+    except ProcessException as error:
+        raise _of_spawned(error) from None
+    except MisconfigurationException as error:
+        raise Refused(f"`trainer`: {' '.join(str(error).split())}") from None
+    except Exception as error:  # the file may hold anything in any place
+        if not settings.resume or saver.has_stepped:
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise FstError(
+            f"`resume`: {settings.resume} cannot be resumed ({type(error).__name__}: {reason}): "
+            f"begin a new run with `warm_start` {settings.resume}"
+        ) from error
+
+
+def _of_spawned(error: Exception) -> BaseException:
+    """What ended a process that this one has spawned, which knows its traceback alone."""
+    if getattr(error, "exit_code", None) == 128 + signal.SIGTERM:
+        return SystemExit(error.exit_code)
+    told = re.findall(r"^fst\.[\w.]+Error: (.*)$", str(error), re.MULTILINE)
+    return FstError(told[-1]) if told else error
 
 
 def _as_list(value: Any) -> list:

@@ -20,7 +20,8 @@ FileId = tuple[int, int]
 Plan = list[tuple[Path, list[tuple[int, Path]]]]
 
 
-def _is_output_file(output: str | None) -> bool:
+def is_output_file(output: str | None) -> bool:
+    """Whether -o names a picture file to write."""
     # os.path.splitext, not Path.suffix: "out.png/" is a folder.
     is_picture = os.path.splitext(output or "")[1].lower() in IMAGE_SUFFIXES
     return is_picture and not os.path.isdir(output or "")
@@ -31,7 +32,7 @@ def check_output(
 ) -> None:
     """Refuse, with an FstError, an -o that cannot take `count` pictures of so many bits, being of
     the wrong kind, there, or an input."""
-    is_file, exists = _is_output_file(output), os.path.lexists(output or "")
+    is_file, exists = is_output_file(output), os.path.lexists(output or "")
     if not os.path.exists(output or ""):
         check_place(output if is_file else Path(output or "", "picture.png"))
     if not output or os.path.isdir(output):
@@ -72,7 +73,7 @@ def check_folder_name(output: str, known: Sequence[str], what: str) -> None:
 def output_folder(output: str | None) -> Path:
     """The folder that -o names, or its file is in."""
     path = Path(output or "")
-    return path.parent if _is_output_file(output) else path
+    return path.parent if is_output_file(output) else path
 
 
 def identity(path: Path) -> FileId | None:
@@ -121,7 +122,7 @@ def make_plan(
     photos: dict[Path, Path], styles: dict[int, str], output: str | None, bits: int
 ) -> Plan:
     """What to write of each photo; folders given keep their structure below the output folder."""
-    if output and _is_output_file(output):
+    if output and is_output_file(output):
         return [(photo, [(style_id, Path(output)) for style_id in styles]) for photo in photos]
     plan: Plan = []
     for photo, below in photos.items():

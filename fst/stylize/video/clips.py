@@ -8,7 +8,6 @@ import glob
 import os
 import re
 import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from fst.io.paths import (
     printable,
 )
 from fst.runtime.console import print_result, tell
+from fst.runtime.signals import on_signals
 from fst.stylize.folder.naming import (
     BLEND_ID,
     check_can_take,
@@ -198,25 +198,30 @@ def stopping() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked.append(number)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with on_signals(ask, signal.SIGINT, signal.SIGTERM):
         yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
-def paint_clips_in_turn(
+def paint_clips(
+    args: argparse.Namespace, stylizer: "Stylizer", styles: dict[int, str], options: PaintOptions
+) -> int:
+    """Paint all clips in their styles, telling their paths and problems; returns the exit code.
+
+    Raises:
+        FstError: As `clip_jobs`.
+    """
+    jobs = clip_jobs(args, styles)
+    with stopping() as stopped:
+        return _paint_in_turn(args, stylizer, jobs, options, stopped)
+
+
+def _paint_in_turn(
+    args: argparse.Namespace,
     stylizer: "Stylizer",
     jobs: list[Job],
-    args: argparse.Namespace,
     options: PaintOptions,
     stopped: Callable[[], bool],
 ) -> int:
-    """Paint the clips, telling their paths and problems; returns the exit code."""
     from tqdm import tqdm
 
     from fst.stylize.video.paint import VideoOptions, paint_video
