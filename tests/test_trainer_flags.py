@@ -31,7 +31,7 @@ def refused(argv, capsys):
 
 def test_the_table_has_every_flag_once():
     names = {*inspect.signature(pl.Trainer.__init__).parameters} - {"self"}
-    both = TABLE.read_text().split("Settled by `fst-train`:")
+    both = TABLE.read_text().split("Set by `fst-train`:")
     rows = [re.findall(r"^\| (`--trainer.*?) \|", part, re.MULTILINE) for part in both]
     passed, settled = (re.findall(r"`--trainer\.(\w+)`", " ".join(row)) for row in rows)
     assert len(passed + settled) == len(names) and {*passed, *settled} == names

@@ -235,7 +235,7 @@ def _trainer_help() -> None:
 
     for name in _trainer_names(pl.Trainer):
         print(f"{TRAINER}{name}")
-    print("\nfst-train settles these itself:")
+    print("\nfst-train sets these itself:")
     for name, way_out in SETTLED.items():
         print(f"{TRAINER}{name}: {way_out}")
     print("\nsee docs/trainer_flags.md, and the Trainer page of pytorch-lightning's documentation")

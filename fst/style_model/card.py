@@ -125,13 +125,13 @@ def _measured(training: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         f"{escaped(settings.get('loss_network'))}; lower is nearer. Style: relative distance of "
         f"Gram matrices ({escaped(_known(run.get('measured_style')))}). Content: relative squared "
         f"distance of {escaped(run.get('measured_content'))}. "
-        "Comparable only with figures by the same network and photos."
+        "Comparable only with figures from the same network and photos."
     )
     if _number(metrics.get("val/brushwork")) != NOT_MEASURED:
-        text += " Brushwork: relative distance of the strokes, whatever their colours."
+        text += " Brushwork: relative distance of the strokes, ignoring colour."
     drift = metrics.get("val/drift")
     if _number(drift) != NOT_MEASURED:
-        text += f" The styles from before drifted by {drift:.2f}/255 in the mean."
+        text += f" The earlier styles drifted by {drift:.2f}/255 on average."
     return text
 
 

@@ -138,7 +138,7 @@ class HeldOutMetrics(nn.ModuleDict):
                 self[PHOTOS].update(strokes, style_index)
 
     def figures(self, names: Sequence[str]) -> dict[str, float]:
-        """What was measured since the last time, of each style by name and in the mean."""
+        """What was measured since the last time, of each style by name and on average."""
         figures = {}
         for kind, metric in self.items():
             values = metric.compute().reshape(-1)  # torchmetrics makes (1,) a scalar

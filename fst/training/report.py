@@ -178,7 +178,7 @@ def _conclude(module: pl.LightningModule, data: Any, curve: Curve) -> None:
         print(f"nearest to the painting of its own style: {share:.0%} of the pictures")
     if "val/drift" in module.final_metrics:
         drift = module.final_metrics["val/drift"]
-        print(f"drift of the {module.first_id} earlier styles: {drift:.2f}/255 in the mean")
+        print(f"drift of the {module.first_id} earlier styles: {drift:.2f}/255 on average")
     if told := advice(curve):
         print(told)
 

@@ -16,7 +16,7 @@ MOST_PX = 1024  # shorter side at which a mask is kept
 SOFT_SHARE = 0.01  # of the shorter side: standard deviation of the border's blur
 # Share of the painting at strength 0, 0.25, ... 1: where the style distance has gone that part of
 # its way from photo to painting. In a plain mix it has gone 0.23, 0.45 and 0.73 of it at shares
-# 0.25, 0.5 and 0.75, in the mean of eight styles of the gallery; from 0.12, 0.34, 0.66 to 0.42,
+# 0.25, 0.5 and 0.75, averaged over eight styles of the gallery; from 0.12, 0.34, 0.66 to 0.42,
 # 0.70, 0.87 (`scripts/evaluate_controls.py --share`, 10 held-out photos at 160 px, real VGG-19).
 _SHARES = (0.0, 0.276, 0.548, 0.772, 1.0)
 
