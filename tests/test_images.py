@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -70,6 +71,34 @@ def test_mpo_is_read_as_its_first_picture(tmp_path):
     first, second = Image.new("RGB", (16, 16), RED), Image.new("RGB", (16, 16), BLUE)
     first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second])
     assert abs(pixels(tmp_path / "a.jpg") - RED).max() <= 2
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+@pytest.mark.parametrize("number", [0, 9, 255])
+def test_an_orientation_that_does_not_exist_is_none(tmp_path, number, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = number
+    Image.new("RGB", (60, 40), (255, 0, 0)).save(tmp_path / f"a{suffix}", exif=exif)
+    assert images.shape_of(tmp_path / f"a{suffix}") == (40, 60)
+    strips = images.load_strips(tmp_path / f"a{suffix}")
+    assert strips.shape == (40, 60, 3)
+    assert np.concatenate(list(strips.strips)).shape == strips.shape
+
+
+XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:D {}/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize(
+    ("told", "tag", "size"),
+    [("tiff:Orientation='6'", None, (60, 40)), ("tiff:Orientation = '6'", None, (60, 40)),
+     ("tiff:Orientation='6'", 1, (40, 60)), ("tiff:Orientation='6'", 8, (60, 40))],
+)  # fmt: skip
+def test_a_tiff_is_turned_by_its_tag_and_by_xmp_where_it_has_none(tmp_path, told, tag, size):
+    path = tmp_path / "a.tif"
+    extra = [(700, 1, len(XMP.format(told)), XMP.format(told).encode(), True)]
+    extra += [(274, 3, 1, tag, True)] * (tag is not None)
+    tifffile.imwrite(path, np.zeros((40, 60, 3), np.uint8), extratags=extra, photometric="rgb")
+    assert images.load(path).shape[1:] == size
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1)])

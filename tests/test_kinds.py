@@ -2,10 +2,13 @@
 
 import multiprocessing
 import re
+import struct
+import zlib
 from collections import Counter
 
 import numpy as np
 import pytest
+import pyvips
 from kinds import exif_of, table, upright
 from PIL import Image
 
@@ -147,6 +150,44 @@ def test_a_forked_reader_process_does_not_wait_for_threads_that_are_gone(kind, t
     worker.join(60)
     worker.kill()
     assert worker.exitcode == 0
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+@pytest.mark.parametrize("kind", ["rgb", "palette", "gamma", "grey16 with a transparent level"])
+def test_a_forked_reader_process_sees_the_pixels_of_an_interlaced_png(kind, tmp_path):
+    path, image = tmp_path / "a.png", vips_gradient(deep=kind.startswith("grey16"))
+    image.pngsave(str(path), interlace=True, palette=kind == "palette")
+    if kind == "gamma":
+        with_chunk(path, b"gAMA", struct.pack(">I", 100_000))
+    elif kind.startswith("grey16"):
+        with_chunk(path, b"tRNS", struct.pack(">H", 4 * 257))
+    here = images.load_full(path)
+    assert len(here) == (4 if kind.startswith("grey16") else 3)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        there = pool.apply_async(levels_of, [str(path)]).get(60)
+    assert np.array_equal(there, here.numpy())
+
+
+def vips_gradient(deep):
+    levels = np.arange(64 * 48, dtype=np.uint32).reshape(48, 64)
+    if deep:
+        return pyvips.Image.new_from_array((levels % 200 * 257).astype(np.uint16)).copy(
+            interpretation="grey16"
+        )
+    rgb = np.dstack([levels % 256, levels // 12 % 256, 255 - levels % 256]).astype(np.uint8)
+    return pyvips.Image.new_from_array(rgb).copy(interpretation="srgb")
+
+
+def with_chunk(path, name, data):
+    """Put a chunk behind the head of a PNG."""
+    content = path.read_bytes()
+    chunk = struct.pack(">I", len(data)) + name + data
+    chunk += struct.pack(">I", zlib.crc32(name + data))
+    path.write_bytes(content[:33] + chunk + content[33:])
+
+
+def levels_of(path):
+    return images.load_full(path).numpy()
 
 
 def read_all(files):

@@ -1,6 +1,8 @@
 """Drawn scenes: the same ones in any order, varied, like photographs, and in place of photos."""
 
 import pickle
+import subprocess
+import sys
 import threading
 from functools import cache
 from itertools import pairwise
@@ -99,6 +101,13 @@ def test_scenes_are_drawn_in_the_order_asked_for_while_others_go_on(monkeypatch)
     go_on.set()
     scenes.preload()
     assert drawn == [4, 2, 0, 1, 3] and torch.equal(scenes[3], genuine(scenes, 3))
+
+
+def test_a_program_that_ends_does_not_draw_what_is_left():
+    """Nor does it abort, as the interpreter does where it ends a thread that is in torch."""
+    program = "from fst.data.scenes import Scenes; Scenes(5000, 288, 0).begin(max_workers=4)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_scene_that_cannot_be_drawn_is_told_to_who_asks(monkeypatch):

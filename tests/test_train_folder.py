@@ -37,13 +37,20 @@ def test_a_run_whose_loss_network_cannot_be_had_leaves_nothing(argv, tmp_path, m
 
 
 @pytest.mark.parametrize("method", ["setup", "training_step"])
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_a_run_that_ends_before_its_first_step_leaves_nothing(
-    argv, tmp_path, monkeypatch, keep_interrupts, method, error
-):
-    raising(monkeypatch, method, error())
-    with pytest.raises((SystemExit, RuntimeError)):
+def test_a_run_that_fails_in_its_first_step_leaves_nothing(argv, tmp_path, monkeypatch, method):
+    raising(monkeypatch, method, RuntimeError())
+    with pytest.raises(RuntimeError):
         main(argv)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["__init__", "setup", "training_step"])
+def test_ctrl_c_before_the_first_step_leaves_nothing_and_says_so(
+    argv, tmp_path, monkeypatch, keep_interrupts, capsys, method
+):
+    raising(monkeypatch, method, KeyboardInterrupt())
+    assert main(argv) == 130
+    assert capsys.readouterr().err.endswith("fst-train: interrupted before the first step\n")
     assert list(tmp_path.iterdir()) == []
 
 

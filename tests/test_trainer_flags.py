@@ -4,14 +4,17 @@ import inspect
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Timer
 
 from fst.cli.train import main
 from fst.cli.train_problems import SETTLED
 from fst.stylize.find_model import newest_models
+from fst.training import report
 
 TABLE = Path(__file__).parents[1] / "docs" / "trainer_flags.md"
 
@@ -119,6 +122,21 @@ def test_early_stopping_says_that_and_why_it_stopped(train_argv, tmp_path, capsy
     argv += ["--trainer.callbacks.monitor", "val/style", "--trainer.callbacks.patience", "1"]
     out = end_of([*argv, "--trainer.callbacks.min_delta", 100], capsys)
     assert "ended early, after 4 of 12 steps: Monitored metric val/style did not" in out
+
+
+def test_a_mistyped_monitor_is_told_in_one_line(train_argv, tmp_path, capsys):
+    argv = train_argv(tmp_path / "run", "--val-every", 2, "--trainer.callbacks", "EarlyStopping")
+    assert main([*argv, "--trainer.callbacks.monitor", "val/stile"]) == 2
+    (line,) = [part for part in capsys.readouterr().err.splitlines() if "error:" in part]
+    assert "--trainer.callbacks: Early stopping" in line
+    assert "val/stile" in line and "`val/style`" in line  # what there is
+
+
+def test_a_timer_says_that_its_time_is_over():
+    ended = type("Trainer", (), {"callbacks": [Timer(duration=timedelta(0))]})
+    assert report._reason(ended) == "the time of its Timer is over"
+    going_on = type("Trainer", (), {"callbacks": [Timer(duration=timedelta(hours=1)), Timer()]})
+    assert report._reason(going_on) == "a callback has stopped it"
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,12 @@ PROGRAM = "fst-train"
 
 def main(argv: list[str] | None = None) -> int:
     """Run fst-train; returns the exit code: 0 done, 1 failed on the way, 2 wrong arguments."""
-    with ExitStack() as held:
-        return _run(sys.argv[1:] if argv is None else argv, held)
+    try:
+        with ExitStack() as held:
+            return _run(sys.argv[1:] if argv is None else argv, held)
+    except KeyboardInterrupt:  # later ones end the run after a whole step
+        tell(PROGRAM, "interrupted before the first step")
+        return 130
 
 
 def _run(argv: list[str], held: ExitStack) -> int:

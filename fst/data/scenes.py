@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from threading import Thread
+from threading import Thread, main_thread
 from typing import Any
 
 import torch
@@ -93,11 +93,14 @@ class Scenes(Dataset):
         self._drawn = [Future() for _ in range(self.count)]
         waiting = iter(range(self.count) if order is None else order)
         for _ in range(max_workers or os.cpu_count() or 1):
-            # No pool: at the end of an interrupted process it would draw all that is left.
-            Thread(target=self._draw_all, args=(waiting, self._drawn), daemon=True).start()
+            # No pool: at the end of an interrupted process it would draw all that is left. No
+            # daemons: the interpreter, when it ends, aborts where one of them is in torch.
+            Thread(target=self._draw_all, args=(waiting, self._drawn)).start()
 
     def _draw_all(self, waiting: Iterator[int], drawn: list[Future]) -> None:
         for index in waiting:
+            if not main_thread().is_alive():
+                return
             try:
                 drawn[index].set_result(self._draw(index))
             except Exception as error:  # for whoever asks for it

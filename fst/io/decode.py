@@ -39,7 +39,7 @@ _SIGNATURES = {
 }
 
 EXIF_ORIENTATION = 0x0112
-_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
+_XMP_ORIENTATION = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([1-8])")
 
 logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what matters is raised as well
 
@@ -188,7 +188,7 @@ def _reason(error: Exception) -> str:
 
 
 def orientation_of(image: Any) -> int:
-    """1 to 8, as EXIF or the tag of a TIFF says; where neither does, as XMP says."""
+    """1 to 8, as EXIF says; where it does not, as XMP says. Other numbers are 1, upright."""
     fields = {name[-21:]: name for name in image.get_fields()}  # png-comment-0-Raw profile type...
     try:
         exif, data = Image.Exif(), b""
@@ -199,14 +199,19 @@ def orientation_of(image: Any) -> int:
         if data:
             exif.load(data)
         if EXIF_ORIENTATION in exif:
-            return int(exif[EXIF_ORIENTATION])
-        told = image.get("orientation") if "orientation" in fields else 1
+            return known_orientation(exif[EXIF_ORIENTATION])
+        told = known_orientation(image.get("orientation") if "orientation" in fields else 1)
         if told == 1 and "xmp-data" in fields:
             found = _XMP_ORIENTATION.search(bytes(image.get("xmp-data")))
             return int(found[1]) if found else 1
         return told
     except Exception:  # broken EXIF around good pixels
         return 1
+
+
+def known_orientation(number: int) -> int:
+    """An orientation as it is, 1 to 8; 1 for any other number, which says nothing."""
+    return int(number) if 1 <= int(number) <= 8 else 1
 
 
 def check_shorter_side(shorter_side_px: int | None) -> None:

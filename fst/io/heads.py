@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fst.io.decode import Unsupported
+from fst.io.decode import EXIF_ORIENTATION, Unsupported, known_orientation
 
 # TIFF 6.0, section 8 and after: numbers of the tags.
 BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR = 258, 259, 262, 277, 284
@@ -37,6 +37,7 @@ class TiffHead:
     colours: int  # samples that are colours: 1, 3, or 4 inks
     alpha: int | None  # index of the sample that is transparency
     by_pillow: bool
+    orientation: int | None = None  # that its tag says; None where there is no tag
 
 
 def read_tiff_head(file: BinaryIO) -> TiffHead:
@@ -55,7 +56,8 @@ def read_tiff_head(file: BinaryIO) -> TiffHead:
     alpha = next((colours + i for i, kind in enumerate(extra) if kind in (1, 2)), None)
     if photometric == PALETTE:
         colours = 3  # as libvips gives it
-    return TiffHead(colours, alpha, _by_pillow(tags, samples, bits))
+    turn = known_orientation(tags[EXIF_ORIENTATION][0]) if EXIF_ORIENTATION in tags else None
+    return TiffHead(colours, alpha, _by_pillow(tags, samples, bits), turn)
 
 
 def _samples_are(tags: dict[int, tuple[int, ...]], photometric: int, samples: int) -> int:

@@ -3,8 +3,9 @@
 Of libvips' many readers only those named here are ever asked. Pillow reads BMP, which libvips does
 not; of TIFF the compressions that libvips' wheels lack (see `fst.io.heads`); and WebP: libvips has
 its own threads decode it, which in a forked DataLoader worker are gone and waited for in vain. So
-they do interlaced PNGs, which Pillow reads there. Of others the calling thread fetches the pixels,
-for the same reason. What follows, from the profile to the filter that shrinks, is one for all.
+they do interlaced PNGs, which Pillow reads there, colours of 16 bits as 8. Of others the calling
+thread fetches the pixels, for the same reason. What follows, from the profile to the filter that
+shrinks, is one for all.
 """
 
 import logging
@@ -27,6 +28,7 @@ from fst.io.decode import (
     EXIF_ORIENTATION,
     check_density,
     kind_of,
+    known_orientation,
     orientation_of,
     say,
     shrunk_size,
@@ -87,7 +89,7 @@ def open_file(file: BinaryIO) -> Opened:
     chunks = heads.read_png_chunks(file) if kind == "PNG" else {}
     in_fork = vips().loaded_in != os.getpid()
     if kind in _BY_PILLOW or (in_fork and chunks.get(b"IHDR", b"")[12:] == b"\1"):
-        return _by_pillow(_BY_PILLOW.get(kind, PngImageFile), file)
+        return _by_pillow(_BY_PILLOW.get(kind, PngImageFile), file, chunks=chunks)
     head = heads.read_tiff_head(file) if kind == "TIFF" else None
     if head and head.by_pillow:
         return _by_pillow(TiffImageFile, file, MOST_BY_PILLOW)
@@ -105,12 +107,14 @@ def open_file(file: BinaryIO) -> Opened:
         head = heads.TiffHead(colours, colours if image.bands > colours else None, False)
     if b"acTL" in chunks:
         _say_animated(file)
-    size, turn = (image.width, image.height), orientation_of(image)
+    size, turn = (image.width, image.height), head.orientation or orientation_of(image)
     png_colours = heads.png_colours(chunks) if chunks else None
     return Opened(kind, load, size, head.colours, head.alpha, turn, png_colours)
 
 
-def _by_pillow(reader: type, file: BinaryIO, most: int | None = None) -> Opened:
+def _by_pillow(
+    reader: type, file: BinaryIO, most: int | None = None, chunks: dict[bytes, bytes] | None = None
+) -> Opened:
     """A picture that Pillow reads, whole; of a TIFF it does the turn, too."""
     file.seek(0)
     picture = reader(file)
@@ -122,7 +126,7 @@ def _by_pillow(reader: type, file: BinaryIO, most: int | None = None) -> Opened:
         picture.load()  # by XMP it turns only now
     else:
         with suppress(Exception):  # broken EXIF around good pixels
-            orientation = int(picture.getexif().get(EXIF_ORIENTATION, 1))
+            orientation = known_orientation(picture.getexif().get(EXIF_ORIENTATION, 1))
     alpha = picture.has_transparency_data
     deep = picture.mode.startswith("I;16")
     mode = picture.mode if deep else "RGBA" if alpha else "RGB"
@@ -130,14 +134,19 @@ def _by_pillow(reader: type, file: BinaryIO, most: int | None = None) -> Opened:
     def load() -> Any:
         picture.load()
         levels = np.array(picture if picture.mode == mode else picture.convert(mode))
+        if deep and alpha:  # one level of grey is transparent
+            opaque = np.where(levels == picture.info["transparency"], 0, LEVELS)
+            levels = np.dstack([levels, opaque.astype(levels.dtype)])
         image = vips().Image.new_from_array(levels)
         if profile := picture.info.get("icc_profile"):
             image = image.copy()
             image.set_type(vips().GValue.blob_type, "icc-profile-data", profile)
         return image
 
-    colours, alpha = (1, None) if deep else (3, 3 if alpha else None)
-    return Opened("", load, picture.size, colours, alpha, orientation)
+    colours = 1 if deep else 3
+    png_colours = heads.png_colours(chunks) if chunks else None
+    place = colours if alpha else None
+    return Opened("", load, picture.size, colours, place, orientation, png_colours)
 
 
 def _say_animated(file: BinaryIO) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, Timer, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -210,5 +210,8 @@ def _tell_where(folder: Path, trainer: pl.Trainer, module: pl.LightningModule) -
 
 def _reason(trainer: pl.Trainer) -> str:
     """What a callback of the user's says of the end that it has brought about."""
-    said = (getattr(callback, "stopping_reason_message", None) for callback in trainer.callbacks)
+    said = [getattr(callback, "stopping_reason_message", None) for callback in trainer.callbacks]
+    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]
+    if any((left := timer.time_remaining()) is not None and left <= 0 for timer in timers):
+        said.append("the time of its Timer is over")
     return " ".join(next(filter(None, said), "a callback has stopped it").split())

@@ -184,7 +184,13 @@ def _fit(settings: Any, module, data, trainer: pl.Trainer, saver: RunSaver) -> N
         raise _of_spawned(error) from None
     except MisconfigurationException as error:
         raise Refused(f"`trainer`: {' '.join(str(error).split())}") from None
+    except SystemExit as error:  # Lightning makes it of Ctrl-C
+        if isinstance(error.__context__, KeyboardInterrupt) and not saver.has_stepped:
+            raise error.__context__ from None
+        raise
     except Exception as error:  # the file may hold anything in any place
+        if str(error).startswith("Early stopping conditioned on metric"):
+            raise Refused(f"`trainer.callbacks`: {' '.join(str(error).split())}") from None
         if not settings.resume or saver.has_stepped:
             raise
         reason = " ".join(str(error).split())[:160]
