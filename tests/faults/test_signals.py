@@ -122,7 +122,7 @@ def test_a_process_that_had_no_signal_stops_with_the_others(callback, monkeypatc
 def test_sigterm_at_random_steps_stores_the_run(train_argv, tmp_path):
     """20 times: exit code 143 within 10 s, and the run goes on as if nothing had been."""
     draw, seconds, steps = random.Random(0), [], []
-    length = 600
+    length = 2000  # the signals are to come before its end
     run = tmp_path / "run"
     argv = train_argv(run, "--steps", length, "--save-every", length, "--val-every", 200)
     for _ in range(20):
