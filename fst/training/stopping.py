@@ -31,19 +31,20 @@ class Stopping(Callback):
 
     `RunSaver.on_exception` then stores the run. Lightning's own handler of SIGTERM communicates
     within the handler, which deadlocks when the signal comes during a gradient reduction, and
-    stores nothing. Here one process alone stops at once, but never between the updates of two
-    parameters; several finish their batch and agree to stop after it.
+    stores nothing. Here the handler only takes note, and the run stops after the batch, several
+    processes by agreement: an exception out of a handler may leave a lock locked that saving waits
+    for, TensorBoard's queue for one.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None  # that was received
-        self._updating, self._in_step = False, True
+        self._in_step = True
         self._trainer: pl.Trainer | None = None
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Take over the signals from Lightning, which took them a moment ago."""
-        self._trainer, self._updating = trainer, False
+        self._trainer = trainer
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in CAUGHT}
         if trainer.received_sigterm:
@@ -54,10 +55,6 @@ class Stopping(Callback):
         batches = sum(trainer.num_val_batches)
         self._in_step = all_equal(batches, trainer.strategy.root_device)
 
-    def on_before_optimizer_step(self, trainer, module, optimizer) -> None:
-        """From here to the end of the batch the weights may be half updated."""
-        self._updating = True
-
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         """A whole step was taken: stop if told to.
 
@@ -65,17 +62,12 @@ class Stopping(Callback):
             Terminated: After SIGTERM.
             KeyboardInterrupt: After SIGINT.
         """
-        self._updating = False
         self._stop_if_told(trainer)
 
     def on_validation_batch_end(self, trainer, module, *_: Any, **__: Any) -> None:
         """Reviews take long: stop within them, too."""
         if self._in_step:
             self._stop_if_told(trainer)
-
-    def on_exception(self, trainer, module, exception: BaseException) -> None:
-        """Nothing may cut off the saving that follows."""
-        self._updating = True
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         """Give the signals back."""
@@ -89,8 +81,6 @@ class Stopping(Callback):
             if several():
                 os._exit(128 + signal.SIGINT)  # to save, all would have to be at one point
             raise KeyboardInterrupt
-        if not self._updating and not several():
-            self._raise()
 
     def _stop_if_told(self, trainer: pl.Trainer) -> None:
         device = trainer.strategy.root_device
