@@ -65,12 +65,20 @@ def test_moves_are_drawn_within_bounds_and_by_the_seed():
     assert Twins.draw(4, 0, 5) == Twins.draw(4, 0, 5)
 
 
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 6, 16])
-def test_every_fourth_image_of_a_run_is_a_twin_where_its_photo_is_in_the_batch(batch_size):
+def test_one_image_of_four_is_a_twin_where_its_photo_is_in_the_batch(batch_size, seed):
     images, found = 48, []
     for number in range(0, images, batch_size):
-        found += [number + at for at in Twins.draw(batch_size, number, 0).places]
-    assert found == [n for n in range(EACH - 1, images, EACH) if n % batch_size]
+        found += [number + at for at in Twins.draw(batch_size, number, seed).places]
+    place = Twins.draw(EACH, 0, seed).first
+    assert found == [n for n in range(place, images, EACH) if n % batch_size]
+
+
+def test_it_is_the_second_or_the_last_as_often():
+    """Else batches of 2 would have one in every other step, and the curves show only those."""
+    drawn = [Twins.draw(EACH, 0, seed).first for seed in range(400)]
+    assert set(drawn) == {1, 3} and 160 < drawn.count(1) < 240
 
 
 def test_small_batches_have_in_the_mean_the_difference_of_a_large_one():

@@ -110,6 +110,15 @@ def test_a_program_that_ends_does_not_draw_what_is_left():
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_a_thread_that_outlives_the_main_one_gets_its_scenes():
+    program = (
+        "from threading import Thread; from fst.data.scenes import Scenes\n"
+        "Thread(target=lambda: (Scenes(40, 64, 0).preload(), print('drawn'))).start()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, b"drawn\n")
+
+
 def test_a_scene_that_cannot_be_drawn_is_told_to_who_asks(monkeypatch):
     def fail(self, index):
         raise MemoryError("none left")

@@ -50,7 +50,7 @@ def test_ctrl_c_before_the_first_step_leaves_nothing_and_says_so(
 ):
     raising(monkeypatch, method, KeyboardInterrupt())
     assert main(argv) == 130
-    assert capsys.readouterr().err.endswith("fst-train: interrupted before the first step\n")
+    assert capsys.readouterr().err.endswith("fst-train: interrupted\n")
     assert list(tmp_path.iterdir()) == []
 
 

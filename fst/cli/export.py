@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 import sys
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,11 +110,13 @@ def _check_flags(args: argparse.Namespace, kind: str) -> None:
         raise FstError("--fp16 is for ONNX: name a file .onnx with -o, or leave it out")
     if args.photos and kind != "card":
         raise FstError("--photos is for a card: name a file .md with -o, or leave it out")
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
-    if missing and kind == "onnx":
-        raise FstError(
-            f"ONNX needs the package {missing[0]}: pip install 'fst[export]', or --format torch"
-        )
+    for name in ("onnx", "onnxscript") if kind == "onnx" else ():
+        try:
+            import_module(name)
+        except ImportError:
+            raise FstError(
+                f"ONNX needs the package {name}: pip install 'fst[export]', or --format torch"
+            ) from None
 
 
 def _check_target(path: Path, overwrite: bool) -> None:

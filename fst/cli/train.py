@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         with ExitStack() as held:
             return _run(sys.argv[1:] if argv is None else argv, held)
     except KeyboardInterrupt:  # later ones end the run after a whole step
-        tell(PROGRAM, "interrupted before the first step")
+        tell(PROGRAM, "interrupted")
         return 130
 
 

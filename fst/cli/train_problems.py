@@ -61,10 +61,11 @@ def _source(group: list[str], argv: list[str]) -> str:
     """Where settings are from: the file of a --config, or the checkpoint that holds its text."""
     if group[0] != "--config" or len(group) < 2:
         return ""
-    source = group[1]
-    if "\n" in source and "--resume" in argv[:-1]:
-        source = argv[argv.index("--resume") + 1]
-    return f"{source}: "
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name == "--resume" and "\n" in group[1]:
+            return f"{value if equals else following}: "
+    return f"{group[1]}: "
 
 
 def _hint(told: str, flag: str, known: list[str]) -> str:

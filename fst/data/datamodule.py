@@ -224,7 +224,8 @@ class TrainingImages(Dataset):
         crop = photo[:, top : top + self.size_px, left : left + self.size_px]
         if random.random() < 0.5:
             crop = crop.flip(2)
-        # Each run of S positions holds every style once: balanced in all but the batch's ends.
+        # Each run of S positions holds every style once: balanced but for the ends of the run,
+        # and for twins, which take the style of the image before (`fst.losses.consistency`).
         block, place = divmod(position, self.num_styles)
         style_id = int(_shuffled(self.seed, 2, block, self.num_styles)[place])
         return StyleBatch(crop.clone(), style_id)

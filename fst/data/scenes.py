@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from threading import Thread, main_thread
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import torch
@@ -93,13 +94,11 @@ class Scenes(Dataset):
         self._drawn = [Future() for _ in range(self.count)]
         waiting = iter(range(self.count) if order is None else order)
         for _ in range(max_workers or os.cpu_count() or 1):
-            # No pool: at the end of an interrupted process it would draw all that is left. No
-            # daemons: the interpreter, when it ends, aborts where one of them is in torch.
-            Thread(target=self._draw_all, args=(waiting, self._drawn)).start()
+            _Drawer(target=self._draw_all, args=(waiting, self._drawn)).start()
 
     def _draw_all(self, waiting: Iterator[int], drawn: list[Future]) -> None:
         for index in waiting:
-            if not main_thread().is_alive():
+            if _program_ends():
                 return
             try:
                 drawn[index].set_result(self._draw(index))
@@ -114,3 +113,16 @@ class Scenes(Dataset):
         size_px = self.shorter_side_px, round(ASPECT_RATIO * self.shorter_side_px)
         scene = draw_scene(self.seed, index, size_px)
         return torch.from_numpy(scene).permute(2, 0, 1).contiguous()  # (3,H,W)
+
+
+class _Drawer(Thread):
+    """No pool: at the end of an interrupted process it would draw all that is left. No daemon: the
+    interpreter, when it ends, aborts where one of them is in torch."""
+
+
+def _program_ends() -> bool:
+    """Whether no thread is left that could ask for a scene."""
+    if main_thread().is_alive():
+        return False
+    others = (t for t in enumerate_threads() if t is not main_thread() and not t.daemon)
+    return all(isinstance(thread, _Drawer) for thread in others)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-EACH = 4  # image number 3, 7, 11, ... of a run is a twin of the one before it
+EACH = 4  # of so many images of a run one is a twin: the second or the last of them
 MOVE_PX = 7  # the largest move, each way
 MARGIN_PX = 8  # not compared at each side: what is painted there depends on the padding
 
@@ -35,14 +35,16 @@ class Twins:
 
     @classmethod
     def draw(cls, batch_size: int, number: int, seed: int) -> "Twins":
-        """Those of a batch that begins with image `number` of the run; moves are drawn by a seed.
+        """Those of a batch that begins with image `number` of the run.
 
-        Processes with small batches so have those of one process with a large one; but for twins
-        whose photo is in another batch, which stay as they are.
+        The seed, one for all processes of a step, draws the move and which image it is, so that
+        small batches have one as often as not. Together they have those of one large batch; but for
+        twins whose photo is in another batch, which stay as they are.
         """
         generator = torch.Generator().manual_seed(seed)
         down, right = torch.randint(-MOVE_PX, MOVE_PX + 1, (2,), generator=generator).tolist()
-        first = (EACH - 1 - number) % EACH
+        place = (1, EACH - 1)[torch.randint(2, (1,), generator=generator).item()]
+        first = (place - number) % EACH
         return cls(batch_size, first or EACH, down, right)
 
     @property

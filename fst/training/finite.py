@@ -1,7 +1,7 @@
 """Stop a run at the first number that is not finite, and say which step and batch it came from."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -23,11 +23,13 @@ class NotFiniteError(FstError):
 
 
 class Seen(NamedTuple):
-    """A batch of the step under way: its number, its style ids, and the terms of its loss."""
+    """A batch of the step under way: its number, style ids, terms of its loss, and the places whose
+    photo is the one before."""
 
     number: int
     style_index: Tensor
     terms: dict[str, Tensor]
+    twins: Sequence[int]
 
 
 class Fault(NamedTuple):
@@ -52,14 +54,16 @@ class FiniteGuard:
         self._state_is_finite: Tensor | None = None  # after the step before
 
     def see(
-        self, module: pl.LightningModule, terms: dict[str, Tensor], style_index: Tensor
-    ) -> None:
-        """Note a batch and its terms; without a trainer there is nobody who would stop."""
+        self, module: pl.LightningModule, terms: dict[str, Tensor], style_index: Tensor,
+        twins: Sequence[int] = (),
+    ) -> None:  # fmt: skip
+        """Note a batch, its terms, and the places whose photo is the one before; without a trainer
+        there is nobody who would stop."""
         if module._trainer is None:
             return
         number = module.trainer.fit_loop.epoch_loop.total_batch_idx
         detached = {name: term.detach() for name, term in terms.items()}
-        self._seen.append(Seen(number, style_index, detached))
+        self._seen.append(Seen(number, style_index, detached, twins))
 
     def before_step(self, module: pl.LightningModule) -> dict[str, Tensor]:
         """Judge the step under way before it changes the weights.
@@ -172,7 +176,9 @@ def _shown(module: pl.LightningModule, batches: list[Seen]) -> str:
     texts = []
     for seen in batches:
         styles = [module.styles[i].name for i in seen.style_index.tolist()]
-        photos = names_of(seen.number) if names_of else ["a photo"] * len(styles)
+        photos = list(names_of(seen.number)) if names_of else ["a photo"] * len(styles)
+        for place in seen.twins:
+            photos[place] = photos[place - 1]
         pairs = [f"{p} in {s}" for p, s in zip(photos, styles, strict=True)]
         more = f" and {len(pairs) - NAMED_PHOTOS} more" if len(pairs) > NAMED_PHOTOS else ""
         texts.append(f"batch {seen.number}: {', '.join(pairs[:NAMED_PHOTOS])}{more}")

@@ -37,7 +37,7 @@ CROP_PX = 256  # taken for the size of the crops where the data do not say
 # and relative rate of the convolutions. At full rate, and with kept styles learning, those had a
 # fifth more style distance afterwards, at weights of 100 and 1000 alike.
 KEPT_WEIGHT, TUNED_RATE = 1000.0, 0.2
-OF_TWINS = 1 << 32  # sets the seeds of their moves apart from those of the shifts
+OF_STYLES, OF_TWINS = 3, 4  # what seeds are for
 
 
 class StyleTransferModule(pl.LightningModule):
@@ -159,7 +159,7 @@ class StyleTransferModule(pl.LightningModule):
         twins = None
         if self.objective.consistency_weight:
             number = self._place_of_batch() * len(photos)
-            twins = Twins.draw(len(photos), number, self._seed_of_step() ^ OF_TWINS)
+            twins = Twins.draw(len(photos), number, self._seed(OF_TWINS, self.global_step))
             photos, style_index = twins.join(photos, each_id(style_index, len(photos)))
         stylized = self(photos, style_index)
         terms = self.perceptual(*self._shifted(stylized, photos), style_index)
@@ -167,7 +167,7 @@ class StyleTransferModule(pl.LightningModule):
             terms[name] = term
             terms["total"] = terms["total"] + weight * term
         per_image = terms.pop("style_per_image")
-        self.finite.see(self, terms, style_index)
+        self.finite.see(self, terms, style_index, () if twins is None else twins.places)
         return {"loss": terms["total"], "style_per_image": per_image, "style_index": style_index}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -278,7 +278,10 @@ class StyleTransferModule(pl.LightningModule):
 
     def _seed_of_batch(self) -> int:
         """Another for each batch of each process, and not that of the shifts."""
-        words = self.hparams.seed, 3, self._place_of_batch()
+        return self._seed(OF_STYLES, self._place_of_batch())
+
+    def _seed(self, use: int, number: int) -> int:
+        words = self.hparams.seed, use, number
         return int(np.random.SeedSequence(words).generate_state(1)[0])
 
     def _place_of_batch(self) -> int:

@@ -65,8 +65,8 @@ class Objective(Settings):
         style_weight: Weight of the style loss, or one for each style id.
         tv_weight: Weight of total variation.
         grid_weight: Weight of patterns in step with the pixel grid, see `grid_pattern`.
-        consistency_weight: Weight of what changes where a photo is moved by a few pixels, in
-            batches of at least 4, see `Twins`.
+        consistency_weight: Weight of what changes where a photo is moved by a few pixels, see
+            `Twins`; without effect in batches of 1.
         classic_weights: Absolute sums with Johnson's weights.
         style_loss: The statistic that describes style: an object with the two methods of
             `StyleStatistic`, of which checkpoints hold the name alone, or a name with options.

@@ -173,12 +173,16 @@ def make_module(settings: Any, styles: list, kept: list, network: Any) -> "Style
     from fst.training.module import StyleTransferModule
     from fst.training.settings import Architecture, Objective
 
+    given = {name: getattr(settings, name) for name in _OF_OBJECTIVE}
+    if settings.resume and given["consistency_weight"] is None:  # runs from before it had none
+        stored = _resumed(settings)["hyper_parameters"].get("objective", {})
+        given["consistency_weight"] = stored.get("consistency_weight", 0.0)
     minimised = Objective(
         loss_network=_one_or_each(settings.loss_weights) or settings.loss_network,
         style_weight=_one_or_each(settings.style_weight),
         style_loss=objective.statistic(settings.classic_weights, settings.style_loss),
         style_size_px=_one_or_each(settings.style_size),
-        **{name: getattr(settings, name) for name in _OF_OBJECTIVE},
+        **given,
     )
     architecture = Architecture(settings.width, settings.num_blocks)
     began = _beginning(settings, kept)
