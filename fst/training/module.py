@@ -285,7 +285,9 @@ class StyleTransferModule(pl.LightningModule):
         return int(np.random.SeedSequence(words).generate_state(1)[0])
 
     def _place_of_batch(self) -> int:
-        """Of the batch among those of all processes."""
+        """Of the batch among those of all processes; 0 without a Trainer."""
+        if self._trainer is None:
+            return 0
         batch = self.trainer.fit_loop.epoch_loop.total_batch_idx
         return batch * self.trainer.world_size + self.trainer.global_rank
 

@@ -80,7 +80,7 @@ def identity(path: Path) -> FileId | None:
     """Tells one file from another, whatever names and links lead to it; None where none is."""
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # the latter of a NUL
         return None
     return status.st_dev, status.st_ino
 
