@@ -91,7 +91,8 @@ XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:D {}/></x:xmpmeta>'
 @pytest.mark.parametrize(
     ("told", "tag", "size"),
     [("tiff:Orientation='6'", None, (60, 40)), ("tiff:Orientation = '6'", None, (60, 40)),
-     ("tiff:Orientation='6'", 1, (40, 60)), ("tiff:Orientation='6'", 8, (60, 40))],
+     ("tiff:Orientation='6'", 1, (40, 60)), ("tiff:Orientation='6'", 8, (60, 40)),
+     ("", 0, (40, 60)), ("", 9, (40, 60)), ("", 255, (40, 60))],
 )  # fmt: skip
 def test_a_tiff_is_turned_by_its_tag_and_by_xmp_where_it_has_none(tmp_path, told, tag, size):
     path = tmp_path / "a.tif"

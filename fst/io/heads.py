@@ -37,7 +37,8 @@ class TiffHead:
     colours: int  # samples that are colours: 1, 3, or 4 inks
     alpha: int | None  # index of the sample that is transparency
     by_pillow: bool
-    orientation: int | None = None  # that its tag says; None where there is no tag
+    orientation: int | None = None  # that its tag says, see `known_orientation`; None without a tag
+    fail_on: str = "error"  # what libvips is to refuse: an orientation of 0 or 9 is an error to it
 
 
 def read_tiff_head(file: BinaryIO) -> TiffHead:
@@ -56,8 +57,10 @@ def read_tiff_head(file: BinaryIO) -> TiffHead:
     alpha = next((colours + i for i, kind in enumerate(extra) if kind in (1, 2)), None)
     if photometric == PALETTE:
         colours = 3  # as libvips gives it
-    turn = known_orientation(tags[EXIF_ORIENTATION][0]) if EXIF_ORIENTATION in tags else None
-    return TiffHead(colours, alpha, _by_pillow(tags, samples, bits), turn)
+    told = tags[EXIF_ORIENTATION][0] if EXIF_ORIENTATION in tags else None
+    turn = None if told is None else known_orientation(told)
+    fail_on = "error" if turn == told else "truncated"
+    return TiffHead(colours, alpha, _by_pillow(tags, samples, bits), turn, fail_on)
 
 
 def _samples_are(tags: dict[int, tuple[int, ...]], photometric: int, samples: int) -> int:

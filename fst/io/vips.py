@@ -98,7 +98,8 @@ def open_file(file: BinaryIO) -> Opened:
     def load(**options: Any) -> Any:
         source = pyvips.Source.new_from_descriptor(file.fileno())
         reader = getattr(pyvips.Image, f"{_LOADERS[kind]}_source")
-        return reader(source, fail_on="error", access="sequential", **options)
+        fail_on = head.fail_on if head else "error"
+        return reader(source, fail_on=fail_on, access="sequential", **options)
 
     image = load()
     check_density(image.width, image.height, file)
