@@ -16,7 +16,7 @@ import tifffile
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 from raw_files import SRGB_BLUE, SRGB_GREEN, SRGB_RED, matrix_profile, png, png_chunk
 
 from fst.errors import FstError
@@ -83,6 +83,19 @@ def test_an_orientation_that_does_not_exist_is_none(tmp_path, number, suffix):
     strips = images.load_strips(tmp_path / f"a{suffix}")
     assert strips.shape == (40, 60, 3)
     assert np.concatenate(list(strips.strips)).shape == strips.shape
+
+
+def test_the_exif_behind_the_pixels_of_a_png_turns_it(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (60, 40), (255, 0, 0)).save(path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    chunk = png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    content = path.read_bytes()
+    path.write_bytes(content[:-12] + chunk + content[-12:])  # before IEND
+    assert ImageOps.exif_transpose(Image.open(path)).size == (40, 60)  # as Pillow has it
+    assert images.shape_of(path) == (60, 40)
+    assert images.load(path).shape == (3, 60, 40)
 
 
 XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:D {}/></x:xmpmeta>'

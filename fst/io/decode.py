@@ -187,11 +187,16 @@ def _reason(error: Exception) -> str:
     return "truncated" if any(word in text.lower() for word in cut) else f"damaged ({text})"
 
 
-def orientation_of(image: Any) -> int:
-    """1 to 8, as EXIF says; where it does not, as XMP says. Other numbers are 1, upright."""
+def orientation_of(image: Any, exif_behind: bytes = b"") -> int:
+    """1 to 8, as EXIF says; where it does not, as XMP says. Other numbers are 1, upright.
+
+    Args:
+        image: Of libvips.
+        exif_behind: EXIF that libvips has not seen.
+    """
     fields = {name[-21:]: name for name in image.get_fields()}  # png-comment-0-Raw profile type...
     try:
-        exif, data = Image.Exif(), b""
+        exif, data = Image.Exif(), exif_behind
         if "exif-data" in fields:
             data = bytes(image.get("exif-data"))
         elif name := fields.get("Raw profile type exif"):  # hexadecimal, by older ImageMagick

@@ -141,6 +141,7 @@ _PRIMARIES = {
 # Exponents of linear light (H.273, table 3); None: the curve of sRGB, or one taken for it.
 _TRANSFERS = {1: None, 4: 2.2, 5: 2.8, 6: None, 8: 1.0, 13: None, 14: None, 15: None}
 _SRGB_GAMMA, _NEAR = 1 / 2.2, 0.05  # as libpng: a gamma so near is that of sRGB
+_MOST_CHUNKS, _MOST_EXIF = 100_000, 2**16
 _ASKED = (b"IHDR", b"cICP", b"sRGB", b"iCCP", b"gAMA", b"cHRM", b"acTL")
 
 
@@ -155,6 +156,21 @@ def read_png_chunks(file: BinaryIO) -> dict[bytes, bytes]:
             length -= len(chunks[head[4:]])
         file.seek(length + 4, 1)
     return chunks
+
+
+def exif_behind_pixels(file: BinaryIO) -> bytes:
+    """The EXIF that a PNG may have after its pixels, where decoders no longer look; else empty."""
+    place = 8
+    for _ in range(_MOST_CHUNKS):
+        file.seek(place)
+        head = file.read(8)
+        if len(head) < 8 or head[4:] == b"IEND":
+            break
+        (length,) = struct.unpack(">I", head[:4])
+        if head[4:] == b"eXIf":
+            return file.read(min(length, _MOST_EXIF))
+        place += length + 12
+    return b""
 
 
 def png_colours(chunks: dict[bytes, bytes]) -> tuple[float | None, np.ndarray | None] | None:

@@ -108,7 +108,10 @@ def open_file(file: BinaryIO) -> Opened:
         head = heads.TiffHead(colours, colours if image.bands > colours else None, False)
     if b"acTL" in chunks:
         _say_animated(file)
-    size, turn = (image.width, image.height), head.orientation or orientation_of(image)
+    size, exif = (image.width, image.height), b""
+    if kind == "PNG" and "exif-data" not in image.get_fields():
+        exif = heads.exif_behind_pixels(file)
+    turn = head.orientation or orientation_of(image, exif)
     png_colours = heads.png_colours(chunks) if chunks else None
     return Opened(kind, load, size, head.colours, head.alpha, turn, png_colours)
 
