@@ -71,7 +71,8 @@ def test_a_mistyped_command_too(capsys):
 
 @pytest.mark.parametrize(
     "text, near",
-    [("stepz: 3", "--steps"), ("style_wight: 3", "--style-weight"),
+    [("stepz: 3", "--steps"), ("styles: a.jpg\nstepz: 3", "--steps"),
+     ("style_wight: 3", "--style-weight"),
      ("trainer: {precison: 32-true}", "--trainer.precision")],
 )  # fmt: skip
 def test_a_mistyped_name_in_a_settings_file_too(tmp_path, capsys, text, near):

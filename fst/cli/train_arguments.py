@@ -43,11 +43,11 @@ def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
     if "--trainer.help" in argv:
         _trainer_help()
     parser = _parser()
-    argv = with_lists(with_stored_settings(argv))
+    given, argv = argv, with_lists(with_stored_settings(argv))
     try:
         config = parser.parse_args(argv)
     except Exception as error:
-        raise Problems(all_problems(parser, argv, error)) from None
+        raise Problems(all_problems(parser, argv, given, error)) from None
     _one_beginning(config, {argument.partition("=")[0] for argument in argv})
     settle(config)
     trainer = parser.instantiate_classes(config).trainer

@@ -32,8 +32,17 @@ SETTLED = {
 IN_FILE = re.compile(r"(?:Group '(trainer)' does not accept option|Option) '([\w-]+)'")
 
 
-def all_problems(parser: ArgumentParser, argv: list[str], first: Exception) -> list[str]:
-    """One line a problem: parse each flag with its values alone and collect what fails."""
+def all_problems(
+    parser: ArgumentParser, argv: list[str], given: list[str], first: Exception
+) -> list[str]:
+    """One line a problem: parse each flag with its values alone and collect what fails.
+
+    Args:
+        parser: Has refused them.
+        argv: The arguments, with settings files as text where they were changed.
+        given: The arguments as the user gave them.
+        first: What the parser said.
+    """
     groups: list[list[str]] = []
     for argument in argv:
         if argument.startswith("-") and not _is_number(argument):
@@ -53,19 +62,22 @@ def all_problems(parser: ArgumentParser, argv: list[str], first: Exception) -> l
         except Exception as error:
             told = _one_line(error)
             hint = _hint(told, group[0], known)
-            problems.append(_source(group, argv) + "; ".join(filter(None, [told, hint])))
+            problems.append(_source(group, given) + "; ".join(filter(None, [told, hint])))
     return list(dict.fromkeys(problems)) or [_one_line(first)]
 
 
-def _source(group: list[str], argv: list[str]) -> str:
-    """Where settings are from: the file of a --config, or the checkpoint that holds its text."""
+def _source(group: list[str], given: list[str]) -> str:
+    """The file that a --config names, or whose settings stand in its place as text."""
     if group[0] != "--config" or len(group) < 2:
         return ""
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
-        name, equals, value = argument.partition("=")
-        if name == "--resume" and "\n" in group[1]:
-            return f"{value if equals else following}: "
-    return f"{group[1]}: "
+    if "\n" not in group[1]:
+        return f"{group[1]}: "
+    for flag in ("--config", "--resume"):
+        for argument, following in zip(given, [*given[1:], ""], strict=True):
+            name, equals, value = argument.partition("=")
+            if name == flag:
+                return f"{value if equals else following}: "
+    return ""
 
 
 def _hint(told: str, flag: str, known: list[str]) -> str:

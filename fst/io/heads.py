@@ -5,6 +5,7 @@ it were damaged, is refused here by its name.
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -147,30 +148,34 @@ _ASKED = (b"IHDR", b"cICP", b"sRGB", b"iCCP", b"gAMA", b"cHRM", b"acTL")
 
 def read_png_chunks(file: BinaryIO) -> dict[bytes, bytes]:
     """The chunks about colour and animation that stand before the pixels."""
-    file.seek(8)
     chunks: dict[bytes, bytes] = {}
-    while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
-        (length,) = struct.unpack(">I", head[:4])
-        if head[4:] in _ASKED:
-            chunks[head[4:]] = file.read(min(length, 32))
-            length -= len(chunks[head[4:]])
-        file.seek(length + 4, 1)
+    for name, length in _png_chunks(file):
+        if name == b"IDAT":
+            break
+        if name in _ASKED:
+            chunks[name] = file.read(min(length, 32))
     return chunks
 
 
 def exif_behind_pixels(file: BinaryIO) -> bytes:
     """The EXIF that a PNG may have after its pixels, where decoders no longer look; else empty."""
-    place = 8
+    for name, length in _png_chunks(file):
+        if name == b"eXIf":
+            return file.read(min(length, _MOST_EXIF))
+    return b""
+
+
+def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Name and length of each chunk in turn, the file at its data."""
+    place, name = 8, b""
     for _ in range(_MOST_CHUNKS):
         file.seek(place)
         head = file.read(8)
-        if len(head) < 8 or head[4:] == b"IEND":
-            break
-        (length,) = struct.unpack(">I", head[:4])
-        if head[4:] == b"eXIf":
-            return file.read(min(length, _MOST_EXIF))
+        if len(head) < 8 or name == b"IEND":
+            return
+        name, length = head[4:], struct.unpack(">I", head[:4])[0]
+        yield name, length
         place += length + 12
-    return b""
 
 
 def png_colours(chunks: dict[bytes, bytes]) -> tuple[float | None, np.ndarray | None] | None:
