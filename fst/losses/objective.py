@@ -24,8 +24,8 @@ GATYS_STYLE_WEIGHT = 5.0
 # Shorter side of the style pictures, which sets the size of the strokes; never enlarged.
 STYLE_SIZE_PX = 512
 GRID_WEIGHT = 300.0  # of patterns in step with the pixel grid, in training
-# Of what changes where the photo moves by a few pixels, in training: calmer ground and clearer
-# subjects at equal brushwork, in the same time.
+# Of what changes where the photo moves by a few pixels, in training: content nearer and ground
+# calmer at about equal brushwork, with no further pass.
 CONSISTENCY_WEIGHT = 30.0
 # The published Johnson recipes: absolute sums of Gram distances.
 CLASSIC_STATISTIC, CLASSIC_WEIGHTS = "gram", (1e5, 1e10, 0.0)
