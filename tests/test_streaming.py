@@ -352,7 +352,9 @@ def test_a_painting_of_nan_is_refused(stylizer, tmp_path):
     assert not (tmp_path / "x.png").exists()
 
 
-def test_bands_are_as_high_as_the_memory_allows(stylizer):
+def test_bands_are_as_high_as_the_memory_allows(monkeypatch):
+    # However little room this machine has for the 9 GiB that bands of the first two would take.
+    monkeypatch.setattr("fst.stylize.bands.memory_plan.check_room", lambda size: None)
     network = TransformerNet(1)
     plans = [make_plan(network, (9000, 12000, 3), 1, m * 2**30) for m in (1, 2, 100)]
     assert [plan.in_memory for plan in plans] == [False, False, True]
