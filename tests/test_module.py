@@ -19,6 +19,7 @@ from fst import Stylizer
 from fst.data.batches import StyleBatch
 from fst.errors import FstError
 from fst.io.images import load
+from fst.losses.perceptual import PerceptualLoss
 from fst.networks.loss_network import load_loss_network
 from fst.training.curves import PaintingGrid, RunLog
 from fst.training.module import StyleTransferModule
@@ -144,7 +145,7 @@ def test_forward_paints_each_image_in_its_own_style(make_module):
 
 def test_one_step_is_one_step_of_adam(make_module, tmp_path):
     """The oracle: the gradient by hand, and Adam's first step, lr * sign(gradient)."""
-    module = make_module(shift_px=0, learning_rate=0.01, consistency_weight=0)
+    module = make_module(shift_px=0, learning_rate=0.01, consistency_weight=0, grey_every=0)
     before = copy.deepcopy(module.network)
     fit(module, tmp_path, steps=1)
     photos, style_index = Repeated().batches[0]
@@ -397,6 +398,19 @@ def test_one_of_four_photos_is_the_one_before_it_moved(
             windows = batch[at - 1].unfold(1, 26, 1).unfold(2, 34, 1)  # (3, 15, 15, 26, 34)
             assert (windows == middle[:, None, None]).all(4).all(3).all(0).sum() == 1
     assert ("train/consistency" in trainer.callback_metrics) == moved
+
+
+@pytest.mark.parametrize(("every", "expected"), [(None, {(0, 2), (1, 3)}), (4, None), (0, {()})])
+def test_some_images_are_compared_in_grey(make_module, tmp_path, monkeypatch, every, expected):
+    seen, genuine = set(), PerceptualLoss.forward
+
+    def forward(self, stylized, content, style_index, grey):
+        seen.add(tuple(range(4)[grey]))
+        return genuine(self, stylized, content, style_index, grey)
+
+    monkeypatch.setattr(PerceptualLoss, "forward", forward)
+    fit(make_module(grey_every=every), tmp_path, steps=8, data=Images(torch.rand(4, 3, 40, 48)))
+    assert seen == expected if expected else seen <= {(0,), (1,), (2,), (3,)}
 
 
 def test_normalised_photos_are_refused(make_module, tmp_path):

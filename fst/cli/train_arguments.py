@@ -216,7 +216,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _add_loss(parser: argparse.ArgumentParser) -> None:
     add_loss(parser)
     style, grid = objective.WEIGHTS[1], objective.GRID_WEIGHT
-    consistency = objective.CONSISTENCY_WEIGHT
+    consistency, grey = objective.CONSISTENCY_WEIGHT, objective.GREY_EVERY
     add = parser.add_argument
     add("--content-weight", type=NonNegativeFloat, metavar="W",
         help="weight of content (default: 1)")  # fmt: skip
@@ -228,6 +228,12 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
         help=f"weight against patterns of the pixel grid (default: {grid:g})")  # fmt: skip
     add("--consistency-weight", type=NonNegativeFloat, metavar="W",
         help=f"weight of painting alike what has moved (default: {consistency:g})")  # fmt: skip
+    add(
+        "--grey-every",
+        type=NonNegativeInt,
+        metavar="N",
+        help=f"compare one of N images in grey: strokes, not colours (default: {grey}; 0: none)",
+    )
 
 
 def _trainer_help() -> None:

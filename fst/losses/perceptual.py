@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fst.errors import FstError
 from fst.losses import objective
+from fst.losses.grey import equalised, with_grey
 from fst.losses.parse import Statistic, statistic_of
 from fst.losses.style_groups import StyleGroup, StyleIndex, check_ids, each_id, grouped
 from fst.losses.style_loss import StyleStatistic, Targets
@@ -15,6 +16,7 @@ from fst.networks.loss_network import LossNetwork
 # How the trunk and the last convolution can show: patterns that repeat with their pixels. Period,
 # tile in which it is looked for, both in px, and weight: the last one's come in small dark patches.
 GRIDS = (4, 64, 1.0), (2, 16, 10.0)
+NONE = slice(0)  # of a batch
 
 
 class PerceptualLoss(nn.Module):
@@ -78,6 +80,7 @@ class PerceptualLoss(nn.Module):
         equal = [1.0] * len(self.style_layers)
         self.layer_weights = equal if classic else objective.layer_weights(self.style_layers)
         self.groups: list[StyleGroup] | None = None  # until the styles are set
+        self.num_styles = 0
 
     @property
     def loss_network(self) -> LossNetwork:
@@ -95,29 +98,39 @@ class PerceptualLoss(nn.Module):
         self.groups = self.groups and [group.to(device) for group in self.groups]
         return super()._apply(fn, recurse)
 
-    def set_styles(self, styles: Sequence[Sequence[Tensor]]) -> None:
-        """Compute the targets, once; see `style_targets`."""
-        self.set_targets(self.style_targets(styles))
+    def set_styles(self, styles: Sequence[Sequence[Tensor]], in_grey: bool = False) -> None:
+        """Compute the targets, once; see `style_targets`. With `in_grey`, those in grey too."""
+        kinds = (False, True) if in_grey else (False,)
+        self.set_targets(*(self.style_targets(styles, kind) for kind in kinds))
 
     @torch.no_grad()
-    def style_targets(self, styles: Sequence[Sequence[Tensor]]) -> list[dict[str, Targets]]:
+    def style_targets(
+        self, styles: Sequence[Sequence[Tensor]], in_grey: bool = False
+    ) -> list[dict[str, Targets]]:
         """The targets of each style, layer by layer.
 
         Args:
             styles: For each style id the pictures of that style, each (3, H, W) in [0, 1], on the
                 device of the loss network and at the size whose strokes are wanted. None at all
                 leaves style out of the loss.
+            in_grey: Those that images in grey are compared with, see `forward`.
 
         Raises:
             FstError: A statistic does not fit a layer, a picture or the number of styles; or the
                 loss network overflows.
         """
+        if in_grey:
+            styles = [[equalised(image[None])[0] for image in pictures] for pictures in styles]
         statistics = self._statistics_of(len(styles))
         return [self._targets(*pair) for pair in zip(statistics, styles, strict=True)]
 
-    def set_targets(self, targets: Sequence[dict[str, Targets]]) -> None:
+    def set_targets(
+        self, targets: Sequence[dict[str, Targets]], in_grey: Sequence[dict[str, Targets]] = ()
+    ) -> None:
         """Take what `style_targets` computed, here or in another process."""
-        self.groups = grouped(self._statistics_of(len(targets)), targets, self.style_layers)
+        self.num_styles = len(targets)
+        statistics = self._statistics_of(self.num_styles) * (2 if in_grey else 1)
+        self.groups = grouped(statistics, [*targets, *in_grey], self.style_layers)
 
     def _statistics_of(self, num_styles: int) -> list[Statistic]:
         statistics = self.statistics * (num_styles if len(self.statistics) == 1 else 1)
@@ -137,7 +150,11 @@ class PerceptualLoss(nn.Module):
         return {n: statistic.target(n, [f[n] for f in features]) for n in self.style_layers}
 
     def forward(
-        self, stylized: Tensor, content: Tensor, style_index: StyleIndex
+        self,
+        stylized: Tensor,
+        content: Tensor,
+        style_index: StyleIndex,
+        grey: slice = NONE,
     ) -> dict[str, Tensor]:
         """Loss terms of a batch.
 
@@ -150,12 +167,15 @@ class PerceptualLoss(nn.Module):
             content: x, the same shape.
             style_index: (B,) style ids, whole numbers of any kind; or one for all. Those of the
                 CPU spare a GPU the waiting for them.
+            grey: Which images of the batch are compared in grey, see `equalised`: y with x and
+                with the style, which must have been set `in_grey`.
 
         Returns:
             "total", "content", "style" and "tv" as scalars with gradient; "style_per_image" (B,)
             and "style/<layer>" scalars, detached, for logs.
         """
-        return self.terms(stylized, self.content_target(content), style_index)
+        stylized, content = (with_grey(images, grey) for images in (stylized, content))
+        return self.terms(stylized, self.content_target(content), style_index, grey)
 
     @torch.no_grad()
     def content_target(self, content: Tensor) -> Tensor:
@@ -163,7 +183,11 @@ class PerceptualLoss(nn.Module):
         return self.loss_network(content, [self.content_layer])[self.content_layer].float()
 
     def terms(
-        self, stylized: Tensor, target: Tensor | None, style_index: StyleIndex
+        self,
+        stylized: Tensor,
+        target: Tensor | None,
+        style_index: StyleIndex,
+        grey: slice = NONE,
     ) -> dict[str, Tensor]:
         """The loss terms against a content target computed before; see `forward`.
 
@@ -172,9 +196,10 @@ class PerceptualLoss(nn.Module):
             target: Of `content_target`; None leaves content out, its term is 0.
             style_index: As `forward` takes it. Where no style is set, style is left out, its term
                 is 0.
+            grey: Which images have been made grey already.
 
         Raises:
-            FstError: No styles were set, or an id is not one of theirs.
+            FstError: No styles were set, or not in grey; or an id is not one of theirs.
         """
         if self.groups is None:
             raise FstError("the loss has no styles: call set_styles first, with [] for none")
@@ -186,7 +211,7 @@ class PerceptualLoss(nn.Module):
         if target is not None:
             distance = classic_content_distance if self.classic else content_distance
             content = distance(features[self.content_layer].float(), target).mean()
-        members = self._members(style_index)
+        members = self._members(style_index, grey)
         by_layer = {
             layer: self._style(features[layer], layer, members) for layer in style_layers
         }  # each (B,)
@@ -203,12 +228,16 @@ class PerceptualLoss(nn.Module):
             **{f"style/{layer}": d.detach().mean() for layer, d in by_layer.items()},
         }
 
-    def _members(self, style_index: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def _members(self, style_index: Tensor, grey: slice) -> list[tuple[Tensor, Tensor]]:
         """For each group the places of its images in the batch and those of their targets."""
         if not self.groups:  # any id will do
             return []
-        ids, count = style_index.tolist(), sum(len(group.ids) for group in self.groups)
-        check_ids(ids, count)
+        ids = style_index.tolist()
+        check_ids(ids, self.num_styles)
+        if ids[grey]:
+            if sum(len(group.ids) for group in self.groups) == self.num_styles:
+                raise FstError("the styles are not set in grey: call set_styles with in_grey")
+            ids[grey] = [self.num_styles + style_id for style_id in ids[grey]]
         members = (group.members(ids) for group in self.groups)
         # From pinned memory or not: what is sent to a GPU need not be waited for.
         return [tuple(t.to(self.device, non_blocking=True) for t in pair) for pair in members]

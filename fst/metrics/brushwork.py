@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fst.losses.gram import gram_matrix
+from fst.losses.grey import DARKEST, LIGHTEST, grey_of
 from fst.metrics.distances import PerStyleMean, layers_of
 from fst.networks.loss_network import LossNetwork
 
@@ -14,16 +15,9 @@ BRUSHWORK_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 BRUSHWORK_SCALES = (1, 2, 4)  # the picture is shown at 1/1, 1/2 and 1/4 of its size
 # At a quarter of the size relu4_3 has too few positions for a covariance of its channels.
 LEFT_OUT = ("relu4_3", 4)
-DARKEST, LIGHTEST = 0.05, 0.95
 
 # "relu2_2 at 1/4" to covariances (N, C, C), N pictures or views of one style.
 Covariances = Mapping[str, Tensor]
-
-
-def grey_of(images: Tensor) -> Tensor:
-    """Luma of images (B, 3, H, W) by ITU-R BT.601, as (B, 1, H, W), fp32."""
-    weights = torch.tensor((0.299, 0.587, 0.114), device=images.device).view(3, 1, 1)
-    return (images.float() * weights).sum(1, keepdim=True)
 
 
 def equalised_grey(images: Tensor) -> Tensor:

@@ -161,7 +161,7 @@ def _settings(training: Mapping[str, Any]) -> str:
     steps = _known(training.get("step"))
     if run.get("max_steps") and run["max_steps"] != training.get("step"):
         steps += f" of {run['max_steps']}, interrupted"
-    weights = _mapping(run.get("weights"))
+    weights, grey = _mapping(run.get("weights")), settings.get("grey_every")
     rows = {
         "began from": (settings["began_from"] or "random weights") if known else None,
         "steps": steps,
@@ -173,6 +173,7 @@ def _settings(training: Mapping[str, Any]) -> str:
         "statistic of style": settings.get("style_loss"),
         "size of the style pictures": _with_unit(settings.get("style_size_px")),
         "weights": ", ".join(f"{key} {_known(value)}" for key, value in weights.items()),
+        "compared in grey": f"one image of {grey}" if grey else None,
         "learning rate": settings.get("learning_rate"),
         "seed": settings.get("seed"),
         "precision": run.get("precision"),

@@ -36,20 +36,25 @@ class Held:
     """What styles are held against.
 
     Attributes:
-        targets: For each style its targets, for `PerceptualLoss.set_targets`.
+        targets: For each style its targets, for `PerceptualLoss.set_targets`; and those in grey, or
+            none.
         grams: For each size of the pictures what `StyleDistance` needs.
         views: For each style what `Brushwork` needs.
         marks: For each style what tells that others are of the same pictures, for the style model.
     """
 
-    targets: list[dict[str, Targets]]
+    targets: list[list[dict[str, Targets]]]
     grams: list[dict[str, Tensor]]
     views: list[dict[str, Tensor]]
     marks: list[dict[str, str]]
 
 
 def targets_of_styles(
-    perceptual: PerceptualLoss, styles: Sequence[Style], sizes_px: int | Sequence[int], crop_px: int
+    perceptual: PerceptualLoss,
+    styles: Sequence[Style],
+    sizes_px: int | Sequence[int],
+    crop_px: int,
+    in_grey: bool = False,
 ) -> Held:
     """Targets of the loss and of the metrics, and marks that tell styles of the same pictures.
 
@@ -58,23 +63,30 @@ def targets_of_styles(
         styles: All of the run.
         sizes_px: Shorter side of the pictures for the loss, one or one a style.
         crop_px: Side of the run's crops, which the metrics' sizes go by.
+        in_grey: Whether images are compared in grey, too.
 
     Raises:
         FstError: A picture cannot be read, or a statistic does not fit it; in every process.
     """
     found = from_first(
-        lambda: _moved(compute_targets(perceptual, styles, sizes_px, crop_px), "cpu")
+        lambda: _moved(compute_targets(perceptual, styles, sizes_px, crop_px, in_grey), "cpu")
     )
     return _moved(found, perceptual.device)
 
 
 @torch.no_grad()
 def compute_targets(
-    perceptual: PerceptualLoss, styles: Sequence[Style], sizes_px: int | Sequence[int], crop_px: int
+    perceptual: PerceptualLoss,
+    styles: Sequence[Style],
+    sizes_px: int | Sequence[int],
+    crop_px: int,
+    in_grey: bool = False,
 ) -> Held:
     """The same by this process alone."""
     device = perceptual.device
-    targets = perceptual.style_targets(_moved(load_pictures(styles, sizes_px), device))
+    pictures = _moved(load_pictures(styles, sizes_px), device)
+    kinds = (False, True) if in_grey else (False,)
+    targets = [perceptual.style_targets(pictures, kind) for kind in kinds]
     network, grams = perceptual.loss_network, []
     views: list[list[dict[str, Tensor]]] = [[] for _ in styles]
     for size in VIEW_SIZES:

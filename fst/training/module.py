@@ -15,6 +15,7 @@ from fst.data.batches import read_batch
 from fst.data.styles import Style
 from fst.errors import FstError
 from fst.losses.consistency import Twins
+from fst.losses.grey import grey_places
 from fst.losses.perceptual import PerceptualLoss, grid_pattern
 from fst.losses.style_groups import StyleIndex, check_ids, each_id
 from fst.networks.transformer import TransformerNet
@@ -37,7 +38,7 @@ CROP_PX = 256  # taken for the size of the crops where the data do not say
 # and relative rate of the convolutions. At full rate, and with kept styles learning, those had a
 # fifth more style distance afterwards, at weights of 100 and 1000 alike.
 KEPT_WEIGHT, TUNED_RATE = 1000.0, 0.2
-OF_STYLES, OF_TWINS = 3, 4  # what seeds are for
+OF_STYLES, OF_TWINS, OF_GREY = 3, 4, 5  # what seeds are for
 
 
 class StyleTransferModule(pl.LightningModule):
@@ -145,8 +146,9 @@ class StyleTransferModule(pl.LightningModule):
         self.perceptual = self.objective.perceptual(self.styles, device)
         crop_px = getattr(self.trainer.datamodule, "size_px", CROP_PX)
         sizes_px = self.objective.sizes_px(self.styles)
-        held = targets_of_styles(self.perceptual, self.styles, sizes_px, crop_px)
-        self.perceptual.set_targets(held.targets)
+        in_grey = bool(self.objective.grey_every)
+        held = targets_of_styles(self.perceptual, self.styles, sizes_px, crop_px, in_grey)
+        self.perceptual.set_targets(*held.targets)
         self.marks = held.marks
         self.metrics = HeldOutMetrics(held, self.perceptual.loss_network)
         self.drift = MeanMetric().to(device) if self.keeper is not None else None
@@ -156,13 +158,14 @@ class StyleTransferModule(pl.LightningModule):
         photos, style_index = read_batch(
             batch, len(self.styles), self._seed_of_batch, check=batch_idx == 0
         )
-        twins = None
+        number, twins = self._place_of_batch() * len(photos), None
         if self.objective.consistency_weight:
-            number = self._place_of_batch() * len(photos)
             twins = Twins.draw(len(photos), number, self._seed(OF_TWINS, self.global_step))
             photos, style_index = twins.join(photos, each_id(style_index, len(photos)))
         stylized = self(photos, style_index)
-        terms = self.perceptual(*self._shifted(stylized, photos), style_index)
+        seed = self._seed(OF_GREY, self.global_step)
+        grey = grey_places(self.objective.grey_every, number, seed)
+        terms = self.perceptual(*self._shifted(stylized, photos), style_index, grey)
         for name, weight, term in self._further_terms(photos, stylized.float(), twins):
             terms[name] = term
             terms["total"] = terms["total"] + weight * term

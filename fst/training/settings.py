@@ -67,6 +67,8 @@ class Objective(Settings):
         grid_weight: Weight of patterns in step with the pixel grid, see `grid_pattern`.
         consistency_weight: Weight of what changes where a photo is moved by a few pixels, see
             `Twins`; without effect in batches of 1.
+        grey_every: One of so many images is compared with photo and style in grey, see
+            `fst.losses.grey`; 0: none.
         classic_weights: Absolute sums with Johnson's weights.
         style_loss: The statistic that describes style: an object with the two methods of
             `StyleStatistic`, of which checkpoints hold the name alone, or a name with options.
@@ -84,6 +86,7 @@ class Objective(Settings):
     tv_weight: float | None = None
     grid_weight: float | None = None
     consistency_weight: float | None = None
+    grey_every: int | None = None
     classic_weights: bool = False
     style_loss: str | StyleStatistic | None = None
     style_size_px: int | Sequence[int] = objective.STYLE_SIZE_PX
@@ -95,6 +98,8 @@ class Objective(Settings):
             self.grid_weight = objective.grid_weight(self.classic_weights)
         if self.consistency_weight is None:
             self.consistency_weight = objective.consistency_weight(self.classic_weights)
+        if self.grey_every is None:
+            self.grey_every = objective.grey_every(self.classic_weights)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values; of objects their names."""

@@ -27,7 +27,7 @@ BATCH, ADD_BATCH = (256, 4), (192, 2)
 SCRATCH_TRUNK = (0.5, 8)  # width and residual blocks
 # Settings that are fields of `Objective` under the same name.
 _OF_OBJECTIVE = ("content_layer", "style_layers", "content_weight", "tv_weight", "grid_weight",
-    "consistency_weight", "classic_weights")  # fmt: skip
+    "consistency_weight", "grey_every", "classic_weights")  # fmt: skip
 
 
 class Refused(FstError):
@@ -174,9 +174,10 @@ def make_module(settings: Any, styles: list, kept: list, network: Any) -> "Style
     from fst.training.settings import Architecture, Objective
 
     given = {name: getattr(settings, name) for name in _OF_OBJECTIVE}
-    if settings.resume and given["consistency_weight"] is None:  # runs from before it had none
+    if settings.resume:  # runs from before there was one of these go on without
         stored = _resumed(settings)["hyper_parameters"].get("objective", {})
-        given["consistency_weight"] = stored.get("consistency_weight", 0.0)
+        for name in ("consistency_weight", "grey_every"):
+            given[name] = stored.get(name, 0) if given[name] is None else given[name]
     minimised = Objective(
         loss_network=_one_or_each(settings.loss_weights) or settings.loss_network,
         style_weight=_one_or_each(settings.style_weight),

@@ -1,0 +1,83 @@
+"""Style without colour: some images of a batch are compared in grey with equalised histograms."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LEVELS = 128  # bins of the histogram; its slope bounds the gradient
+DARKEST, LIGHTEST = 0.05, 0.95
+
+
+def grey_of(images: Tensor) -> Tensor:
+    """Luma of images (B, 3, H, W) by ITU-R BT.601, as (B, 1, H, W), fp32."""
+    weights = torch.tensor((0.299, 0.587, 0.114), device=images.device).view(3, 1, 1)
+    return (images.float() * weights).sum(1, keepdim=True)
+
+
+def equalised(images: Tensor) -> Tensor:
+    """Images in grey, with histograms that are nearly uniform on [0.05, 0.95]; differentiable.
+
+    g becomes 0.05 + 0.9 P(g), with P the share of the image's pixels that are darker, whose density
+    is piecewise linear over `LEVELS` bins: tones change as gently as the pixels.
+    Gradients go through P as well: without that part, all pixels drift to white or black together,
+    which leaves the tones as they are. What is left of a painting is its hand: strokes and shapes,
+    without palette and contrast. Ranks, as `fst.metrics.brushwork` takes them, have no gradient.
+
+    Args:
+        images: (B, 3, H, W) in [0, 1].
+
+    Returns:
+        (B, 3, H, W), fp32, its channels alike.
+    """
+    grey = grey_of(images).clamp(0, 1)
+    place = grey.flatten(1) * LEVELS  # (B, N), in bins
+    below = place.detach().floor().clamp(max=LEVELS - 1)
+    inside, below = place - below, below.long()
+    density = _density(below, inside)
+    darker = F.pad(((density[:, :-1] + density[:, 1:]) / 2).cumsum(1), (1, 0))
+    start, end = density.gather(1, below), density.gather(1, below + 1)
+    # The integral of the density, which goes from start to end.
+    rank = darker.gather(1, below) + inside * start + inside.square() / 2 * (end - start)
+    tones = DARKEST + (LIGHTEST - DARKEST) * rank
+    return tones.view_as(grey).expand(-1, 3, -1, -1)
+
+
+def _density(below: Tensor, inside: Tensor) -> Tensor:
+    """Share of the pixels per bin at the edges of the bins, (B, LEVELS + 1).
+
+    Args:
+        below: Bin of each pixel, (B, N).
+        inside: How far into it the pixel lies, in [0, 1]: it counts at both edges accordingly.
+    """
+    count, pixels = below.shape
+    first = ((LEVELS + 1) * torch.arange(count, device=below.device)[:, None] + below).flatten()
+    density = inside.new_zeros(count * (LEVELS + 1))
+    density.index_add_(0, first, (1 - inside).flatten()).index_add_(0, first + 1, inside.flatten())
+    density = density.view(count, LEVELS + 1) / pixels
+    density[:, [0, -1]] *= 2  # they have one bin, not two
+    return density
+
+
+def grey_places(every: int, number: int, seed: int) -> slice:
+    """Which images of a batch are compared in grey: each `every`-th from one drawn by lot.
+
+    Args:
+        every: One of so many; 0 for none.
+        number: Of the batch's first image in the run, so that the batches of several processes
+            have together those of one large batch.
+        seed: One for all processes of a step.
+    """
+    if not every:
+        return slice(0)
+    generator = torch.Generator().manual_seed(seed)
+    lot = torch.randint(every, (1,), generator=generator).item()
+    return slice((lot - number) % every, None, every)
+
+
+def with_grey(images: Tensor, places: slice) -> Tensor:
+    """Images (B, 3, H, W), those at `places` equalised."""
+    if not len(range(*places.indices(len(images)))):
+        return images
+    images = images.float().clone()
+    images[places] = equalised(images[places])
+    return images
