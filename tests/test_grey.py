@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fst.errors import FstError
 from fst.losses.grey import equalised, grey_places, with_grey
-from fst.losses.perceptual import PerceptualLoss
+from fst.losses.perceptual import PerceptualLoss, total_variation
 from fst.metrics.brushwork import equalised_grey
 from fst.networks.loss_network import load_loss_network
 
@@ -125,6 +125,7 @@ def test_each_image_is_measured_as_if_alone(network):
         torch.testing.assert_close(terms[name], expected, rtol=1e-4, atol=1e-5)
     each = torch.cat([single["style_per_image"] for single in singles])
     torch.testing.assert_close(terms["style_per_image"], each, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(terms["tv"], total_variation(stylized))  # of what is painted
 
 
 def test_styles_must_be_set_in_grey(network):

@@ -10,8 +10,8 @@ DARKEST, LIGHTEST = 0.05, 0.95
 
 def grey_of(images: Tensor) -> Tensor:
     """Luma of images (B, 3, H, W) by ITU-R BT.601, as (B, 1, H, W), fp32."""
-    weights = torch.tensor((0.299, 0.587, 0.114), device=images.device).view(3, 1, 1)
-    return (images.float() * weights).sum(1, keepdim=True)
+    red, green, blue = images.float().split(1, 1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def equalised(images: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def _density(below: Tensor, inside: Tensor) -> Tensor:
     density = inside.new_zeros(count * (LEVELS + 1))
     density.index_add_(0, first, (1 - inside).flatten()).index_add_(0, first + 1, inside.flatten())
     density = density.view(count, LEVELS + 1) / pixels
-    density[:, [0, -1]] *= 2  # they have one bin, not two
+    density[:, ::LEVELS] *= 2  # the outermost have one bin, not two
     return density
 
 

@@ -16,7 +16,6 @@ from fst.networks.loss_network import LossNetwork
 # How the trunk and the last convolution can show: patterns that repeat with their pixels. Period,
 # tile in which it is looked for, both in px, and weight: the last one's come in small dark patches.
 GRIDS = (4, 64, 1.0), (2, 16, 10.0)
-NONE = slice(0)  # of a batch
 
 
 class PerceptualLoss(nn.Module):
@@ -154,7 +153,7 @@ class PerceptualLoss(nn.Module):
         stylized: Tensor,
         content: Tensor,
         style_index: StyleIndex,
-        grey: slice = NONE,
+        grey: slice = slice(0),
     ) -> dict[str, Tensor]:
         """Loss terms of a batch.
 
@@ -174,8 +173,8 @@ class PerceptualLoss(nn.Module):
             "total", "content", "style" and "tv" as scalars with gradient; "style_per_image" (B,)
             and "style/<layer>" scalars, detached, for logs.
         """
-        stylized, content = (with_grey(images, grey) for images in (stylized, content))
-        return self.terms(stylized, self.content_target(content), style_index, grey)
+        target = self.content_target(with_grey(content, grey))
+        return self.terms(stylized, target, style_index, grey)
 
     @torch.no_grad()
     def content_target(self, content: Tensor) -> Tensor:
@@ -187,16 +186,17 @@ class PerceptualLoss(nn.Module):
         stylized: Tensor,
         target: Tensor | None,
         style_index: StyleIndex,
-        grey: slice = NONE,
+        grey: slice = slice(0),
     ) -> dict[str, Tensor]:
         """The loss terms against a content target computed before; see `forward`.
 
         Args:
             stylized: y, as `forward` takes it.
-            target: Of `content_target`; None leaves content out, its term is 0.
+            target: Of `content_target`; None leaves content out, its term is 0. That of images in
+                grey is of the content in grey.
             style_index: As `forward` takes it. Where no style is set, style is left out, its term
                 is 0.
-            grey: Which images have been made grey already.
+            grey: As `forward` takes it.
 
         Raises:
             FstError: No styles were set, or not in grey; or an id is not one of theirs.
@@ -206,7 +206,7 @@ class PerceptualLoss(nn.Module):
         style_index = each_id(style_index, len(stylized))
         style_layers = self.style_layers if self.groups else ()
         layers = {*style_layers, *([] if target is None else [self.content_layer])}
-        features = self.loss_network(stylized, layers) if layers else {}
+        features = self.loss_network(with_grey(stylized, grey), layers) if layers else {}
         content = stylized.new_zeros((), dtype=torch.float32)
         if target is not None:
             distance = classic_content_distance if self.classic else content_distance
