@@ -12,7 +12,7 @@ help:  ## show the targets
 demo: $(VENV)/.installed  ## train two sample styles offline, then paint a sample photo (minutes)
 	$(BIN)/fst-train $(if $(STEPS),--steps $(STEPS)) --styles \
 		datasets/samples/styles/stained_glass.jpg \
-		datasets/samples/styles/woodblock_waves.jpg
+		datasets/samples/styles/linocut.jpg
 	$(BIN)/fst-infer datasets/samples/content --all-styles -o paintings
 
 test: $(VENV)/.installed  ## run the tests

@@ -2,8 +2,8 @@
 
     python scripts/draw_samples.py -o datasets/samples --seed 7
 
-The painters are in sample_styles.py, sample_waves.py and sample_contents.py, the training scenes
-in fst.data.scene_drawing.
+The painters are in sample_styles.py, sample_waves.py, sample_linocut.py and sample_contents.py, the
+training scenes in fst.data.scene_drawing.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from sample_contents import CONTENT_SHAPE, landscape, portrait, still_life
+from sample_linocut import linocut
 from sample_styles import STYLE_SHAPE, cubist_shards, impasto_swirls, pointillism, stained_glass
 from sample_waves import woodblock_waves
 
@@ -24,7 +25,7 @@ JPEG_QUALITY = 90
 
 STYLES = {
     f.__name__: f
-    for f in (stained_glass, pointillism, woodblock_waves, cubist_shards, impasto_swirls)
+    for f in (stained_glass, pointillism, woodblock_waves, cubist_shards, impasto_swirls, linocut)
 }
 CONTENTS = {f.__name__: f for f in (landscape, still_life, portrait)}
 

@@ -1,8 +1,8 @@
 """Make pictures of the documentation that are not of single controls (see paint_controls.py).
 
 python scripts/paint_docs.py quick-start
-fst-train --add-to gallery --styles stained_glass.jpg woodblock_waves.jpg -o RUN
-python scripts/paint_docs.py trained --model RUN/model.safetensors
+fst-train --add-to gallery --styles linocut.jpg -o ADDED; fst-train --styles linocut.jpg -o RUN ...
+python scripts/paint_docs.py trained --models ADDED/model.safetensors RUN/model.safetensors ...
 python scripts/reproduce_thesis.py --style starry_night.jpg --instances signac/ -o THESIS
 python scripts/paint_docs.py thesis --folder THESIS --style starry_night.jpg
 fst-gram PICTURE ... -o REPORT; fst-gram starry_night.jpg --synthesize -o TEXTURES
@@ -23,10 +23,12 @@ from torch import Tensor
 from fst import Stylizer
 from fst.assets import GALLERY, SAMPLE_PHOTO
 from fst.io import images
+from fst.style_model.format import load_style_model
 from fst.style_model.labelled import middle_square
 
 SAMPLES = Path(__file__).parents[1] / "datasets" / "samples"
 QUALITY = 85
+LEARNED = "linocut"  # a drawing that the gallery does not have
 SMALL_PX = 165  # of a result of reproduce_thesis.py, which are 128 px high
 # Sheet to the parts of reproduce_thesis.py that it shows, and its columns.
 THESIS = {
@@ -44,6 +46,7 @@ def main() -> int:
     add = parser.add_argument
     add("what", choices=KINDS)
     add("--model", default=GALLERY, help="style model (the gallery)")
+    add("--models", nargs="+", default=[], metavar="FILE", help="style models, for trained")
     add("--folder", type=Path, help="of reproduce_thesis.py, or of fst-gram")
     add("--textures", type=Path, help="of fst-gram --synthesize")
     add("--style", type=Path, help="the painting of the experiment")
@@ -66,15 +69,16 @@ def quick_start(args: argparse.Namespace) -> None:
 
 
 def trained(args: argparse.Namespace) -> None:
-    """Each style added to the gallery, and the sample photos painted in it, a row each."""
-    stylizer, known = Stylizer(args.model), Stylizer(GALLERY).style_names
+    """A drawing, and the sample photos painted by models that have learned it, a row each."""
+    shown = middle_square(images.load(SAMPLES / "styles" / f"{LEARNED}.jpg", 448))
     cells = []
-    for style in [name for name in stylizer.style_names if name not in known]:
-        shown = images.load(SAMPLES / "styles" / f"{style}.jpg", 448)
-        cells.append(cell(middle_square(shown), f"style: {style}", 260))
+    for model in args.models:
+        stylizer, metadata = Stylizer(model), load_style_model(model)[1]
+        way = "added to the gallery" if len(stylizer.style_names) > 1 else "all weights learn"
+        cells.append(cell(shown, f"{metadata['training']['step']:,} steps, {way}", 260))
         for name in ("landscape", "portrait", "still_life"):
             photo = images.load(SAMPLES / "content" / f"{name}.jpg", 448)
-            cells.append(cell(middle_square(stylizer.stylize(photo, style)), name, 260))
+            cells.append(cell(middle_square(stylizer.stylize(photo, LEARNED)), name, 260))
     write(args, "trained.jpg", sheet(cells, 4))
 
 
