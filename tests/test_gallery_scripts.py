@@ -35,13 +35,14 @@ def test_the_gallery_is_trained_in_runs_that_can_be_resumed(script, run, tmp_pat
 
     monkeypatch.setattr(train_gallery, "fst_train", train)
     argv = ["train_gallery", "--paintings", "p", "--photos", "c", "--loss-weights", "v"]
-    argv += ["--steps", *[str(steps)] * 7, "-o", str(tmp_path / "all")]
+    argv += ["--steps", *[str(steps)] * len(train_gallery.RUNS), "-o", str(tmp_path / "all")]
     monkeypatch.setattr(sys, "argv", argv)
     assert train_gallery.main() == 0
 
     for call in seen:
         for flag in ("--styles", "--style-weight", "--style-size"):
             assert len(values(call, flag)) == len(train_gallery.STYLES)
+    assert [values(call, "--grey-every") for call in seen] == [["0"]] * 7 + [["2"]] * 2
     assert "--from-scratch" in seen[0] and values(seen[1], "--rows-first") == ["0"]
     assert values(seen[2], "--warm-start")[0].endswith("subjects/model.safetensors")
 
