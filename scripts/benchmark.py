@@ -59,7 +59,7 @@ BASELINE = "pytorch/examples fast_neural_style recipe, fp32 NCHW eager"
 
 
 def run_train(args: argparse.Namespace) -> Rows:
-    """Training steps in images a second."""
+    """Training steps in images per second."""
     steps = {name: make() for name, make in train_cases(args).items()}
     baseline = next(iter(steps))
     # fst-train keeps freed memory and the baseline's script does not; what that alone is worth
@@ -72,7 +72,7 @@ def run_train(args: argparse.Namespace) -> Rows:
     return [
         {
             "case": name,
-            "ms a step": 1e3 * s,
+            "ms per step": 1e3 * s,
             "images/s": args.batch_size / s,
             "ratio": first / s,
             "share of the floor": flops_of(cases[name]) / peak / s,

@@ -122,7 +122,7 @@ def _frames(stylizer: Any) -> tuple[str, str]:
     each = 1e3 * (time.perf_counter() - start) / len(frames[2:])
     plain = each_ms(lambda: stylizer.stylize(frames[0], 1), 1, 3)
     field = each_ms(lambda: motion.motion_between(frames[0], frames[1]), 1, 2)
-    note = f"ms a frame of {width} x {height}: alone {plain:.0f}; motion on the CPU {field:.0f}"
+    note = f"ms per frame of {width} x {height}: alone {plain:.0f}; motion on the CPU {field:.0f}"
     return f"steady {each:.0f}", note
 
 

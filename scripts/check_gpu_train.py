@@ -129,7 +129,7 @@ def _kernels(network: str, batch: int) -> tuple[str, str]:
         name = event.name.removeprefix("void ").removeprefix("at::native::")[:34]
         times[name] = times.get(name, 0.0) + event.time_range.elapsed_us() / 1e3 / count
     most = sorted(times.items(), key=lambda pair: -pair[1])[:MOST_KERNELS]
-    note = f"busy {sum(times.values()):.2f} ms a step; " + ", ".join(
+    note = f"busy {sum(times.values()):.2f} ms per step; " + ", ".join(
         f"{n} {t:.2f}" for n, t in most
     )
     return f"{len(found) // count} a step", note

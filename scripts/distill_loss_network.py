@@ -34,7 +34,7 @@ from fst.data.photos import PhotoFolder
 from fst.data.scenes import Scenes
 from fst.networks.loss_network import LossNetwork, layer_names, load_loss_network
 
-# These widths make a file of 2.5 MB in fp16, maps included, and 44,000 multiply-adds a pixel.
+# These widths make a file of 2.5 MB in fp16, maps included, and 44,000 multiply-adds per pixel.
 CHANNELS_PER_STAGE = (32, 48, 112, 144, 112)
 # What each layer should reach. Its error counts in units of the error allowed, 1 - bar.
 BARS = {

@@ -313,7 +313,7 @@ def _speeds(picture: Tensor, args: argparse.Namespace) -> str:
     size = f"{3 * args.height // 2}x{args.height}"
     medians = {name: 1000 * median(found[1:]) for name, found in times.items()}
     return "\n".join(
-        f"{name}: {value:.0f} ms a frame of {size} px" for name, value in medians.items()
+        f"{name}: {value:.0f} ms per frame of {size} px" for name, value in medians.items()
     )
 
 

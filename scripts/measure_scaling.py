@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def communicated() -> dict[str, float]:
     """MB of gradients that a step reduces over the processes."""
     return {
-        f"MB a step, width {width:g}, {styles} styles": gradient_bytes(width, styles) / 1e6
+        f"MB per step, width {width:g}, {styles} styles": gradient_bytes(width, styles) / 1e6
         for width in WIDTHS
         for styles in NUM_STYLES
     }

@@ -33,7 +33,7 @@ from fst.metrics import COLUMNS
 from fst.runtime.devices import best_precision
 
 TIMED_PX, TIMES = 1024, 5
-SPEED = {"adds": "multiply-adds a pixel", "ms_1": "ms, 1 thread", "ms_2": "ms, 2 threads"}
+SPEED = {"adds": "multiply-adds per pixel", "ms_1": "ms, 1 thread", "ms_2": "ms, 2 threads"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -193,7 +193,7 @@ def test_a_run_leaves_a_card_with_its_figures_and_settings(run, photo_folder, st
     assert "Gram matrices (relu1_2, relu2_2, relu3_3, relu4_3, relu5_1)" in body
     for row in (
         "steps | 12",
-        "images a step | 2",
+        "images per step | 2",
         "size of the images | 48 px",
         f"trained on | 11 photos ({photo_folder.name})",
         "held out | 1 photo",

@@ -165,7 +165,7 @@ def _settings(training: Mapping[str, Any]) -> str:
     rows = {
         "began from": (settings["began_from"] or "random weights") if known else None,
         "steps": steps,
-        "images a step": run.get("batch_size"),
+        "images per step": run.get("batch_size"),
         "size of the images": _with_unit(run.get("size_px")),
         "trained on": run.get("content"),
         "held out": run.get("held_out"),

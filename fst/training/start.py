@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STYLES_FIRST_SHARE, STYLES_RATE = 0.25, 10.0
 MOST = 10  # times the usual steps, for a run that ends at its plateau
 SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
-# Side of the crops and images a step. Gamma and beta alone learn a style within 10 % of what
+# Side of the crops and images per step. Gamma and beta alone learn a style within 10 % of what
 # training all weights reaches from 200 steps of 2 x 192 px (docs/train.md, "Styles one by one").
 BATCH, ADD_BATCH = (256, 4), (192, 2)
 SCRATCH_TRUNK = (0.5, 8)  # width and residual blocks
