@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fst.networks.conditional import ConditionalInstanceNorm2d
+from fst.networks.phases import phase_conv
 from fst.networks.transformer import ShuffledConv, TransformerNet, UpsampleConv
 
 STYLES = 3
@@ -274,7 +275,7 @@ def test_flat_features_give_flat_paint():
     layer = ShuffledConv(1, 4, 3, 5)
     nn.init.normal_(layer.conv.weight)
     with torch.no_grad():
-        painted = layer.shuffled(layer.conv(torch.randn(1, 4, 1, 1).expand(1, 4, 9, 8)))
+        painted = F.pixel_shuffle(layer.conv(torch.randn(1, 4, 1, 1).expand(1, 4, 9, 8)), 2)
     assert painted.std((2, 3)).max() < 1e-4 < painted.std()
 
 
@@ -300,10 +301,10 @@ def test_upsampling_has_second_derivatives_and_a_result_that_may_be_changed():
     torch.manual_seed(0)
     layer = UpsampleConv(1, 2, 2).double()
     x = torch.randn(1, 2, 4, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: F.softplus(layer.upsampled(x)), x)
-    assert torch.autograd.gradgradcheck(lambda x: F.softplus(layer.upsampled(x)), x)
-    wanted = torch.autograd.grad(F.relu(layer.upsampled(x)).sum(), x)
-    got = torch.autograd.grad(F.relu_(layer.upsampled(x)).sum(), x)
+    assert torch.autograd.gradcheck(lambda x: F.softplus(phase_conv(x, layer.conv.weight)), x)
+    assert torch.autograd.gradgradcheck(lambda x: F.softplus(phase_conv(x, layer.conv.weight)), x)
+    wanted = torch.autograd.grad(F.relu(phase_conv(x, layer.conv.weight)).sum(), x)
+    got = torch.autograd.grad(F.relu_(phase_conv(x, layer.conv.weight)).sum(), x)
     torch.testing.assert_close(got, wanted)
 
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fst.networks.phases import phase_conv
 from fst.networks.transformer import STRIDE, ConditionedConv, Layer, ShuffledConv, UpsampleConv
 from fst.stylize.bands.memory_plan import RowStore
 from fst.stylize.controls.masks import Enlarged
@@ -149,7 +150,8 @@ class UpsampleRows:
         x = padded_rows(self.source, first - 1, last + 1, "replicate")
         x = F.pad(x, (1, 1, 0, 0), mode="replicate")
         self.work(2 * (last - first) * self.width * work_of_pixel(self.layer))
-        return self.layer.upsampled(x).float()[:, :, low - 2 * first : high - 2 * first]
+        x = phase_conv(x, self.layer.conv.weight).float()
+        return x[:, :, low - 2 * first : high - 2 * first]
 
 
 class ShuffleRows:
@@ -160,7 +162,7 @@ class ShuffleRows:
 
     def rows(self, low: int, high: int) -> Tensor:
         first, last = low // 2, (high + 1) // 2
-        x = ShuffledConv.shuffled(self.source.rows(first, last))
+        x = F.pixel_shuffle(self.source.rows(first, last).contiguous(), 2)
         return x[:, :, low - 2 * first : high - 2 * first]
 
 
