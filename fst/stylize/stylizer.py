@@ -175,7 +175,9 @@ class Stylizer:
         options = options or PaintOptions()
         options = replace(options, **controls) if controls else options
         weights = self.style_weights(style, options.texture)
-        content, alpha = colors.split_alpha(read_image(image))
+        content, alpha = read_image(image), None
+        if len(content) == 4:
+            content, alpha = colors.split_alpha(content)
         size = tuple(content.shape[1:])
         work = work_size(size, options.texture_size)
         if options.masks:
@@ -202,6 +204,8 @@ class Stylizer:
 
     def _painted(self, content: Tensor, weights: Tensor, work: tuple[int, int]) -> Tensor:
         """The painting alone, before the photo's colours and the photo itself are mixed in."""
+        if work == content.shape[1:]:
+            return self._paint(content, weights)
         return painted_at_size(lambda x: self._paint(x, weights), content, work)
 
     def _paint(self, content: Tensor, weights: Tensor) -> Tensor:
