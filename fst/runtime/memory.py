@@ -3,6 +3,7 @@
 import ctypes
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,17 +73,11 @@ def available_bytes(device: "torch.device") -> int:
             left_here = int((CGROUP / limit).read_text()) - int((CGROUP / used).read_text())
         except (OSError, ValueError):  # no such file, or "max"
             continue
-        left = min(left, max(0, left_here + _cached_bytes(CGROUP / parts)))
+        with suppress(OSError):  # files read before are used memory that the system gives up
+            found = re.search(r"^inactive_file (\d+)$", (CGROUP / parts).read_text(), re.MULTILINE)
+            left_here += int(found[1]) if found else 0
+        left = min(left, max(0, left_here))
     return left
-
-
-def _cached_bytes(parts: Path) -> int:
-    """Of what a control group uses, files read before, which the system gives up when asked."""
-    try:
-        found = re.search(r"^inactive_file (\d+)$", parts.read_text(), re.MULTILINE)
-    except OSError:
-        return 0
-    return int(found[1]) if found else 0
 
 
 def resident_bytes() -> int:
