@@ -13,9 +13,8 @@ from fst.cli.argument_types import amount, device_name, whole
 from fst.cli.commands import finish, new_parser
 from fst.cli.messages import told
 from fst.errors import FstError
-from fst.runtime.console import tell
+from fst.runtime.console import on_signals, tell
 from fst.runtime.devices import usable_device
-from fst.runtime.signals import on_signals
 
 PROGRAM = "fst-demo"
 MIB = 2**20

@@ -11,7 +11,7 @@ from typing import Any
 
 from fst.errors import FstError
 from fst.io.atomic import unwritable
-from fst.runtime.signals import on_signals
+from fst.runtime.console import on_signals
 
 RUNS = Path("checkpoints")
 # What a run writes before it has learned anything.

@@ -28,8 +28,7 @@ from fst.io.paths import (
     find,
     printable,
 )
-from fst.runtime.console import print_result, tell
-from fst.runtime.signals import on_signals
+from fst.runtime.console import on_signals, print_result, tell
 from fst.stylize.folder.naming import (
     BLEND_ID,
     check_can_take,
