@@ -305,7 +305,7 @@ def test_an_output_file_that_exists_is_refused_before_any_work(run, monkeypatch)
     Path("out.png").write_text("mine")
     code, out, err = run("p.png", "-o", "out.png", "--style-id", 0)
     assert (code, out, len(err)) == (2, [], 1)
-    assert "-o out.png exists; name another file or add --overwrite" in err[0]
+    assert "out.png exists; name another file with -o or add --overwrite" in err[0]
     assert Path("out.png").read_text() == "mine"
 
 

@@ -16,7 +16,7 @@ from fst.io.paths import printable
 from fst.runtime.console import print_result, tell
 from fst.style_model.names import model_path
 from fst.stylize.find_model import newest_model, shown_name
-from fst.stylize.folder.naming import check_folder_name, safe_name
+from fst.stylize.folder.naming import check_folder_name, check_free, safe_name
 
 PROGRAM = "fst-styles"
 TOLD = ("statistic", "weight", "size_px")  # how a style was trained, where it says so
@@ -130,10 +130,10 @@ def run_extract(args: argparse.Namespace) -> None:
     if len(set(targets)) < len(targets):
         raise FstError("two styles would get one file: extract them one by one, with -o FILE")
     for path in targets:
-        _refuse_existing(path, args.overwrite)
+        check_free(path, args.overwrite)
     for style, path in zip(chosen, targets, strict=True):
         with claimed_file(path, is_numbered=False):
-            _refuse_existing(path, args.overwrite)  # once more: another may have written it
+            check_free(path, args.overwrite)  # once more: another may have written it
             print_result(str(save_style(path, style)), args.json)
 
 
@@ -213,15 +213,10 @@ def _ids(styles: list, wanted: list[str]) -> list[int]:
     return [find_style(names, int(w) if w.isdecimal() and w not in names else w) for w in wanted]
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
-    if os.path.lexists(path) and not overwrite:
-        raise FstError(f"{path} exists; name another file or add --overwrite")
-
-
 def _check_target(path: Path, overwrite: bool) -> None:
     if path.suffix != ".safetensors":
         raise FstError(f"{path}: style models end in .safetensors; name one with -o")
-    _refuse_existing(path, overwrite)
+    check_free(path, overwrite)
 
 
 if __name__ == "__main__":

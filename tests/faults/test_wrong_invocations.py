@@ -152,7 +152,7 @@ a.png M --max-memory lots | is no amount of memory
 a.png M --max-memory 0 | is no amount of memory
 a.png M --bogus | --bogus
 a.png M -o a.png | is an input picture and stays
-a.png M -o b.png | -o b.png exists
+a.png M -o b.png | b.png exists
 a.png M -o list.yaml | is a file; name a folder
 a.png b.png M -o new.png | 2 pictures are to be written
 a.png M --all-styles -o new.png | 2 pictures are to be written
@@ -243,9 +243,9 @@ GATYS = """
 --content a.png --style b.png W --style-loss vibes | vibes
 --content a.png --style b.png W --style-loss eigen top=0 | top
 --content a.png --style b.png W --style-loss meanstd --classic-weights | classic
---content a.png --style b.png W -o a.png | -o a.png exists
+--content a.png --style b.png W -o a.png | a.png exists
 --content a.png --style b.png W -o a.png --overwrite | is an input picture and stays
---content a.png --style b.png W -o wave.png | -o wave.png exists
+--content a.png --style b.png W -o wave.png | wave.png exists
 --content a.png --style b.png W -o list.yaml | is a file; name a folder
 --content a.png --style b.png W -o list.yaml/out | list.yaml is a file
 --content a.png --style b.png W --bogus | --bogus
