@@ -90,11 +90,11 @@ def serve(args: argparse.Namespace, stop: threading.Event) -> int:
 
 def make_page(args: argparse.Namespace, folder: Path):
     """The page that the arguments ask for."""
+    from fst.cli.commands import open_model, shown_name
     from fst.demo.page import build
     from fst.demo.painting import Limits
     from fst.demo.visit import Studio
     from fst.io.images import IMAGE_SUFFIXES
-    from fst.stylize.find_model import open_model, shown_name
 
     stylizer = open_model(args.model, usable_device(args.device), args.precision, [], PROGRAM)
     limits = Limits(

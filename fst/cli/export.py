@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     """Check, export, compare, write."""
     kind = _format(args)
     _check_flags(args, kind)
-    from fst.stylize.find_model import open_model
+    from fst.cli.commands import open_model
 
     stylizer = open_model(args.model, "cpu", "fp32", [], PROGRAM)
     if args.web is not None:

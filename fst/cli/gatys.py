@@ -46,7 +46,7 @@ done), 130 interrupted (Ctrl-C; the best image so far is written)."""
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = _parsed(argv)
-    from fst.io.claims import claimed_file
+    from fst.io.atomic import claimed_file
 
     try:
         settings, output = prepare(args)
@@ -141,7 +141,7 @@ def run(args: argparse.Namespace, settings: dict, output: Path) -> int:
     from fst.gatys import optimize
     from fst.gatys.review import Review
     from fst.io import images
-    from fst.runtime.memory import keep_freed_memory
+    from fst.runtime.devices import keep_freed_memory
 
     keep_freed_memory()
     with Review(output, args.save_every, args.log) as review:

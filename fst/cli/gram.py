@@ -31,7 +31,7 @@ written, 2 wrong arguments (nothing was done), 130 interrupted."""
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = finish(make_parser()).parse_intermixed_args(argv)
-    from fst.io.claims import claimed_folder
+    from fst.io.atomic import claimed_folder
 
     try:
         names, pictures, network = prepare(args)
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
     """Measure, synthesise if asked, and write the report."""
     from fst.gramlab import report
     from fst.gramlab.measure import Laboratory
-    from fst.runtime.memory import keep_freed_memory
+    from fst.runtime.devices import keep_freed_memory
 
     keep_freed_memory()
     layers = args.layers or STYLE_LAYERS

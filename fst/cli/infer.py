@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from fst.cli import commands
 from fst.cli.argument_types import device_name, positive, whole
 from fst.cli.commands import finish, new_parser
 from fst.cli.infer_flags import (
@@ -30,7 +31,6 @@ from fst.errors import FstError
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.console import tell
 from fst.runtime.devices import usable_device
-from fst.stylize import find_model
 from fst.stylize.folder.naming import Plan, check_output, find_photos, input_clashes, make_plan
 from fst.stylize.video.clips import paint_clips
 
@@ -149,12 +149,12 @@ def _list_styles(args: argparse.Namespace) -> int:
 
     check_for_pictures(args)
     device, wanted = usable_device(args.device), styles_asked_for(args)
-    stylizer = find_model.open_model(args.model, device, args.precision, wanted)
-    show_styles(stylizer.styles, find_model.shown_name(stylizer.path), args.json)
-    gallery = find_model.GALLERY
+    stylizer = commands.open_model(args.model, device, args.precision, wanted)
+    show_styles(stylizer.styles, commands.shown_name(stylizer.path), args.json)
+    gallery = commands.GALLERY
     if args.model is None and stylizer.path != gallery and gallery.is_file():
         tell(PROGRAM, "and with --model gallery, or by name:")
-        show_styles(Stylizer(gallery).styles, find_model.SHIPPED, args.json)
+        show_styles(Stylizer(gallery).styles, commands.SHIPPED, args.json)
     return 0
 
 
@@ -162,7 +162,7 @@ def _open(args: argparse.Namespace, device: str, problems: list[str]) -> tuple |
     """The model, the styles to paint in, and how; None where there is no model or no style."""
     with noting(problems):
         wanted = styles_asked_for(args)
-        stylizer = find_model.open_model(args.model, device, args.precision, wanted)
+        stylizer = commands.open_model(args.model, device, args.precision, wanted)
         styles = choose_styles(stylizer, args, problems)
         options = painting_options(stylizer, args, problems)
         if args.texture is not None:

@@ -1,11 +1,35 @@
-"""Which device a command computes on, and which precision trains fastest there."""
+"""Devices: which one a command computes on, which precision trains fastest there, how much memory
+it has, how users write amounts of that, and whether freed memory is kept."""
 
-from typing import TYPE_CHECKING
+import ctypes
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fst.errors import FstError
 
 if TYPE_CHECKING:
     import torch
+
+CGROUP = Path("/sys/fs/cgroup")
+_LIMITS = (
+    ("memory.max", "memory.current", "memory.stat"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+)
+# glibc's numbers for mallopt (malloc.h).
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 2**28}
+_DEFAULTS = {_MMAP_MAX: 65536, _TRIM_THRESHOLD: 128 * 1024, _TOP_PAD: 128 * 1024}
+
+try:
+    _GLIBC: Any = ctypes.CDLL("libc.so.6")
+    _GLIBC.mallopt  # noqa: B018 - another C library of that name has none
+except (OSError, AttributeError):
+    _GLIBC = None
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def usable_device(name: str | None) -> str:
@@ -81,3 +105,96 @@ def _cpu_multiplies_bf16() -> bool:
     except OSError:
         return False  # not Linux: fp32 is right everywhere
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+# ---- memory -------------------------------------------------------------------------------------
+
+
+def parse_bytes(text: str) -> int:
+    """An amount of memory such as "800M" or "2.5G" in bytes; units are powers of 1024.
+
+    Raises:
+        FstError: It is none.
+
+    >>> parse_bytes("2G")
+    2147483648
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([KMGT]?)I?B?", text.strip().upper())
+    if not match or not float(match[1]):
+        raise FstError(f"{text!r} is no amount of memory: write 800M or 2.5G")
+    return round(float(match[1]) * _UNITS[match[2]])
+
+
+def readable_bytes(count: float) -> str:
+    """Bytes as users read them.
+
+    >>> readable_bytes(2.5 * 2**30)
+    '2.5 GiB'
+    """
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def available_bytes(device: "torch.device") -> int:
+    """Memory that can be had on a device now: of a GPU its free part, else the system's."""
+    if device.type == "cuda":  # what torch keeps of freed memory can be had, too
+        import torch
+
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        left = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
+    except (OSError, StopIteration, ValueError):  # not Linux: half of all there is
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    # What control groups, v2 and v1, leave this process: /proc/meminfo shows the whole machine.
+    for limit, used, parts in _LIMITS:
+        try:
+            left_here = int((CGROUP / limit).read_text()) - int((CGROUP / used).read_text())
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        with suppress(OSError):  # files read before are used memory that the system gives up
+            found = re.search(r"^inactive_file (\d+)$", (CGROUP / parts).read_text(), re.MULTILINE)
+            left_here += int(found[1]) if found else 0
+        left = min(left, max(0, left_here))
+    return left
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is resident now; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def taken_bytes(device: "torch.device") -> int:
+    """Memory of a device that this process has taken: of a GPU what its tensors take there, for the
+    libraries alone make more resident than a painting takes; else what is resident."""
+    if device.type != "cuda":
+        return resident_bytes()
+    import torch
+
+    return torch.cuda.memory_allocated(device)
+
+
+def keep_freed_memory(keep: bool = True) -> None:
+    """Have glibc reuse large blocks; nothing where the C library is another.
+
+    By default it maps each large tensor afresh and unmaps it when freed, so that the kernel faults
+    in and zeroes every page again, step after step: `scripts/benchmark.py train` shows what that
+    costs. Only its peak matters to a training run: nothing is lost by keeping what it has had once.
+
+    Args:
+        keep: False goes back to glibc's defaults.
+    """
+    for option in (_KEEP if keep else _DEFAULTS).items() if _GLIBC else ():
+        _GLIBC.mallopt(*option)
+    if not keep:
+        release_freed_memory()
+
+
+def release_freed_memory() -> None:
+    """Give back what `keep_freed_memory` has kept so far; nothing where glibc is not."""
+    if _GLIBC:
+        _GLIBC.malloc_trim(0)

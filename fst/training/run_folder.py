@@ -59,7 +59,7 @@ class RunFolder:
         Raises:
             FstError: Another does, or has, or the folder cannot be written.
         """
-        from fst.io.claims import claimed_folder
+        from fst.io.atomic import claimed_folder
 
         self._held.enter_context(claimed_folder(self.path))
         refuse_other_run(self.path, self._is_resumed)  # it may have come to its end meanwhile

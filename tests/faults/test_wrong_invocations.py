@@ -7,11 +7,10 @@ import pytest
 import torch
 from conftest import smooth_field
 
-from fst.cli import demo, export, gatys, gram, infer, styles, train
+from fst.cli import commands, demo, export, gatys, gram, infer, styles, train
 from fst.networks.transformer import TransformerNet
 from fst.style_model import names as model_names
 from fst.style_model.format import describe, save_style_model
-from fst.stylize import find_model
 
 # Each line: arguments as in a shell without quoting, " | ", what the message must hold.
 # W stands for --loss-weights slim.safetensors, which spares seconds.
@@ -495,7 +494,7 @@ def test_it_is_told_in_one_line_with_exit_code_2(
         pytest.importorskip(NEEDS[program])
     monkeypatch.chdir(place)
     # fst-styles knows the shipped file by its place, and keeps it.
-    for module in (find_model, model_names)[: 1 if program == "fst-styles" else 2]:
+    for module in (commands, model_names)[: 1 if program == "fst-styles" else 2]:
         monkeypatch.setattr(module, "GALLERY", place / "none.safetensors")
     before, folders = contents(place), sorted(place.rglob("*"))
     argv = [word for given in argv for word in SHORT.get(given, [given])]
