@@ -54,9 +54,8 @@ class FrozenConv(Conv3x3):
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         kind = x.device.type
         if kind == "cpu" or torch.compiler.is_compiling() or not torch.is_autocast_enabled(kind):
-            return super()._conv_forward(x, weight, bias)
-        rounded = self._weights_in(torch.get_autocast_dtype(kind))
-        return super()._conv_forward(x, *rounded)
+            return self.convolved(x, weight, bias)
+        return self.convolved(x, *self._weights_in(torch.get_autocast_dtype(kind)))
 
     def _weights_in(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         weight, bias, version = self._rounded or (None, None, None)

@@ -231,9 +231,13 @@ class UpsampleConv(nn.Module):
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
             x = self.conv(pad(x, (1, 1, 1, 1), "reflect"))
         else:  # the same function, at low resolution
-            x = phase_conv(pad(x, (1, 1, 1, 1), "replicate"), self.conv.weight)
+            x = self.upsampled(pad(x, (1, 1, 1, 1), "replicate"))
         x = self.norm(x, style_weights)
         return F.relu_(x) if self.relu else x
+
+    def upsampled(self, padded: Tensor) -> Tensor:
+        """Upsampling and convolution alone: (B, C_in, H+2, W+2) -> (B, C_out, 2H, 2W)."""
+        return phase_conv(padded, self.conv.weight)
 
 
 Layer = ConditionedConv | UpsampleConv  # or a ShuffledConv, which is of the former

@@ -106,13 +106,14 @@ class Conv3x3(nn.Conv2d):
     def __init__(self, in_channels: int, out_channels: int, **options: Any) -> None:
         super().__init__(in_channels, out_channels, 3, **options)
 
-    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """(B, C_in, H, W) -> (B, C_out, H, W) with padding, two pixels smaller without; what
-        `nn.Conv2d.forward` calls with its own weights."""
+    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, H, W) with padding, two pixels smaller without."""
         padding = self.padding[0]
         if padding and self.padding_mode != "zeros":
             x, padding = pad(x, (padding,) * 4, self.padding_mode), 0
         return conv2d(x, weight, bias, padding)
+
+    _conv_forward = convolved  # what `nn.Conv2d.forward` calls with its own weights
 
 
 def pays_off(x: Tensor, weight: Tensor) -> bool:

@@ -20,7 +20,7 @@ from fst.style_model.names import find_style, model_path
 from fst.stylize.controls import colors
 from fst.stylize.controls.masks import exaggerated, layered, mixed, place
 from fst.stylize.controls.texture_size import painted_at_size
-from fst.stylize.options import PaintOptions, StyleChoice, work_size
+from fst.stylize.options import PaintOptions, StyleChoice, check_range, work_size
 
 PRECISIONS = ("fp32", "bf16")
 FORMS = f"(3 or 4, H, W), or an array (H, W, 3 or 4), of at least {MIN_SIZE_PX} px a side"
@@ -126,8 +126,7 @@ class Stylizer:
         style_id = self.style_id(style)
         if texture is None:
             return self.network.one_hot(torch.tensor([style_id], device=self.device))
-        if not 0 <= texture <= 1:
-            raise FstError(f"texture {texture:g}: expected a number from 0 to 1")
+        check_range("texture", texture, 0, 1)
         line = self.texture_line(style_id)
         if len(line) < 2:
             raise FstError(

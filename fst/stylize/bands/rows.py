@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.networks.phases import phase_conv
 from fst.networks.transformer import STRIDE, ConditionedConv, Layer, ShuffledConv, UpsampleConv
 from fst.stylize.bands.memory_plan import RowStore
 from fst.stylize.controls.masks import Enlarged
@@ -150,8 +149,7 @@ class UpsampleRows:
         x = padded_rows(self.source, first - 1, last + 1, "replicate")
         x = F.pad(x, (1, 1, 0, 0), mode="replicate")
         self.work(2 * (last - first) * self.width * work_of_pixel(self.layer))
-        x = phase_conv(x, self.layer.conv.weight).float()
-        return x[:, :, low - 2 * first : high - 2 * first]
+        return self.layer.upsampled(x).float()[:, :, low - 2 * first : high - 2 * first]
 
 
 class ShuffleRows:
