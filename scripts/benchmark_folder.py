@@ -33,7 +33,7 @@ from evaluate import positive
 from fst import Stylizer
 from fst.assets import GALLERY, SAMPLE_PHOTO
 from fst.io import images
-from fst.runtime.devices import keep_freed_memory
+from fst.runtime.memory import keep_freed_memory
 from fst.stylize.folder.naming import find_photos, make_plan
 from fst.stylize.folder.record import FOLDER, Record, content_key, read_lines, settle_names
 

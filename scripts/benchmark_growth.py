@@ -15,7 +15,7 @@ from fst.assets import GALLERY, SAMPLE_PHOTO
 from fst.cli import infer
 from fst.io import images
 from fst.networks.transformer import TransformerNet
-from fst.runtime.devices import keep_freed_memory
+from fst.runtime.memory import keep_freed_memory
 from fst.style_model.format import describe, save_style_model
 
 SHIPPED_WIDTH = 0.5

@@ -12,7 +12,7 @@ from benchmark_networks import trained_like
 from benchmark_timing import Rows, interleaved
 
 from fst.errors import FstError
-from fst.runtime.devices import keep_freed_memory
+from fst.runtime.memory import keep_freed_memory
 
 
 def add_arguments(add: Callable) -> None:

@@ -8,7 +8,7 @@ from benchmark_timing import Case, Rows
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
-from fst.runtime.devices import keep_freed_memory
+from fst.runtime.memory import keep_freed_memory
 
 # Parts of an operator's name, looked for in this order.
 PARTS = {

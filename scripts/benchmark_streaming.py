@@ -14,7 +14,7 @@ from benchmark_timing import Rows
 from fst import Stylizer
 from fst.assets import GALLERY, SAMPLE_PHOTO
 from fst.io import images
-from fst.runtime.devices import keep_freed_memory, resident_bytes
+from fst.runtime.memory import keep_freed_memory, resident_bytes
 from fst.stylize.bands.large import FileOptions, stylize_file
 from fst.stylize.bands.memory_plan import whole_bytes
 from fst.stylize.bands.streaming import forward_work

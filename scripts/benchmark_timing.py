@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from fst.networks import winograd
-from fst.runtime.devices import keep_freed_memory
+from fst.runtime.memory import keep_freed_memory
 
 Case = Callable[[], object]
 Rows = list[dict[str, object]]

@@ -9,7 +9,7 @@ from pathlib import Path
 from fst.errors import FstError
 from fst.io import images
 from fst.io.atomic import write_atomically
-from fst.runtime.devices import keep_freed_memory
+from fst.runtime.memory import keep_freed_memory
 
 
 def parser_of(text: str) -> argparse.ArgumentParser:

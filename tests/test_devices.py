@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fst.errors import FstError
-from fst.runtime.devices import available_bytes, exact_fp32, taken_bytes, usable_device
+from fst.runtime.memory import available_bytes, exact_fp32, taken_bytes, usable_device
 from fst.stylize.bands.memory_plan import memory_left
 
 GPU = torch.device("cuda", 0)
@@ -36,7 +36,7 @@ def test_fp32_is_fp32():
 
 def test_the_limit_of_a_gpu_is_of_what_its_tensors_take(monkeypatch):
     """What the process has resident is larger than 2G once the libraries of a GPU are loaded."""
-    monkeypatch.setattr("fst.runtime.devices.resident_bytes", lambda: 3 * 2**30)
+    monkeypatch.setattr("fst.runtime.memory.resident_bytes", lambda: 3 * 2**30)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8 * 2**30, 16 * 2**30))
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2**29)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2**30)

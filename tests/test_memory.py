@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fst.errors import FstError
-from fst.runtime import devices as memory
+from fst.runtime import memory
 
 
 @given(st.integers(1, 999), st.sampled_from("KMGT"))

@@ -68,7 +68,7 @@ class Former(argparse.Action):
 
 def amount(text: str) -> int:
     """An amount of memory, in bytes."""
-    from fst.runtime.devices import parse_bytes
+    from fst.runtime.memory import parse_bytes
 
     try:
         return parse_bytes(text)

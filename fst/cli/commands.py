@@ -124,7 +124,7 @@ def open_model(
 
     Those wanted by name alone: an id means a style of the newest.
     """
-    from fst.runtime.devices import keep_freed_memory
+    from fst.runtime.memory import keep_freed_memory
     from fst.stylize.stylizer import Stylizer
 
     keep_freed_memory()

@@ -14,7 +14,7 @@ from fst.cli.commands import finish, new_parser
 from fst.cli.messages import told
 from fst.errors import FstError
 from fst.runtime.console import on_signals, tell
-from fst.runtime.devices import usable_device
+from fst.runtime.memory import usable_device
 
 PROGRAM = "fst-demo"
 MIB = 2**20

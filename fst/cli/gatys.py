@@ -22,7 +22,7 @@ from fst.errors import FstError
 from fst.io.paths import clip
 from fst.losses import objective
 from fst.runtime.console import print_result, tell
-from fst.runtime.devices import usable_device
+from fst.runtime.memory import usable_device
 from fst.stylize.folder.naming import check_free, check_output, clash, identity, is_output_file
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def run(args: argparse.Namespace, settings: dict, output: Path) -> int:
     from fst.gatys import optimize
     from fst.gatys.review import Review
     from fst.io import images
-    from fst.runtime.devices import keep_freed_memory
+    from fst.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
     with Review(output, args.save_every, args.log) as review:

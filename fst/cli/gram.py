@@ -14,7 +14,7 @@ from fst.errors import FstError
 from fst.losses.objective import STYLE_LAYERS
 from fst.networks.sizes import MIN_VGG_PX
 from fst.runtime.console import tell
-from fst.runtime.devices import usable_device
+from fst.runtime.memory import usable_device
 
 PROGRAM = "fst-gram"
 _EXAMPLES = """examples:
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace, names: list[str], pictures: list, network) -> 
     """Measure, synthesise if asked, and write the report."""
     from fst.gramlab import report
     from fst.gramlab.measure import Laboratory
-    from fst.runtime.devices import keep_freed_memory
+    from fst.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
     layers = args.layers or STYLE_LAYERS

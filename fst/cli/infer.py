@@ -30,7 +30,7 @@ from fst.cli.messages import Problems, noting, told
 from fst.errors import FstError
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.console import tell
-from fst.runtime.devices import usable_device
+from fst.runtime.memory import usable_device
 from fst.stylize.folder.naming import Plan, check_output, find_photos, input_clashes, make_plan
 from fst.stylize.video.clips import paint_clips
 

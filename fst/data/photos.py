@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from fst.errors import FstError
 from fst.io import images
-from fst.runtime.devices import available_bytes
+from fst.runtime.memory import available_bytes
 
 # Longer panoramas are cut: at 4:1 the largest photo takes four times the room of a square one.
 MAX_ASPECT_RATIO = 4

@@ -15,7 +15,7 @@ from fst.demo.controls import Controls, Mask
 from fst.errors import FstError
 from fst.io import images
 from fst.networks.sizes import MIN_SIZE_PX
-from fst.runtime.devices import readable_bytes
+from fst.runtime.memory import readable_bytes
 from fst.stylize.bands.large import FileOptions, stylize_file
 from fst.stylize.bands.memory_plan import whole_bytes
 from fst.stylize.folder.naming import BLEND_ID, blend_name, make_plan

@@ -12,7 +12,7 @@ from torch import Tensor
 from fst.errors import FstError
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks import winograd
-from fst.runtime.devices import readable_bytes
+from fst.runtime.memory import readable_bytes
 
 Shape = tuple[int, int]  # height and width
 OPTIMIZERS = {"lbfgs": 1.0, "adam": 0.02}  # with their default learning rates

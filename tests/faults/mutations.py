@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fst.runtime.devices import release_freed_memory
+from fst.runtime.memory import release_freed_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY_LIMIT_BYTES = 2**30  # resident, of the whole process

@@ -14,7 +14,7 @@ from torch import Tensor
 from fst.errors import FstError
 from fst.io import images
 from fst.networks.transformer import STRIDE
-from fst.runtime.devices import release_freed_memory, taken_bytes
+from fst.runtime.memory import release_freed_memory, taken_bytes
 from fst.stylize.bands.memory_plan import (
     SAMPLE_PX,
     Plan,

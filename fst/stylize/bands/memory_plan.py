@@ -14,7 +14,7 @@ import torch
 
 from fst.errors import FstError
 from fst.networks.transformer import STRIDE, TransformerNet
-from fst.runtime.devices import available_bytes, readable_bytes, taken_bytes
+from fst.runtime.memory import available_bytes, readable_bytes, taken_bytes
 
 # What --fast-statistics takes its moments from: squares of this side, so many pixels at most.
 # (Looked at beside it: a small copy of the whole, after which strokes came out pale and soft.)

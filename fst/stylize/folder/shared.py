@@ -27,7 +27,7 @@ from lightning_fabric.plugins.environments import (
 from fst.errors import FstError
 from fst.io.paths import remove_abandoned
 from fst.runtime.console import tell
-from fst.runtime.devices import taken_bytes
+from fst.runtime.memory import taken_bytes
 from fst.runtime.processes import FIRST, WATCH_S, follow_first, from_first
 from fst.stylize.bands.memory_plan import memory_left
 from fst.stylize.folder.naming import Plan, output_folder

@@ -1,5 +1,5 @@
-"""Devices: which one a command computes on, which precision trains fastest there, how much memory
-it has, how users write amounts of that, and whether freed memory is kept."""
+"""How much memory a device has, how users write amounts of it, whether freed memory is kept; which
+device a command computes on, and which precision trains fastest there."""
 
 import ctypes
 import os
