@@ -50,8 +50,7 @@ from evaluate import positive
 from fst.errors import FstError
 from fst.io import images
 from fst.io.atomic import write_atomically
-from fst.runtime.devices import best_precision
-from fst.runtime.memory import keep_freed_memory
+from fst.runtime.memory import best_precision, keep_freed_memory
 
 BASELINE = "pytorch/examples fast_neural_style recipe, fp32 NCHW eager"
 

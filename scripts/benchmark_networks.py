@@ -14,7 +14,7 @@ from fst.data.batches import StyleBatch
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.loss_network import VGG_CHANNELS, LossNetwork, layer_names, load_loss_network
 from fst.networks.transformer import CHANNELS, TransformerNet
-from fst.runtime.devices import best_precision
+from fst.runtime.memory import best_precision
 from fst.training.module import StyleTransferModule
 from fst.training.settings import Architecture, Objective
 

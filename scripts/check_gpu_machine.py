@@ -10,8 +10,7 @@ def machine() -> None:
     """Ceilings of arithmetic, memory and kernel launches."""
     import torch
 
-    from fst.runtime.devices import best_precision
-    from fst.runtime.memory import readable_bytes, resident_bytes
+    from fst.runtime.memory import best_precision, readable_bytes, resident_bytes
 
     row("torch", torch.__version__, f"Python {platform.python_version()}, {os.cpu_count()} cores")
     row("TFLOP/s, bf16 product of 8192 x 8192", f"{bf16_flops() / 1e12:.0f}")

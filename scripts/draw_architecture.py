@@ -52,13 +52,13 @@ def stages(network: TransformerNet) -> list[tuple[str, str, int, int]]:
     steps, found = dict(network.convolutions()), []
     count = len(network.blocks)
     for layer in network.layers:
-        last = layer.layers[-1] if isinstance(layer, ResidualBlock) else layer
+        last = [*layer.children()][-1] if isinstance(layer, ResidualBlock) else layer
         side, step = last.conv.kernel_size[0], steps[last]
         kernel, name = f"{side}x{side}", ""
         if isinstance(layer, ResidualBlock):
             if layer is not network.blocks[0]:
                 continue  # one box stands for all
-            kernel, name = f"{len(layer.layers)} x {kernel}", f"{count} residual blocks"
+            kernel, name = f"{len([*layer.children()])} x {kernel}", f"{count} residual blocks"
         elif isinstance(layer, UpsampleConv):
             kernel = f"x2, {kernel}"
         elif layer.conv.stride[0] == 2:

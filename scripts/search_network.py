@@ -30,7 +30,7 @@ from fst import ContentDataModule, Objective, Schedule, StyleTransferModule
 from fst.data.styles import read_styles
 from fst.io import images
 from fst.metrics import COLUMNS
-from fst.runtime.devices import best_precision
+from fst.runtime.memory import best_precision
 
 TIMED_PX, TIMES = 1024, 5
 SPEED = {"adds": "multiply-adds per pixel", "ms_1": "ms, 1 thread", "ms_2": "ms, 2 threads"}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fst.networks.transformer import TransformerNet
-from fst.runtime.devices import best_precision
+from fst.runtime.memory import best_precision
 
 
 @pytest.fixture(scope="module")

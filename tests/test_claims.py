@@ -15,7 +15,7 @@ from PIL import Image
 from fst.assets import GALLERY
 from fst.cli import gatys, gram, styles, train
 from fst.io import images
-from fst.io.claims import Claimed, claimed_file, claimed_folder
+from fst.io.atomic import Claimed, claimed_file, claimed_folder
 from fst.training import checkpoint  # noqa: F401 for the forks, of which each would import it
 from fst.training.run_folder import RunFolder
 
@@ -24,7 +24,7 @@ AT_ONCE = 8
 HOLDER = """
 import sys, time
 from pathlib import Path
-from fst.io.claims import claimed_folder
+from fst.io.atomic import claimed_folder
 with claimed_folder(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -127,7 +127,15 @@ def test_seen_from_afar_the_strokes_are_those_of_the_small_picture():
     assert (resized(painted, (256, 256)) - small).abs().mean() < 0.05
     spectrum = torch.fft.rfft(painted[0, 512] - painted[0, 512].mean()).abs()
     assert spectrum[1024 // 16] > 50 and spectrum[1024 // 4] < 1  # 4 times as wide, and those alone
-    assert torch.equal(painted_at_size(striped, small, (256, 256)), striped(small))
+
+
+def test_a_picture_of_the_size_to_be_painted_is_what_the_network_paints(stylizer):
+    photo, weights = torch.rand(3, 40, 52), stylizer.style_weights(0)
+    with torch.inference_mode():
+        expected = stylizer.network(
+            photo[None].contiguous(memory_format=torch.channels_last), weights
+        )
+    assert torch.equal(stylizer.stylize(photo), expected[0])
 
 
 def test_edges_are_enlarged_crisply_and_without_bright_rims():

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from fst.errors import FstError
-from fst.runtime.devices import exact_fp32, usable_device
-from fst.runtime.memory import available_bytes, taken_bytes
+from fst.runtime.memory import available_bytes, exact_fp32, taken_bytes, usable_device
 from fst.stylize.bands.memory_plan import memory_left
 
 GPU = torch.device("cuda", 0)

@@ -18,12 +18,11 @@ from infer_inputs import save_photo as _save_photo
 from PIL import Image
 from safetensors.torch import save_file
 
-from fst.cli import infer
+from fst.cli import commands, infer
 from fst.io import images
 from fst.networks import transformer
 from fst.style_model import names
 from fst.style_model.format import FORMAT, describe, save_style_model
-from fst.stylize import find_model
 from fst.stylize.folder import naming
 from fst.stylize.folder.naming import MAX_STYLE_CHARS
 from fst.stylize.stylizer import Stylizer
@@ -35,7 +34,7 @@ def here(tmp_path, monkeypatch):
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(find_model, "GALLERY", tmp_path / "none.safetensors")
+    monkeypatch.setattr(commands, "GALLERY", tmp_path / "none.safetensors")
     monkeypatch.setattr(naming, "SAMPLE_PHOTO", tmp_path / "none.jpg")
     return folder
 
@@ -305,7 +304,7 @@ def test_an_output_file_that_exists_is_refused_before_any_work(run, monkeypatch)
     Path("out.png").write_text("mine")
     code, out, err = run("p.png", "-o", "out.png", "--style-id", 0)
     assert (code, out, len(err)) == (2, [], 1)
-    assert "-o out.png exists; name another file or add --overwrite" in err[0]
+    assert "out.png exists; name another file with -o or add --overwrite" in err[0]
     assert Path("out.png").read_text() == "mine"
 
 
@@ -561,7 +560,7 @@ def test_the_newest_style_model_below_checkpoints_is_taken(run):
 def test_without_checkpoints_the_gallery_is_taken(run, tmp_path, monkeypatch):
     _save_photo("p.png")
     gallery = _save_model(tmp_path / "gallery.safetensors", ["g"])
-    monkeypatch.setattr(find_model, "GALLERY", gallery)
+    monkeypatch.setattr(commands, "GALLERY", gallery)
     code, out, err = run("p.png", model=None)
     assert (code, out) == (0, ["p_g.png"])
     assert err == ["fst-infer: model gallery"]
@@ -572,7 +571,7 @@ def test_a_style_the_newest_model_lacks_is_looked_for_in_older_ones_and_the_gall
 ):
     _save_photo("p.png")
     gallery = _save_model(tmp_path / "gallery.safetensors", ["g0", "g1", "g2"])
-    monkeypatch.setattr(find_model, "GALLERY", gallery)
+    monkeypatch.setattr(commands, "GALLERY", gallery)
     _aged(_save_model(Path("checkpoints/new/model.safetensors"), ["newer"]), 5)
     _aged(_save_model(Path("checkpoints/old/model.safetensors"), ["older", "other"]), 50)
     for choice, model, name in (
@@ -589,7 +588,7 @@ def test_a_style_the_newest_model_lacks_is_looked_for_in_older_ones_and_the_gall
 def test_an_id_means_a_style_of_the_newest_model_alone(run, tmp_path, monkeypatch):
     _save_photo("p.png")
     gallery = _save_model(tmp_path / "gallery.safetensors", ["g0", "g1", "g2"])
-    monkeypatch.setattr(find_model, "GALLERY", gallery)
+    monkeypatch.setattr(commands, "GALLERY", gallery)
     _save_model(Path("checkpoints/new/model.safetensors"), ["newer"])
     code, out, err = run("p.png", "--style-id", 2, model=None)
     assert (code, out) == (2, [])
@@ -600,7 +599,7 @@ def test_an_id_means_a_style_of_the_newest_model_alone(run, tmp_path, monkeypatc
 
 def test_the_gallery_is_listed_beside_the_newest_model(run, tmp_path, monkeypatch):
     gallery = _save_model(tmp_path / "gallery.safetensors", ["g0", "g1"])
-    monkeypatch.setattr(find_model, "GALLERY", gallery)
+    monkeypatch.setattr(commands, "GALLERY", gallery)
     _save_model(Path("checkpoints/new/model.safetensors"), ["newer"])
     code, out, err = run("--list-styles", model=None)
     assert (code, [line.split()[1] for line in out]) == (0, ["newer", "g0", "g1"])
@@ -614,7 +613,7 @@ def test_the_gallery_is_listed_beside_the_newest_model(run, tmp_path, monkeypatc
 
 def test_a_style_no_model_has_is_refused_with_those_of_the_newest(run, tmp_path, monkeypatch):
     _save_photo("p.png")
-    monkeypatch.setattr(find_model, "GALLERY", _save_model(tmp_path / "g.safetensors", ["g"]))
+    monkeypatch.setattr(commands, "GALLERY", _save_model(tmp_path / "g.safetensors", ["g"]))
     _save_model(Path("checkpoints/new/model.safetensors"), ["newer"])
     code, out, err = run("p.png", "--style", "nothing", model=None)
     assert (code, out) == (2, [])

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fst.cli import infer
 from fst.io import images
-from fst.stylize.folder import watch
+from fst.stylize.folder import painter
 from fst.stylize.stylizer import Stylizer
 
 
@@ -149,7 +149,7 @@ def test_what_is_there_and_what_arrives_is_painted_once(run, monkeypatch):
         if len(looks) == 6:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(watch.time, "sleep", look_again)
+    monkeypatch.setattr(painter.time, "sleep", look_again)
     code, out, err = run("--watch", "in", "--style", "wave", "-o", "out")
     assert (code, out) == (0, ["out/a_wave.png", "out/b_wave.png"])
     assert looks[0] == ["done_wave.png"] and looks[1] == ["a_wave.png", "done_wave.png"]
@@ -174,6 +174,6 @@ def test_a_folder_that_cannot_be_watched_is_refused(run, monkeypatch, arguments,
     def stop(seconds):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(watch.time, "sleep", stop)
+    monkeypatch.setattr(painter.time, "sleep", stop)
     code, _, err = run(*arguments)
     assert code == (2 if told else 0) and (told or "watching in") in err[-1]

@@ -11,9 +11,9 @@ import pytest
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Timer
 
+from fst.cli.commands import newest_models
 from fst.cli.train import main
 from fst.cli.train_problems import SETTLED
-from fst.stylize.find_model import newest_models
 from fst.training import report
 
 TABLE = Path(__file__).parents[1] / "docs" / "trainer_flags.md"

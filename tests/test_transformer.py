@@ -274,7 +274,7 @@ def test_flat_features_give_flat_paint():
     layer = ShuffledConv(1, 4, 3, 5)
     nn.init.normal_(layer.conv.weight)
     with torch.no_grad():
-        painted = layer.shuffled(layer.conv(torch.randn(1, 4, 1, 1).expand(1, 4, 9, 8)))
+        painted = F.pixel_shuffle(layer.conv(torch.randn(1, 4, 1, 1).expand(1, 4, 9, 8)), 2)
     assert painted.std((2, 3)).max() < 1e-4 < painted.std()
 
 

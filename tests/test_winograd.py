@@ -146,7 +146,7 @@ def test_kernels_of_2x2_too(batch, height, width, channels, padding):
 def test_the_transforms_make_a_convolution(taps):
     """Equation 8 on one tile, in both directions; the product `one` shifts the whole tile."""
     torch.manual_seed(0)
-    way = winograd.TRANSFORMS[taps]
+    way = winograd.transforms(taps)
     tile, kernel = torch.randn(way.reach, way.reach), torch.randn(taps, taps)
     kernel_there = (way.kernel @ kernel.flatten()).view(way.reach, -1)
     products = kernel_there * (way.input @ tile @ way.input.T)
@@ -159,7 +159,7 @@ def test_the_transforms_make_a_convolution(taps):
 
 def test_the_transforms_for_3x3_are_those_of_the_paper():
     """Lavin & Gray 2016, equation 10, in its own order of the points."""
-    way = winograd.TRANSFORMS[3]
+    way = winograd.transforms(3)
     assert way.input[1].tolist() == [0, -4, -4, 1, 1, 0]
     assert way.input[5].tolist() == [0, 4, 0, -5, 0, 1]
     assert way.output[3].tolist() == [0, 1, -1, 8, -8, 1]

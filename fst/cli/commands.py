@@ -1,4 +1,5 @@
-"""The commands by name, and what all of them have: `--version` and completion in the shell.
+"""The commands by name, and what all of them have: `--version`, completion in the shell, and which
+style model they take.
 
 Every file of a command line imports only the standard library at its top, so that `--help` and a
 mistyped flag are answered at once; torch follows when the arguments are known to be well formed.
@@ -8,11 +9,19 @@ import argparse
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import fst
-from fst.errors import near_matches
+from fst.assets import GALLERY
+from fst.errors import FstError, near_matches
+from fst.runtime.console import tell
+from fst.style_model.names import SHIPPED, model_path, style_names_in
+
+if TYPE_CHECKING:
+    from fst.stylize.stylizer import Stylizer
 
 # Name to what it is for: each a module fst.cli.NAME, a program fst-NAME and `fst NAME`.
 COMMANDS = {
@@ -58,12 +67,12 @@ def finish(parser: argparse.ArgumentParser, shown: bool = True) -> argparse.Argu
     return parser
 
 
-def _error(parser: argparse.ArgumentParser, tell: Callable[[str], NoReturn], text: str) -> NoReturn:
+def _error(parser: argparse.ArgumentParser, end: Callable[[str], NoReturn], text: str) -> NoReturn:
     """argparse's `error`, with the flags that come near one it does not know."""
     if text.startswith("unrecognized arguments"):
         hints = [near_flags(word, flags_of(parser)) for word in text.split()]
         text = "; ".join([text, *filter(None, hints)])
-    tell(text)
+    end(text)
 
 
 def flags_of(parser: argparse.ArgumentParser) -> list[str]:
@@ -98,11 +107,70 @@ def _ids(parsed_args: argparse.Namespace, **_: Any) -> dict[str, str]:
 
 def _styles(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     """The styles of the model that fst-infer would take; none where that cannot be told."""
-    from fst.style_model.names import model_path, style_names_in
-    from fst.stylize.find_model import newest_model
-
     model = parsed_args.model or newest_model()
     try:
         return style_names_in(model_path(model))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # half-typed, or foreign
         return []
+
+
+# ---- the style model ----------------------------------------------------------------------------
+
+
+def open_model(
+    model: str | None, device: str, precision: str, wanted: list, program: str = "fst-infer"
+) -> "Stylizer":
+    """The model named, the shipped one as "gallery"; else the newest that has all styles wanted.
+
+    Those wanted by name alone: an id means a style of the newest.
+    """
+    from fst.runtime.memory import keep_freed_memory
+    from fst.stylize.stylizer import Stylizer
+
+    keep_freed_memory()
+    if model is not None:
+        return Stylizer(model, device, precision)
+    newest = chosen = None
+    wanted = [style for style in wanted if isinstance(style, str)]
+    for path in [*newest_models(Path("checkpoints")), *[GALLERY] * GALLERY.is_file()]:
+        try:
+            stylizer = Stylizer(path, device, precision)
+        except FstError as problem:
+            tell(program, f"skipped {problem}")
+            continue
+        newest = newest or stylizer
+        with suppress(FstError):  # it has not all of them
+            for style in wanted:
+                stylizer.style_id(style)
+            chosen = stylizer
+            break
+    if newest is None:
+        raise FstError("no style model below checkpoints; train one with fst-train or give --model")
+    if chosen not in (None, newest):
+        tell(program, f"{shown_name(newest.path)} has no style {' '.join(wanted)}")
+    chosen = chosen or newest  # whose lack of the style is told with what it has
+    tell(program, f"model {shown_name(chosen.path)}")
+    return chosen
+
+
+def shown_name(path: Path) -> str:
+    """A model as it is told, and can be given: the shipped one is "gallery"."""
+    return SHIPPED if path == GALLERY else str(path)
+
+
+def newest_model() -> Path:
+    """The model that is taken where none is named."""
+    return next(iter(newest_models(Path("checkpoints"))), GALLERY)
+
+
+def newest_models(folder: Path) -> list[Path]:
+    """Style models below a folder, the newest first."""
+    files = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.endswith(".safetensors")
+        and not name.endswith(".style.safetensors")
+        and os.path.isfile(os.path.join(parent, name))
+    ]
+    return sorted(files, key=lambda file: (os.path.getmtime(file), file), reverse=True)

@@ -13,9 +13,8 @@ from fst.cli.argument_types import amount, device_name, whole
 from fst.cli.commands import finish, new_parser
 from fst.cli.messages import told
 from fst.errors import FstError
-from fst.runtime.console import tell
-from fst.runtime.devices import usable_device
-from fst.runtime.signals import on_signals
+from fst.runtime.console import on_signals, tell
+from fst.runtime.memory import usable_device
 
 PROGRAM = "fst-demo"
 MIB = 2**20
@@ -91,11 +90,11 @@ def serve(args: argparse.Namespace, stop: threading.Event) -> int:
 
 def make_page(args: argparse.Namespace, folder: Path):
     """The page that the arguments ask for."""
+    from fst.cli.commands import open_model, shown_name
     from fst.demo.page import build
     from fst.demo.painting import Limits
     from fst.demo.visit import Studio
     from fst.io.images import IMAGE_SUFFIXES
-    from fst.stylize.find_model import open_model, shown_name
 
     stylizer = open_model(args.model, usable_device(args.device), args.precision, [], PROGRAM)
     limits = Limits(

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from fst.cli.commands import finish, new_parser
 from fst.cli.messages import told
 from fst.errors import FstError
+from fst.io.paths import check_place
 from fst.runtime.console import tell
+from fst.stylize.folder.naming import check_free
 
 if TYPE_CHECKING:
     from fst.stylize.stylizer import Stylizer
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     """Check, export, compare, write."""
     kind = _format(args)
     _check_flags(args, kind)
-    from fst.stylize.find_model import open_model
+    from fst.cli.commands import open_model
 
     stylizer = open_model(args.model, "cpu", "fp32", [], PROGRAM)
     if args.web is not None:
@@ -120,13 +122,10 @@ def _check_flags(args: argparse.Namespace, kind: str) -> None:
 
 
 def _check_target(path: Path, overwrite: bool) -> None:
-    from fst.io.images import check_place
-
     check_place(path)
     if os.path.isdir(path):
         raise FstError(f"-o {path} is a folder; name a file")
-    if os.path.lexists(path) and not overwrite:
-        raise FstError(f"{path} exists; name another file with -o, or add --overwrite")
+    check_free(path, overwrite)
 
 
 def _checked(stylizer: "Stylizer", kind: str, args: argparse.Namespace) -> bytes:

@@ -22,8 +22,8 @@ from fst.errors import FstError
 from fst.io.paths import clip
 from fst.losses import objective
 from fst.runtime.console import print_result, tell
-from fst.runtime.devices import usable_device
-from fst.stylize.folder.naming import check_output, clash, identity, is_output_file
+from fst.runtime.memory import usable_device
+from fst.stylize.folder.naming import check_free, check_output, clash, identity, is_output_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,13 +46,14 @@ done), 130 interrupted (Ctrl-C; the best image so far is written)."""
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = _parsed(argv)
-    from fst.io.claims import claimed_file
+    from fst.io.atomic import claimed_file
 
     try:
         settings, output = prepare(args)
         is_numbered = not (args.overwrite or is_output_file(args.output))
         with claimed_file(output, is_numbered) as output:
-            _check_free(args, output)  # once more: another may have written it meanwhile
+            if not is_numbered:
+                check_free(output, args.overwrite)  # another may have written it meanwhile
             return run(args, settings, output)
     except FstError as error:
         return told(PROGRAM, error)
@@ -242,16 +243,11 @@ def _output(args: argparse.Namespace) -> Path:
     path = Path(args.output or "")
     if not is_output_file(args.output):
         path /= f"{stem}.png"
-    _check_free(args, path)
+    else:
+        check_free(path, args.overwrite)
     if identity(path) in {identity(picture) for picture in pictures} - {None}:
         raise FstError(clash(path))
     return path
-
-
-def _check_free(args: argparse.Namespace, path: Path) -> None:
-    """Refuse an -o that is there; in a folder, a name that is taken gets a number."""
-    if is_output_file(args.output) and os.path.lexists(path) and not args.overwrite:
-        raise FstError(f"-o {path} exists; name another file or add --overwrite")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from fst.errors import FstError
 from fst.losses.objective import STYLE_LAYERS
 from fst.networks.sizes import MIN_VGG_PX
 from fst.runtime.console import tell
-from fst.runtime.devices import usable_device
+from fst.runtime.memory import usable_device
 
 PROGRAM = "fst-gram"
 _EXAMPLES = """examples:
@@ -31,7 +31,7 @@ written, 2 wrong arguments (nothing was done), 130 interrupted."""
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = finish(make_parser()).parse_intermixed_args(argv)
-    from fst.io.claims import claimed_folder
+    from fst.io.atomic import claimed_folder
 
     try:
         names, pictures, network = prepare(args)

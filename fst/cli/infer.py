@@ -6,11 +6,15 @@ Nothing heavy is imported up here: `--help` and a mistyped flag are answered bef
 import argparse
 import os
 import sys
-from contextlib import nullcontext, redirect_stderr
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from functools import partial
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
+from fst.cli import commands
 from fst.cli.argument_types import device_name, positive, whole
 from fst.cli.commands import finish, new_parser
 from fst.cli.infer_flags import (
@@ -22,17 +26,17 @@ from fst.cli.infer_flags import (
     painting_options,
     styles_asked_for,
 )
-from fst.cli.infer_streams import STREAM, standard_streams
 from fst.cli.messages import Problems, noting, told
 from fst.errors import FstError
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.console import tell
-from fst.runtime.devices import usable_device
-from fst.stylize import find_model
+from fst.runtime.memory import usable_device
 from fst.stylize.folder.naming import Plan, check_output, find_photos, input_clashes, make_plan
 from fst.stylize.video.clips import paint_clips
 
 PROGRAM = "fst-infer"
+STREAM = "-"  # as a picture that on stdin, as output the painting on stdout
+JPEG = b"\xff\xd8\xff"
 _EXAMPLES = """examples:
   fst-infer photo.jpg --style wave               writes photo_wave.jpg here
   fst-infer photo.jpg --style wave=0.7 udnie=0.3 --mask the_scream=sky.png --keep-colors
@@ -122,7 +126,7 @@ def _run(args: argparse.Namespace) -> int:
     if clips:
         return paint_clips(args, *chosen)
     if args.watch is not None:
-        from fst.stylize.folder.watch import watch
+        from fst.stylize.folder.painter import watch
 
         return watch(args, *chosen)
     plan = _plan(args, chosen[1] if chosen else {}, first, problems)
@@ -145,12 +149,12 @@ def _list_styles(args: argparse.Namespace) -> int:
 
     check_for_pictures(args)
     device, wanted = usable_device(args.device), styles_asked_for(args)
-    stylizer = find_model.open_model(args.model, device, args.precision, wanted)
-    show_styles(stylizer.styles, find_model.shown_name(stylizer.path), args.json)
-    gallery = find_model.GALLERY
+    stylizer = commands.open_model(args.model, device, args.precision, wanted)
+    show_styles(stylizer.styles, commands.shown_name(stylizer.path), args.json)
+    gallery = commands.GALLERY
     if args.model is None and stylizer.path != gallery and gallery.is_file():
         tell(PROGRAM, "and with --model gallery, or by name:")
-        show_styles(Stylizer(gallery).styles, find_model.SHIPPED, args.json)
+        show_styles(Stylizer(gallery).styles, commands.SHIPPED, args.json)
     return 0
 
 
@@ -158,7 +162,7 @@ def _open(args: argparse.Namespace, device: str, problems: list[str]) -> tuple |
     """The model, the styles to paint in, and how; None where there is no model or no style."""
     with noting(problems):
         wanted = styles_asked_for(args)
-        stylizer = find_model.open_model(args.model, device, args.precision, wanted)
+        stylizer = commands.open_model(args.model, device, args.precision, wanted)
         styles = choose_styles(stylizer, args, problems)
         options = painting_options(stylizer, args, problems)
         if args.texture is not None:
@@ -180,6 +184,50 @@ def _plan(
     if args.overwrite:  # without it a name that is taken is numbered
         problems += input_clashes(plan)
     return plan
+
+
+# ---- in a pipe ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def standard_streams(args: argparse.Namespace) -> Iterator[None]:
+    """Put files in the place of the streams in the arguments, and pass on what is painted."""
+    _check_streams(args)
+    with tempfile.TemporaryDirectory(prefix="fst-") as folder:
+        if STREAM in args.inputs:
+            args.inputs = [_received(folder) if i == STREAM else i for i in args.inputs]
+        if args.output != STREAM:
+            yield
+            return
+        is_jpeg = not args.inputs or Path(args.inputs[0]).suffix.lower() in (".jpg", ".jpeg")
+        painting = Path(folder, f"painting.{'jpg' if is_jpeg and args.bits == 8 else 'png'}")
+        args.output = str(painting)
+        with redirect_stdout(StringIO()):  # the path
+            yield
+        if painting.exists():  # else the exit code says that there is none
+            sys.stdout.buffer.write(painting.read_bytes())
+            sys.stdout.buffer.flush()
+
+
+def _check_streams(args: argparse.Namespace) -> None:
+    if args.inputs.count(STREAM) > 1:
+        raise FstError("-: stdin is one picture; name it once")
+    if args.devices or args.num_nodes:
+        raise FstError("- is for one process: leave out --devices and --num-nodes")
+    if args.output == STREAM and (len(args.inputs) > 1 or args.all_styles or args.json):
+        raise FstError("-o -: stdout takes one painting; leave out --all-styles, --json and all "
+                       "pictures but one")  # fmt: skip
+    if args.output == STREAM and os.isatty(1):
+        raise FstError("-o -: stdout is a terminal; send it to a file or a program")
+
+
+def _received(folder: str) -> str:
+    content = sys.stdin.buffer.read()
+    if not content:
+        raise FstError("-: no picture came on stdin")
+    path = Path(folder, "stdin.jpg" if content.startswith(JPEG) else "stdin.png")
+    path.write_bytes(content)
+    return str(path)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fst.cli.commands import finish, new_parser
+from fst.cli.commands import finish, new_parser, newest_model, shown_name
 from fst.cli.messages import told
 from fst.errors import FstError
 from fst.io.paths import printable
 from fst.runtime.console import print_result, tell
 from fst.style_model.names import model_path
-from fst.stylize.find_model import newest_model, shown_name
-from fst.stylize.folder.naming import check_folder_name, safe_name
+from fst.stylize.folder.naming import check_folder_name, check_free, safe_name
 
 PROGRAM = "fst-styles"
 TOLD = ("statistic", "weight", "size_px")  # how a style was trained, where it says so
@@ -113,7 +112,7 @@ def show_styles(
 
 
 def run_extract(args: argparse.Namespace) -> None:
-    from fst.io.claims import claimed_file
+    from fst.io.atomic import claimed_file
     from fst.style_model.sets import STYLE_SUFFIX, read_styles_of, save_style
 
     styles = read_styles_of(model_path(args.model))
@@ -130,10 +129,10 @@ def run_extract(args: argparse.Namespace) -> None:
     if len(set(targets)) < len(targets):
         raise FstError("two styles would get one file: extract them one by one, with -o FILE")
     for path in targets:
-        _refuse_existing(path, args.overwrite)
+        check_free(path, args.overwrite)
     for style, path in zip(chosen, targets, strict=True):
         with claimed_file(path, is_numbered=False):
-            _refuse_existing(path, args.overwrite)  # once more: another may have written it
+            check_free(path, args.overwrite)  # once more: another may have written it
             print_result(str(save_style(path, style)), args.json)
 
 
@@ -168,7 +167,7 @@ def run_rename(args: argparse.Namespace) -> None:
 
 def run_import(args: argparse.Namespace) -> None:
     """Write a model of a network that another project has trained."""
-    from fst.io.claims import claimed_file
+    from fst.io.atomic import claimed_file
     from fst.style_model.format import save_style_model
     from fst.style_model.imported import import_model
     from fst.style_model.names import check_name
@@ -186,7 +185,7 @@ def _changed(args: argparse.Namespace, blamed: str = "") -> Iterator[list]:
     """The styles of the model, to be changed; then it is written to where the arguments say, and
     what does not fit is blamed. Held from before it is read: another could change it meanwhile."""
     from fst.assets import GALLERY
-    from fst.io.claims import claimed_file
+    from fst.io.atomic import claimed_file
     from fst.style_model.format import load_style_model, save_style_model
     from fst.style_model.sets import read_styles_of, with_styles
 
@@ -213,15 +212,10 @@ def _ids(styles: list, wanted: list[str]) -> list[int]:
     return [find_style(names, int(w) if w.isdecimal() and w not in names else w) for w in wanted]
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
-    if os.path.lexists(path) and not overwrite:
-        raise FstError(f"{path} exists; name another file or add --overwrite")
-
-
 def _check_target(path: Path, overwrite: bool) -> None:
     if path.suffix != ".safetensors":
         raise FstError(f"{path}: style models end in .safetensors; name one with -o")
-    _refuse_existing(path, overwrite)
+    check_free(path, overwrite)
 
 
 if __name__ == "__main__":

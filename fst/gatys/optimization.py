@@ -29,8 +29,7 @@ from fst.losses import objective
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.loss_network import LITE, load_loss_network
 from fst.networks.sizes import MIN_VGG_PX
-from fst.runtime.devices import best_precision
-from fst.runtime.memory import available_bytes
+from fst.runtime.memory import available_bytes, best_precision
 
 # Average pooling, as Gatys et al. 2016 advise: with that of training an optimiser finds grain.
 # Zero padding: with reflection each layer mirrors the edge once more, and dashes grow there.

@@ -1,18 +1,23 @@
-"""Files get their names when they are whole, and never one that is taken."""
+"""Files get their names when they are whole, and never one that is taken; of two commands that want
+one file or folder, the second is told."""
 
 import errno
 import os
 import re
+import socket
 import tempfile
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from fst.errors import FstError
-from fst.io.paths import numbered as with_numbers
-from fst.io.paths import printable
+from filelock import FileLock, Timeout
 
+from fst.errors import FstError
+from fst.io.paths import clip, printable
+from fst.io.paths import numbered as with_numbers
+
+IN_FOLDER = "running.lock"
 ORPHAN_END = ".tmp"  # how the name ends of a file that is being written
 
 
@@ -137,3 +142,81 @@ def remove_orphans(folder: str | Path, names: Sequence[str]) -> list[Path]:
     for path in found:
         path.unlink(missing_ok=True)
     return found
+
+
+# ---- who writes where ---------------------------------------------------------------------------
+# The system's own file locks: that of a command that was killed is free, so none is ever stale.
+
+
+class Claimed(FstError):
+    """Another command is writing there."""
+
+
+@contextmanager
+def claimed_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder for one command; makes it, and takes it away if it is empty at the end.
+
+    Raises:
+        Claimed: Another command holds it.
+        FstError: It cannot be made or written.
+    """
+    with _held(folder / IN_FOLDER, f"-o {folder}"):
+        yield
+
+
+@contextmanager
+def claimed_file(path: Path, is_numbered: bool, flag: str = "-o") -> Iterator[Path]:
+    """Hold the name of a file to be written, or with `is_numbered` the next number that is free;
+    its folder and errors as in `claimed_folder`. `flag` is what it was given with, for messages."""
+    for candidate in with_numbers(path) if is_numbered else [path]:
+        with ExitStack() as held:
+            lock_file = candidate.with_name(f".{clip(candidate.name, 240)}.lock")
+            try:
+                held.enter_context(_held(lock_file, f"{flag} {candidate}"))
+            except Claimed:
+                if is_numbered:
+                    continue
+                raise
+            if not (is_numbered and os.path.lexists(candidate)):
+                yield candidate
+                return
+
+
+@contextmanager
+def _held(lock_file: Path, told: str) -> Iterator[None]:
+    missing = [folder for folder in lock_file.absolute().parents if not os.path.exists(folder)]
+    lock = FileLock(lock_file, timeout=0)
+    try:
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise Claimed(
+            f"{printable(told)} is being written by another command ({_holder(lock_file)}): "
+            "wait for its end, or name another"
+        ) from None
+    except (OSError, ValueError, NotImplementedError) as error:  # a NUL; no locks there
+        raise FstError(f"{printable(told)}: {unwritable(error)}") from None
+    try:
+        _note_holder(lock_file)
+        yield
+    finally:
+        with suppress(OSError):  # while it is held: who waits for it sees that it is gone
+            lock_file.unlink()
+        lock.release()
+        for folder in missing:
+            with suppress(OSError):  # something was written
+                folder.rmdir()
+
+
+def _note_holder(lock_file: Path) -> None:
+    # On Windows a lock shuts out its own process too; without locks in a file system, filelock
+    # writes what it needs there.
+    with suppress(OSError):
+        if not lock_file.stat().st_size:
+            lock_file.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+
+
+def _holder(lock_file: Path) -> str:
+    with suppress(OSError):
+        return printable(" ".join(lock_file.read_text("utf-8", "replace").split())[:100])
+    return "unknown"

@@ -108,7 +108,7 @@ def decode(
 
 def load(path: str | Path, shorter_side_px: int | None = None) -> torch.Tensor:
     """Read a picture as a (3,H,W) float32 tensor in [0,1]; arguments and errors as `decode`."""
-    return _unit_range(_levels(path, shorter_side_px, partial(_eight_bits, False)))
+    return to_tensor(decode(path, shorter_side_px))
 
 
 def load_full(
@@ -131,7 +131,11 @@ def load_full(
         ImageError: as `decode`.
     """
     levels = _levels(path, shorter_side_px, lambda strip: strip, fits)
-    return None if levels is None else _unit_range(levels)
+    if levels is None:
+        return None
+    # Put in order as levels: as floats it would take the memory of two images.
+    planes = np.ascontiguousarray(levels.transpose(2, 0, 1))  # (C,H,W)
+    return torch.from_numpy(planes).to(torch.float32).div_(np.iinfo(levels.dtype).max)
 
 
 def _levels(
@@ -158,14 +162,6 @@ def _eight_bits(keep_alpha: bool, strip: np.ndarray) -> np.ndarray:
     if white == 255:
         return strip
     return ((strip.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _unit_range(levels: np.ndarray) -> torch.Tensor:
-    """(H,W,C) of 8 or 16 bits as (C,H,W) float32 in [0,1]."""
-    white = np.iinfo(levels.dtype).max
-    # Put in order as levels: as floats it would take the memory of two images.
-    planes = np.ascontiguousarray(levels.transpose(2, 0, 1))
-    return torch.from_numpy(planes).to(torch.float32).div_(white)
 
 
 def shape_of(path: str | Path, shorter_side_px: int | None = None) -> tuple[int, int]:

@@ -105,7 +105,7 @@ def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     problems = []
     for given in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
         try:
-            for file in _expand(os.fspath(given)):
+            for file in expand(os.fspath(given)):
                 found.setdefault(file.absolute(), file)
         except FstError as problem:
             problems.append(str(problem))
@@ -114,7 +114,8 @@ def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     return list(found.values())
 
 
-def _expand(given: str) -> list[Path]:
+def expand(given: str) -> list[Path]:
+    """The picture files of one file, folder or pattern, sorted; an FstError as `find`."""
     if not given:
         raise FstError("an empty path was given; name a picture, a folder or a pattern")
     path = Path(given if os.path.lexists(given) else os.path.expanduser(given))

@@ -60,18 +60,17 @@ class ConditionalInstanceNorm2d(nn.Module):
 
     def _per_image(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         usual = x.dtype in (torch.float32, torch.bfloat16) and gamma.dtype == torch.float32
-        if usual and not torch.is_grad_enabled():
-            images = zip(x.split(1), gamma, beta, strict=True)
-            return _joined([self._exactly(image, g, b) for image, g, b in images])
+        exactly = usual and not torch.is_grad_enabled()
         # Batch norm of a batch of one IS instance norm. On a CPU its fused kernel keeps
         # channels_last, reads bf16 with fp32 statistics, and halves the time of the network
         # against the written-out form; F.instance_norm would copy to NCHW and back.
-        painted = _joined(
-            [
-                F.batch_norm(image, None, None, g, b, training=True, eps=self.eps)
-                for image, g, b in zip(x.split(1), gamma, beta, strict=True)
-            ]
-        )
+        images = [
+            self._exactly(image, g, b)
+            if exactly
+            else F.batch_norm(image, None, None, g, b, training=True, eps=self.eps)
+            for image, g, b in zip(x.split(1), gamma, beta, strict=True)
+        ]
+        painted = images[0] if len(images) == 1 else torch.cat(images)  # which would copy a single
         if painted.requires_grad:
             # The kernel's backward pass reads a slice of an NCHW gradient as if it were in the
             # channels_last layout of its input (torch 2.13), and returns garbage.
@@ -158,10 +157,6 @@ class _Normed(torch.autograd.Function):
         return for_x, for_gamma, for_beta, None
 
 
-def _joined(images: list[Tensor]) -> Tensor:
-    return images[0] if len(images) == 1 else torch.cat(images)  # cat would copy a single one
-
-
 @dataclass
 class Moments:
     """Count, mean and summed squared deviation of each channel, merged part by part in fp64.
@@ -188,7 +183,12 @@ class Moments:
             return
         height, width = rows.shape[2:]
         step = max(1, CHUNK_PIXELS // width)
-        parts = [_mean_and_variance(part) for part in rows.split(step, dim=2)]
+        # Several times faster than var_mean on channels_last; fp32 buffers make it answer in fp32.
+        unused = torch.zeros(2, rows.shape[1])
+        parts = [
+            torch.batch_norm_update_stats(part, unused[0], unused[1], 0.0)
+            for part in rows.split(step, dim=2)
+        ]
         counts = [min(step, height - low) * width for low in range(0, height, step)]
         if self.count:
             parts.append((self.mean, self.variance))
@@ -215,9 +215,3 @@ class Moments:
     def variance(self) -> Tensor:
         """Of each channel, (C,)."""
         return self.squares / self.count
-
-
-def _mean_and_variance(rows: Tensor) -> tuple[Tensor, Tensor]:
-    # Several times faster than var_mean on channels_last; fp32 buffers make it answer in fp32.
-    unused = torch.zeros(2, rows.shape[1])
-    return torch.batch_norm_update_stats(rows, unused[0], unused[1], 0.0)

@@ -19,14 +19,10 @@ PHASES = (0, 0), (0, 1), (1, 0), (1, 1)  # of an upsampled row and column: even 
 
 def phase_conv(padded: Tensor, weight: Tensor) -> Tensor:
     """A map of one pixel around (B, C_in, H+2, W+2), by (C_out, C_in, 3, 3): (B, C_out, 2H, 2W)."""
-    return _Interleaved.apply(conv2d(padded, _kernels(weight)))  # of (B, 4 C_out, H+1, W+1)
-
-
-def _kernels(w: Tensor) -> Tensor:
-    """The four 2x2 kernels as one weight (4 C_out, C_in, 2, 2), row phase outermost."""
+    w = weight
     even = torch.stack([w[:, :, 0], w[:, :, 1] + w[:, :, 2]], dim=2)  # (C_out, C_in, 2, 3)
     odd = torch.stack([w[:, :, 0] + w[:, :, 1], w[:, :, 2]], dim=2)
-    kernels = [
+    kernels = [  # the four 2x2 kernels, row phase outermost
         torch.stack(columns, dim=3)  # (C_out, C_in, 2, 2)
         for r in (even, odd)
         for columns in (
@@ -34,7 +30,8 @@ def _kernels(w: Tensor) -> Tensor:
             (r[..., 0] + r[..., 1], r[..., 2]),
         )
     ]
-    return torch.cat(kernels)
+    y = conv2d(padded, torch.cat(kernels))  # (B, 4 C_out, H+1, W+1)
+    return _Interleaved.apply(y)
 
 
 class _Interleaved(torch.autograd.Function):

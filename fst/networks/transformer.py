@@ -105,7 +105,7 @@ class TransformerNet(nn.Module):
         image one pixel that its convolution gives is wide."""
         step = 1
         for layer in self.layers:
-            for part in layer.layers if isinstance(layer, ResidualBlock) else [layer]:
+            for part in layer.children() if isinstance(layer, ResidualBlock) else [layer]:
                 is_up = isinstance(part, UpsampleConv)
                 step = step // 2 if is_up else step * part.conv.stride[0]
                 yield part, step
@@ -192,10 +192,6 @@ class ResidualBlock(nn.Module):
         self.conv1 = ConditionedConv(num_styles, channels, channels, 3, relu=True)
         self.conv2 = ConditionedConv(num_styles, channels, channels, 3)
 
-    @property
-    def layers(self) -> list[ConditionedConv]:
-        return [self.conv1, self.conv2]
-
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
         return x + self.conv2(self.conv1(x, style_weights), style_weights)
 
@@ -216,14 +212,9 @@ class ShuffledConv(ConditionedConv):
         self.conv.weight.data.copy_(alike)
 
     def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        y = self.conv(pad(x, self.padding, "reflect"))
-        return self.norm(self.shuffled(y), style_weights)
-
-    @staticmethod
-    def shuffled(y: Tensor) -> Tensor:
-        """Four maps a channel as one of twice the size: (B, 4 C, H, W) -> (B, C, 2H, 2W)."""
+        y = self.conv(pad(x, self.padding, "reflect"))  # (B, 4 C, H, W)
         # Channels first: with three of them, channels last has nothing to gain.
-        return F.pixel_shuffle(y.contiguous(), 2)
+        return self.norm(F.pixel_shuffle(y.contiguous(), 2), style_weights)  # (B, C, 2H, 2W)
 
 
 class UpsampleConv(nn.Module):

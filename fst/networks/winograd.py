@@ -11,6 +11,7 @@ Of narrow layers and of 2x2 kernels only the gradient for the kernel is computed
 has faster. Exact up to rounding, a few times that of a direct fp32 convolution.
 """
 
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -70,7 +71,7 @@ class _Transforms:
         return np.concatenate([np.vander(np.float64(points), count, increasing=True), at_infinity])
 
 
-TRANSFORMS = {taps: _Transforms(taps) for taps in (2, 3)}
+transforms = cache(_Transforms)
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
@@ -105,16 +106,14 @@ class Conv3x3(nn.Conv2d):
     def __init__(self, in_channels: int, out_channels: int, **options: Any) -> None:
         super().__init__(in_channels, out_channels, 3, **options)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, H, W) -> (B, C_out, H, W) with padding, two pixels smaller without."""
-        return self.convolved(x, self.weight, self.bias)
-
     def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The same with other weights."""
+        """(B, C_in, H, W) -> (B, C_out, H, W) with padding, two pixels smaller without."""
         padding = self.padding[0]
         if padding and self.padding_mode != "zeros":
             x, padding = pad(x, (padding,) * 4, self.padding_mode), 0
         return conv2d(x, weight, bias, padding)
+
+    _conv_forward = convolved  # what `nn.Conv2d.forward` calls with its own weights
 
 
 def pays_off(x: Tensor, weight: Tensor) -> bool:
@@ -128,17 +127,13 @@ def pays_off(x: Tensor, weight: Tensor) -> bool:
         and len(x) * prod(-(-side // TILE) for side in x.shape[2:]) >= FEWEST_TILES
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
-        and (_is_wide(weight) or _gradient_pays_off(weight))
+        and (_is_wide(weight) or (torch.is_grad_enabled() and weight.requires_grad))
+        and weight.shape[0] * weight.shape[1] >= FEWEST_FOR_KERNEL
     )
 
 
 def _is_wide(weight: Tensor) -> bool:
     return weight.shape[3] == 3 and weight.shape[0] * weight.shape[1] >= FEWEST_CHANNELS
-
-
-def _gradient_pays_off(weight: Tensor) -> bool:
-    wanted = torch.is_grad_enabled() and weight.requires_grad
-    return wanted and weight.shape[0] * weight.shape[1] >= FEWEST_FOR_KERNEL
 
 
 def working_bytes(network: nn.Module) -> int:
@@ -188,7 +183,7 @@ class _Winograd(torch.autograd.Function):
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
     """(B, C, H, W) with (K, C, t, t), zeros around: (B, K, H - t + 1 + 2 padding, ...)."""
     channels_out, channels, taps = weight.shape[:3]
-    way = TRANSFORMS[taps]
+    way = transforms(taps)
     kernels = way.kernel @ weight.reshape(-1, taps**2).T
     kernels = kernels.view(-1, channels_out, channels).transpose(1, 2)
     tiles = _Tiles(x, padding, taps)
@@ -217,7 +212,7 @@ def _image_gradient(weight: Tensor, gradient: Tensor, padding: int) -> Tensor:
 
 def _weight_gradient(x: Tensor, gradient: Tensor, taps: int, padding: int) -> Tensor:
     """Gradient (K, C, t, t) for the kernel, of that for the result (B, K, H, W)."""
-    channels, channels_out, way = x.shape[1], gradient.shape[1], TRANSFORMS[taps]
+    channels, channels_out, way = x.shape[1], gradient.shape[1], transforms(taps)
     tiles = _Tiles(x, padding, taps)
     missing = TILE * tiles.across - tiles.width, TILE * tiles.down - tiles.height
     g = F.pad(gradient, (0, missing[0], 0, missing[1])) if any(missing) else gradient
@@ -275,7 +270,7 @@ class _Tiles:
         """Take (B, C, H, W), the zeros around it and the side of the kernel."""
         self.height, self.width = (side + 1 - taps + 2 * padding for side in x.shape[2:])
         self.down, self.across = -(-self.height // TILE), -(-self.width // TILE)
-        self.matrix, self.reach = TRANSFORMS[taps].input, TRANSFORMS[taps].reach
+        self.matrix, self.reach = transforms(taps).input, transforms(taps).reach
         sides = zip(x.shape[:1:-1], (self.across, self.down), strict=True)
         overlap = self.reach - TILE
         around = [(padding, TILE * count + overlap - padding - side) for side, count in sides]

@@ -1,10 +1,15 @@
-"""What the commands say to their users: everything but the paths written goes to stderr."""
+"""What the commands say to their users (everything but the paths written goes to stderr), and what
+signals do to them. Without torch."""
 
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fst.io.paths import printable
@@ -51,3 +56,17 @@ def print_result(text: str, as_json: bool = False, **about: Any) -> None:
     except UnicodeEncodeError:  # a file name that is no text: its bytes, for the next in the pipe
         sys.stdout.buffer.write(os.fsencode(text) + b"\n")
         sys.stdout.flush()
+
+
+@contextmanager
+def on_signals(handler: Callable[[int, Any], Any], *numbers: int) -> Iterator[None]:
+    """Have a handler take these signals; nothing changes in a thread, which cannot take any."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

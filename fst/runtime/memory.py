@@ -1,8 +1,10 @@
-"""How much memory there is, how users write amounts of it, and whether freed memory is kept."""
+"""How much memory a device has, how users write amounts of it, whether freed memory is kept; which
+device a command computes on, and which precision trains fastest there."""
 
 import ctypes
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,84 @@ except (OSError, AttributeError):
     _GLIBC = None
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def usable_device(name: str | None) -> str:
+    """The device named, or a GPU if there is one, else the CPU; what is fp32 there will be fp32.
+
+    Raises:
+        FstError: This machine does not have it.
+    """
+    import torch
+
+    exact_fp32()
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and torch.cuda.is_available():
+            # Not tried: each process of several would take memory of the first GPU by it.
+            if (device.index or 0) >= torch.cuda.device_count():
+                raise RuntimeError(f"there are {torch.cuda.device_count()} of them, from cuda:0 on")
+        else:
+            torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise FstError(f"device {name} cannot be used ({reason}); try --device cpu") from None
+    return name
+
+
+def described(device: "torch.device") -> str:
+    """A device for messages: of a GPU its name, too."""
+    if device.type != "cuda":
+        return str(device)
+    import torch
+
+    return f"{device} ({torch.cuda.get_device_name(device)})"
+
+
+def exact_fp32() -> None:
+    """Have GPUs compute in fp32 what is asked for in fp32, for the rest of the process.
+
+    torch by itself takes the factors of convolutions, though not of other products, in TF32, which
+    has 10 of the 23 bits. Who wants speed for bits has bf16, which is faster than that.
+    """
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def best_precision(accelerator: str = "auto") -> str:
+    """Lightning's name of it: "bf16-mixed" where the processor multiplies bf16, else "32-true".
+
+    bf16 has the range of fp32, so nothing overflows; statistics and losses are kept in fp32.
+    Where it is only emulated it is slower than fp32. Older GPUs (Volta, Turing) have fp16 alone,
+    which is left to those who ask for "16-mixed": its scaler may leave out steps.
+
+    Args:
+        accelerator: Lightning's name: "auto", "cpu", "gpu", "cuda", "mps", ...
+    """
+    import torch
+
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return (
+            "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        )
+    if accelerator in ("auto", "cpu") and not torch.backends.mps.is_available():
+        return "bf16-mixed" if _cpu_multiplies_bf16() else "32-true"
+    return "32-true"
+
+
+def _cpu_multiplies_bf16() -> bool:
+    try:
+        with open("/proc/cpuinfo") as file:
+            flags = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        return False  # not Linux: fp32 is right everywhere
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+# ---- memory -------------------------------------------------------------------------------------
 
 
 def parse_bytes(text: str) -> int:
@@ -72,17 +152,11 @@ def available_bytes(device: "torch.device") -> int:
             left_here = int((CGROUP / limit).read_text()) - int((CGROUP / used).read_text())
         except (OSError, ValueError):  # no such file, or "max"
             continue
-        left = min(left, max(0, left_here + _cached_bytes(CGROUP / parts)))
+        with suppress(OSError):  # files read before are used memory that the system gives up
+            found = re.search(r"^inactive_file (\d+)$", (CGROUP / parts).read_text(), re.MULTILINE)
+            left_here += int(found[1]) if found else 0
+        left = min(left, max(0, left_here))
     return left
-
-
-def _cached_bytes(parts: Path) -> int:
-    """Of what a control group uses, files read before, which the system gives up when asked."""
-    try:
-        found = re.search(r"^inactive_file (\d+)$", parts.read_text(), re.MULTILINE)
-    except OSError:
-        return 0
-    return int(found[1]) if found else 0
 
 
 def resident_bytes() -> int:

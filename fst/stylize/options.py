@@ -64,17 +64,18 @@ class PaintOptions:
     keep_colors: str | None = None
 
     def __post_init__(self) -> None:
-        _check_range("strength", self.strength, 0, MAX_STRENGTH)
+        check_range("strength", self.strength, 0, MAX_STRENGTH)
         if self.texture is not None:
-            _check_range("texture", self.texture, 0, 1)
+            check_range("texture", self.texture, 0, 1)
         if self.texture_size not in (AUTO, NATIVE):
             words = f", {AUTO!r} or {NATIVE!r}"
-            _check_range("texture size", self.texture_size, *TEXTURE_SIZES, words)
+            check_range("texture size", self.texture_size, *TEXTURE_SIZES, words)
         if self.keep_colors not in (None, *KEEP_COLORS):
             raise FstError(f"keep colors {self.keep_colors!r}: use {' or '.join(KEEP_COLORS)}")
 
 
-def _check_range(name: str, value: float, least: float, most: float, words: str = "") -> None:
+def check_range(name: str, value: float, least: float, most: float, words: str = "") -> None:
+    """Refuse, with an FstError, what is no number from `least` to `most`."""
     if isinstance(value, str) or not least <= value <= most:
         given = value if isinstance(value, str) else f"{value:g}"
         raise FstError(f"{name} {given}: expected a number from {least:g} to {most:g}{words}")

@@ -20,7 +20,7 @@ from fst.style_model.names import find_style, model_path
 from fst.stylize.controls import colors
 from fst.stylize.controls.masks import exaggerated, layered, mixed, place
 from fst.stylize.controls.texture_size import painted_at_size
-from fst.stylize.options import PaintOptions, StyleChoice, work_size
+from fst.stylize.options import PaintOptions, StyleChoice, check_range, work_size
 
 PRECISIONS = ("fp32", "bf16")
 FORMS = f"(3 or 4, H, W), or an array (H, W, 3 or 4), of at least {MIN_SIZE_PX} px a side"
@@ -126,8 +126,7 @@ class Stylizer:
         style_id = self.style_id(style)
         if texture is None:
             return self.network.one_hot(torch.tensor([style_id], device=self.device))
-        if not 0 <= texture <= 1:
-            raise FstError(f"texture {texture:g}: expected a number from 0 to 1")
+        check_range("texture", texture, 0, 1)
         line = self.texture_line(style_id)
         if len(line) < 2:
             raise FstError(
@@ -175,7 +174,9 @@ class Stylizer:
         options = options or PaintOptions()
         options = replace(options, **controls) if controls else options
         weights = self.style_weights(style, options.texture)
-        content, alpha = colors.split_alpha(read_image(image))
+        content, alpha = read_image(image), None
+        if len(content) == 4:
+            content, alpha = colors.split_alpha(content)
         size = tuple(content.shape[1:])
         work = work_size(size, options.texture_size)
         if options.masks:
@@ -202,6 +203,8 @@ class Stylizer:
 
     def _painted(self, content: Tensor, weights: Tensor, work: tuple[int, int]) -> Tensor:
         """The painting alone, before the photo's colours and the photo itself are mixed in."""
+        if work == content.shape[1:]:
+            return self._paint(content, weights)
         return painted_at_size(lambda x: self._paint(x, weights), content, work)
 
     def _paint(self, content: Tensor, weights: Tensor) -> Tensor:

@@ -13,8 +13,7 @@ from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from fst.runtime.console import quieten_lightning
-from fst.runtime.devices import described, exact_fp32
-from fst.runtime.memory import keep_freed_memory
+from fst.runtime.memory import described, exact_fp32, keep_freed_memory
 from fst.runtime.processes import follow_first
 from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME, SETTINGS
 from fst.training.curves import RunLogger

@@ -11,7 +11,7 @@ from typing import Any
 
 from fst.errors import FstError
 from fst.io.atomic import unwritable
-from fst.runtime.signals import on_signals
+from fst.runtime.console import on_signals
 
 RUNS = Path("checkpoints")
 # What a run writes before it has learned anything.
@@ -59,7 +59,7 @@ class RunFolder:
         Raises:
             FstError: Another does, or has, or the folder cannot be written.
         """
-        from fst.io.claims import claimed_folder
+        from fst.io.atomic import claimed_folder
 
         self._held.enter_context(claimed_folder(self.path))
         refuse_other_run(self.path, self._is_resumed)  # it may have come to its end meanwhile

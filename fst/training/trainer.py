@@ -21,7 +21,7 @@ from torch.multiprocessing.spawn import ProcessException
 
 from fst.errors import FstError
 from fst.runtime.console import quieten_lightning
-from fst.runtime.devices import best_precision
+from fst.runtime.memory import best_precision
 from fst.runtime.processes import follow_first, noted_as_first
 from fst.training.card import RunCard
 from fst.training.checkpoint import MODEL_NAME, AtomicCheckpointIO, CheckpointError, RunSaver

@@ -7,11 +7,10 @@ import pytest
 import torch
 from conftest import smooth_field
 
-from fst.cli import demo, export, gatys, gram, infer, styles, train
+from fst.cli import commands, demo, export, gatys, gram, infer, styles, train
 from fst.networks.transformer import TransformerNet
 from fst.style_model import names as model_names
 from fst.style_model.format import describe, save_style_model
-from fst.stylize import find_model
 
 # Each line: arguments as in a shell without quoting, " | ", what the message must hold.
 # W stands for --loss-weights slim.safetensors, which spares seconds.
@@ -152,7 +151,7 @@ a.png M --max-memory lots | is no amount of memory
 a.png M --max-memory 0 | is no amount of memory
 a.png M --bogus | --bogus
 a.png M -o a.png | is an input picture and stays
-a.png M -o b.png | -o b.png exists
+a.png M -o b.png | b.png exists
 a.png M -o list.yaml | is a file; name a folder
 a.png b.png M -o new.png | 2 pictures are to be written
 a.png M --all-styles -o new.png | 2 pictures are to be written
@@ -243,9 +242,9 @@ GATYS = """
 --content a.png --style b.png W --style-loss vibes | vibes
 --content a.png --style b.png W --style-loss eigen top=0 | top
 --content a.png --style b.png W --style-loss meanstd --classic-weights | classic
---content a.png --style b.png W -o a.png | -o a.png exists
+--content a.png --style b.png W -o a.png | a.png exists
 --content a.png --style b.png W -o a.png --overwrite | is an input picture and stays
---content a.png --style b.png W -o wave.png | -o wave.png exists
+--content a.png --style b.png W -o wave.png | wave.png exists
 --content a.png --style b.png W -o list.yaml | is a file; name a folder
 --content a.png --style b.png W -o list.yaml/out | list.yaml is a file
 --content a.png --style b.png W --bogus | --bogus
@@ -495,7 +494,7 @@ def test_it_is_told_in_one_line_with_exit_code_2(
         pytest.importorskip(NEEDS[program])
     monkeypatch.chdir(place)
     # fst-styles knows the shipped file by its place, and keeps it.
-    for module in (find_model, model_names)[: 1 if program == "fst-styles" else 2]:
+    for module in (commands, model_names)[: 1 if program == "fst-styles" else 2]:
         monkeypatch.setattr(module, "GALLERY", place / "none.safetensors")
     before, folders = contents(place), sorted(place.rglob("*"))
     argv = [word for given in argv for word in SHORT.get(given, [given])]

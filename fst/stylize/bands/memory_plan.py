@@ -82,7 +82,7 @@ def make_plan(
     height, width, channels = shape
     last = max(layer.conv.out_channels for layer, step in network.convolutions() if step == STRIDE)
     high, wide = work or (height, width)
-    maps = 1 + max((len(block.layers) for block in network.blocks), default=0)  # of the trunk
+    maps = 3 if len(network.blocks) else 1  # of the trunk, and of the convolutions of one block
     stored = high * wide * (maps * 4 * last // STRIDE**2 + 3 * 4)
     stored += height * width * 2 * channels * itemsize
     bytes_of_pixel = 4 * _numbers_of_pixel(network)

@@ -158,8 +158,8 @@ class Streamer:
     def _block(self, x: StoredRows, block: ResidualBlock) -> Rows:
         """A residual block; its features take the place of those before it."""
         branch = x
-        self._spare = self._spare or [self._store(x, layer) for layer in block.layers]
-        for layer, into in zip(block.layers, self._spare, strict=True):
+        self._spare = self._spare or [self._store(x, layer) for layer in block.children()]
+        for layer, into in zip(block.children(), self._spare, strict=True):
             branch = self._normed(convolved(branch, layer, self.work), layer, into)
         self._pass(SumRows(x, branch), into=x)
         return x
@@ -219,10 +219,10 @@ class _BlockRows:
         self.height, self.width = source.height, source.width
 
     def rows(self, low: int, high: int) -> Tensor:
-        reach = sum(layer.padding[0] for layer in self.block.layers)
+        reach = sum(layer.padding[0] for layer in self.block.children())
         x = WindowRows(self.source, low - reach, high + reach)
         branch: Rows = x
-        for layer in self.block.layers:
+        for layer in self.block.children():
             branch = self.streamer._layer(branch, layer)
         return SumRows(x, branch).rows(low, high)
 

@@ -96,17 +96,15 @@ def _power(matrix: Tensor, exponent: float) -> Tensor:
     return (vectors * values.clamp_min(1e-12) ** exponent) @ vectors.T
 
 
-def split_alpha(image: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Colours everywhere, and alpha.
+def split_alpha(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours everywhere (3, H, W), and alpha (1, H, W).
 
     Under transparency files hold any colour, or black. The network sees the whole rectangle, and
     takes its statistics there, so it is shown a soft continuation of the visible colours instead.
 
     Args:
-        image: (3, H, W), or (4, H, W) with alpha last, not multiplied in; in [0, 1].
+        image: (4, H, W) with alpha last, not multiplied in; in [0, 1].
     """
-    if len(image) == 3:
-        return image, None
     means = VisibleMeans(tuple(image.shape[1:]))
     means.add(image)
     hidden = means.continued().rows(0, image.shape[1])

@@ -26,8 +26,6 @@ def painted_at_size(
     """Paint a picture (3, H, W) in [0, 1] at another size (h, w), see `work_size`, and bring it
     back."""
     size = tuple(content.shape[1:])
-    if work == size:
-        return paint(content)
     painting = paint(resized(content, work).clamp(0, 1)).clamp(0, 1)
     if min(work) > min(size):
         return resized(painting, size).clamp(0, 1)

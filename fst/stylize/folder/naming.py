@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fst.assets import SAMPLE_PHOTO
 from fst.errors import FstError
-from fst.io.paths import IMAGE_SUFFIXES, check_place, clip, find
+from fst.io.paths import IMAGE_SUFFIXES, check_place, clip, expand
 
 MAX_STYLE_CHARS = 80
 MAX_NAME_BYTES = 240  # file systems stop at 255; the rest is for the suffix and a number
@@ -32,7 +32,7 @@ def check_output(
 ) -> None:
     """Refuse, with an FstError, an -o that cannot take `count` pictures of so many bits, being of
     the wrong kind, there, or an input."""
-    is_file, exists = is_output_file(output), os.path.lexists(output or "")
+    is_file = is_output_file(output)
     if not os.path.exists(output or ""):
         check_place(output if is_file else Path(output or "", "picture.png"))
     if not output or os.path.isdir(output):
@@ -45,8 +45,13 @@ def check_output(
     check_target(output, bits)
     if identity(Path(output)) in {identity(photo) for photo in photos} - {None}:
         raise FstError(clash(Path(output)))
-    if exists and not overwrite:
-        raise FstError(f"-o {output} exists; name another file or add --overwrite")
+    check_free(output, overwrite)
+
+
+def check_free(output: str | Path, overwrite: bool) -> None:
+    """Refuse, with an FstError, to write where something is, unless it is to be replaced."""
+    if os.path.lexists(output) and not overwrite:
+        raise FstError(f"{output} exists; name another file with -o or add --overwrite")
 
 
 def check_can_take(output: str, is_file: bool, count: int, kind: str, example: str) -> None:
@@ -96,7 +101,7 @@ def find_photos(inputs: list[str], problems: list[str]) -> dict[Path, Path]:
     seen: set[Path] = set()
     for given in inputs:
         try:
-            found = find(given)
+            found = expand(given)
         except FstError as problem:
             problems.append(str(problem))
             continue

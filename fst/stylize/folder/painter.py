@@ -1,8 +1,11 @@
-"""Paint what fst-infer has planned: read one picture ahead, paint, write one behind."""
+"""Paint what fst-infer has planned: read one picture ahead, paint, write one behind; with --watch
+what arrives in a folder."""
 
 import argparse
+import os
 import re
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,13 +23,15 @@ from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.console import print_result, tell
 from fst.stylize.bands import memory_plan
 from fst.stylize.blend_grid import CELL_PX, blend_grid
-from fst.stylize.folder.naming import BLEND_ID, FileId, Plan, identity
+from fst.stylize.folder.naming import BLEND_ID, FileId, Plan, find_photos, identity, make_plan
 from fst.stylize.options import PaintOptions, work_size
 from fst.stylize.style_sheet import style_sheet
 from fst.stylize.stylizer import Stylizer, check_size
 
 PROGRAM = "fst-infer"
 WRITTEN_BEHIND = 1  # paintings that may wait for the disk
+POLL_S = 1.0  # between looks: a file is painted when it is as it was one look before
+State = tuple[int, int] | None
 # CUDA and MPS say the first, a CPU one of the others.
 _NO_MEMORY = "out of memory|allocate memory|enough memory|bad_alloc"
 
@@ -187,3 +192,44 @@ def _progress_bar(**options: Any) -> Any:
     from tqdm import tqdm
 
     return tqdm(**options)
+
+
+# ---- --watch ------------------------------------------------------------------------------------
+
+
+def watch(
+    args: argparse.Namespace, stylizer: Stylizer, styles: dict[int, str], options: PaintOptions
+) -> int:
+    """Paint what is there and has no painting, then what arrives; Ctrl-C ends it."""
+
+    def plan_of(photos: dict[Path, Path]) -> Plan:
+        return make_plan(photos, styles, args.output, args.bits)
+
+    painted: dict[Path, State] = {}
+    if not args.overwrite:  # begun anew, it goes on where it was
+        for photo, targets in plan_of(find_photos([args.watch], [])):
+            if all(path.exists() for _, path in targets):
+                painted[photo] = _state(photo)
+    tell(PROGRAM, f"watching {args.watch}; Ctrl-C ends it")
+    before: dict[Path, State] = {}
+    try:
+        while True:
+            found = find_photos([args.watch], [])
+            states = {photo: _state(photo) for photo in found}
+            arrived = [p for p, state in states.items() if before.get(p) == state != painted.get(p)]
+            if plan := plan_of({photo: found[photo] for photo in arrived}):
+                Painter(stylizer, plan, args, options).paint(show_progress=False)
+            painted |= {photo: states[photo] for photo in arrived}
+            before = states
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _state(photo: Path) -> State:
+    """What changes while a file is written; None of one that is gone again."""
+    try:
+        status = os.stat(photo)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size

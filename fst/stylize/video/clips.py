@@ -28,12 +28,12 @@ from fst.io.paths import (
     find,
     printable,
 )
-from fst.runtime.console import print_result, tell
-from fst.runtime.signals import on_signals
+from fst.runtime.console import on_signals, print_result, tell
 from fst.stylize.folder.naming import (
     BLEND_ID,
     check_can_take,
     check_folder_name,
+    check_free,
     clash,
     identity,
     safe_name,
@@ -160,8 +160,7 @@ def clip_jobs(args: argparse.Namespace, styles: dict[int, str]) -> list[Job]:
         for path in [] if numbered else files:
             if identity(path) in inputs:
                 raise FstError(clash(path))
-            if os.path.lexists(path) and not args.overwrite:
-                raise FstError(f"{path} exists; name another output with -o or add --overwrite")
+            check_free(path, args.overwrite)
         jobs.append((source, args.blend if style_id == BLEND_ID else style_id, target, numbered))
     return jobs
 

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.errors import FstError
 from fst.networks.conditional import ConditionalInstanceNorm2d, Moments
 from fst.networks.transformer import STRIDE, TransformerNet
+from fst.stylize.options import check_range
 from fst.stylize.stylizer import Stylizer
 from fst.stylize.video import motion
 
@@ -62,8 +62,7 @@ class SteadyStylizer(Stylizer):
         Raises:
             FstError: The steadiness is outside [0, 1].
         """
-        if not 0 <= steadiness <= 1:
-            raise FstError(f"steadiness {steadiness:g}: expected a number from 0 to 1")
+        check_range("steadiness", steadiness, 0, 1)
         vars(self).update(vars(stylizer))
         self.kept, self.parts = MOST_KEPT * steadiness, parts
         kept = self.kept if "statistics" in parts else 0.0
