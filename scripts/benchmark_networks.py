@@ -179,7 +179,8 @@ def module_step(
         style_layers=style_layers,
         style_loss=style_loss,
     )
-    module.perceptual.set_styles([[torch.rand(3, args.size, args.size)]])
+    in_grey = bool(module.objective.grey_every)
+    module.perceptual.set_styles([[torch.rand(3, args.size, args.size)]], in_grey)
     optimizer = torch.optim.Adam(module.network.parameters(), 1e-3, fused=True)
     photos = torch.randint(256, (args.batch_size, 3, args.size, args.size), dtype=torch.uint8)
     batch = StyleBatch(photos, torch.zeros(args.batch_size, dtype=torch.long))

@@ -58,8 +58,8 @@ def test_the_grid_follows_a_pan(gallery):
     steady = SteadyStylizer(gallery, 1.0, parts=["grid"])
     paintings = [steady.stylize(frame, "starry_night") for frame in frames]
     plain = [gallery.stylize(frame, "starry_night") for frame in frames]
-    # The gallery alone flickers less than that of the run before (0.068, not 0.093).
-    assert _flicker(paintings, 1) < _flicker(plain, 1) / 2.5
+    # The gallery alone flickers less with each run of its recipe (0.093, 0.068, now 0.056).
+    assert _flicker(paintings, 1) < _flicker(plain, 1) / 2
     assert steady.grid.followed.tolist() == [5, 0]
 
 

@@ -30,8 +30,9 @@ from fst.training.start import (
     settle,
 )
 
-EPILOG = """flags of pytorch-lightning's Trainer are accepted as --trainer.NAME, such as
---trainer.devices 2 or --trainer.precision 32-true; --trainer.help lists them"""
+EPILOG = (
+    "Lightning's Trainer: --trainer.NAME, as --trainer.devices 2; --trainer.help lists its flags"
+)
 BEGINNINGS = ("add_to", "from_scratch", "warm_start")
 
 
@@ -228,12 +229,8 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
         help=f"weight against patterns of the pixel grid (default: {grid:g})")  # fmt: skip
     add("--consistency-weight", type=NonNegativeFloat, metavar="W",
         help=f"weight of painting alike what has moved (default: {consistency:g})")  # fmt: skip
-    add(
-        "--grey-every",
-        type=NonNegativeInt,
-        metavar="N",
-        help=f"compare one of N images in grey: strokes, not colours (default: {grey}; 0: none)",
-    )
+    add("--grey-every", type=NonNegativeInt, metavar="N",
+        help=f"one image of N is compared in grey (default: {grey}; 0: none)")  # fmt: skip
 
 
 def _trainer_help() -> None:
