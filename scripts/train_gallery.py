@@ -20,7 +20,7 @@ was stopped:
    weight for all styles, since it keeps the subjects;
 8. from 7, 1,600 steps of 4, stopped at step 879 (14 minutes): the first run with
    `fst.losses.grey`: strokes, but subjects dissolve;
-9. from 8, 1,100 steps of 4 (17 minutes): less weight for most styles, since in grey less is needed;
+9. from 8, 1,100 steps of 4 (17 minutes): less weight for all styles, since in grey less is needed;
    the subjects come back.
 
 The model.safetensors of the ninth run is what is shipped. The first was stopped at step 6,300, its

@@ -11,6 +11,7 @@ from fst.losses.grey import equalised, grey_places, with_grey
 from fst.losses.perceptual import PerceptualLoss, total_variation
 from fst.metrics.brushwork import equalised_grey
 from fst.networks.loss_network import load_loss_network
+from fst.training.settings import Objective
 
 
 def images_of(count, height=40, width=48):
@@ -69,6 +70,15 @@ def test_the_gradient_is_that_of_differences(seed):
         expected = (loss(images + step * way) - loss(images - step * way)) / (2 * step)
         scale = gradient.abs().sum() * way.abs().mean()
     assert abs((gradient * way).sum() - expected) < 0.02 * scale
+
+
+def test_a_pixel_that_is_no_number_spoils_its_image_alone():
+    images = images_of(3)
+    spoilt = images.clone()
+    spoilt[1, 0, 5, 5] = torch.nan
+    tones = equalised(spoilt)
+    assert tones[1].isnan().any()
+    assert torch.equal(tones[[0, 2]], equalised(images)[[0, 2]])
 
 
 def test_no_gradient_makes_a_whole_image_brighter():
@@ -137,6 +147,12 @@ def test_styles_must_be_set_in_grey(network):
     loss.set_styles([list(images_of(1))] * 2, in_grey=True)
     with pytest.raises(FstError, match="expected 0 to 1"):
         loss(photos, photos, [0, 2], slice(0, 1))
+
+
+@pytest.mark.parametrize("every", [-1, 1.5, "2", 2**31])
+def test_how_many_is_a_whole_number(every):
+    with pytest.raises(FstError, match=f"grey_every {every!r}: must be a whole number"):
+        Objective(grey_every=every)
 
 
 def test_a_batch_without_grey_stays_as_it_is():

@@ -230,7 +230,7 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
     add("--consistency-weight", type=NonNegativeFloat, metavar="W",
         help=f"weight of painting alike what has moved (default: {consistency:g})")  # fmt: skip
     add("--grey-every", type=NonNegativeInt, metavar="N",
-        help=f"one image of N is compared in grey (default: {grey}; 0: none)")  # fmt: skip
+        help=f"one image in N is compared in grey (default: {grey}; 0: none)")  # fmt: skip
 
 
 def _trainer_help() -> None:

@@ -31,7 +31,8 @@ def equalised(images: Tensor) -> Tensor:
     """
     grey = grey_of(images).clamp(0, 1)
     place = grey.flatten(1) * LEVELS  # (B, N), in bins
-    below = place.detach().floor().clamp(max=LEVELS - 1)
+    # An image that is not finite has tones that are not, and no places outside the histogram.
+    below = place.detach().nan_to_num(0.0).floor().clamp(max=LEVELS - 1)
     inside, below = place - below, below.long()
     density = _density(below, inside)
     darker = F.pad(((density[:, :-1] + density[:, 1:]) / 2).cumsum(1), (1, 0))
@@ -62,7 +63,7 @@ def grey_places(every: int, number: int, seed: int) -> slice:
     """Which images of a batch are compared in grey: each `every`-th from one drawn by lot.
 
     Args:
-        every: One of so many; 0 for none.
+        every: One in so many; 0 for none.
         number: Of the batch's first image in the run, so that the batches of several processes
             have together those of one large batch.
         seed: One for all processes of a step.

@@ -27,8 +27,8 @@ GRID_WEIGHT = 300.0  # of patterns in step with the pixel grid, in training
 # Of what changes where the photo moves by a few pixels, in training: content nearer and ground
 # calmer at about equal brushwork, with no further pass.
 CONSISTENCY_WEIGHT = 30.0
-# One of so many training images is compared in grey with equalised histograms: strokes and shapes
-# whatever the colours, where light and dark are as in the photo.
+# One training image in so many is compared in grey with an equalised histogram: strokes and shapes
+# whatever the colours, light and dark as in the photo.
 GREY_EVERY = 2
 # The published Johnson recipes: absolute sums of Gram distances.
 CLASSIC_STATISTIC, CLASSIC_WEIGHTS = "gram", (1e5, 1e10, 0.0)
@@ -77,5 +77,5 @@ def consistency_weight(classic: bool) -> float:
 
 
 def grey_every(classic: bool) -> int:
-    """One of how many training images a mode compares in grey: the recipes none, 0."""
+    """One training image in so many is compared in grey; in the recipes none, 0."""
     return 0 if classic else GREY_EVERY

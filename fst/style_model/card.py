@@ -173,7 +173,7 @@ def _settings(training: Mapping[str, Any]) -> str:
         "statistic of style": settings.get("style_loss"),
         "size of the style pictures": _with_unit(settings.get("style_size_px")),
         "weights": ", ".join(f"{key} {_known(value)}" for key, value in weights.items()),
-        "compared in grey": f"one image of {grey}" if grey else None,
+        "compared in grey": f"one image in {grey}" if grey else None,
         "learning rate": settings.get("learning_rate"),
         "seed": settings.get("seed"),
         "precision": run.get("precision"),

@@ -67,7 +67,7 @@ class Objective(Settings):
         grid_weight: Weight of patterns in step with the pixel grid, see `grid_pattern`.
         consistency_weight: Weight of what changes where a photo is moved by a few pixels, see
             `Twins`; without effect in batches of 1.
-        grey_every: One of so many images is compared with photo and style in grey, see
+        grey_every: One image in so many is compared with photo and style in grey, see
             `fst.losses.grey`; 0: none.
         classic_weights: Absolute sums with Johnson's weights.
         style_loss: The statistic that describes style: an object with the two methods of
@@ -100,6 +100,8 @@ class Objective(Settings):
             self.consistency_weight = objective.consistency_weight(self.classic_weights)
         if self.grey_every is None:
             self.grey_every = objective.grey_every(self.classic_weights)
+        if not isinstance(self.grey_every, int) or not 0 <= self.grey_every < 2**31:
+            raise FstError(f"grey_every {self.grey_every!r}: must be a whole number from 0 up")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values; of objects their names."""
