@@ -20,7 +20,8 @@ from fst.gatys import optimize
 from fst.io import images
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.conditional import ConditionalInstanceNorm2d
-from fst.networks.loss_network import FrozenConv, load_loss_network
+from fst.networks.frozen import FrozenConv
+from fst.networks.loss_network import load_loss_network
 from fst.networks.transformer import TransformerNet
 from fst.stylize.bands.large import FileOptions, stylize_file
 from fst.stylize.video.steady import SteadyStylizer
