@@ -1,8 +1,9 @@
 """Make pictures of the documentation that are not of single controls (see paint_controls.py).
 
 python scripts/paint_docs.py quick-start
-fst-train --add-to gallery --styles linocut.jpg -o ADDED; fst-train --styles linocut.jpg -o RUN ...
-python scripts/paint_docs.py trained --models ADDED/model.safetensors RUN/model.safetensors ...
+fst-train --add-to gallery --styles linocut.jpg -o ADDED
+fst-train --styles linocut.jpg --steps 400 -o RUN
+python scripts/paint_docs.py trained --models ADDED/model.safetensors RUN/model.safetensors
 python scripts/reproduce_thesis.py --style starry_night.jpg --instances signac/ -o THESIS
 python scripts/paint_docs.py thesis --folder THESIS --style starry_night.jpg
 fst-gram PICTURE ... -o REPORT; fst-gram starry_night.jpg --synthesize -o TEXTURES
