@@ -72,10 +72,11 @@ def test_the_gradient_is_that_of_differences(seed):
     assert abs((gradient * way).sum() - expected) < 0.02 * scale
 
 
-def test_a_pixel_that_is_no_number_spoils_its_image_alone():
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_a_pixel_that_is_not_finite_spoils_its_image_alone(bad):
     images = images_of(3)
     spoilt = images.clone()
-    spoilt[1, 0, 5, 5] = torch.nan
+    spoilt[1, 0, 5, 5] = bad
     tones = equalised(spoilt)
     assert tones[1].isnan().any()
     assert torch.equal(tones[[0, 2]], equalised(images)[[0, 2]])

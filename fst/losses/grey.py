@@ -29,10 +29,9 @@ def equalised(images: Tensor) -> Tensor:
     Returns:
         (B, 3, H, W), fp32, its channels alike.
     """
-    grey = grey_of(images).clamp(0, 1)
-    place = grey.flatten(1) * LEVELS  # (B, N), in bins
-    # An image that is not finite has tones that are not, and no places outside the histogram.
-    below = place.detach().nan_to_num(0.0).floor().clamp(max=LEVELS - 1)
+    grey = grey_of(images)
+    place = grey.nan_to_num(0.0).clamp(0, 1).flatten(1) * LEVELS  # (B, N), in bins
+    below = place.detach().floor().clamp(max=LEVELS - 1)
     inside, below = place - below, below.long()
     density = _density(below, inside)
     darker = F.pad(((density[:, :-1] + density[:, 1:]) / 2).cumsum(1), (1, 0))
@@ -40,7 +39,9 @@ def equalised(images: Tensor) -> Tensor:
     # The integral of the density, which goes from start to end.
     rank = darker.gather(1, below) + inside * start + inside.square() / 2 * (end - start)
     tones = DARKEST + (LIGHTEST - DARKEST) * rank
-    return tones.view_as(grey).expand(-1, 3, -1, -1)
+    # What is not finite must show in the loss, which stops the run.
+    tones = torch.where(grey.isfinite(), tones.view_as(grey), torch.nan)
+    return tones.expand(-1, 3, -1, -1)
 
 
 def _density(below: Tensor, inside: Tensor) -> Tensor:
