@@ -43,9 +43,12 @@ def broken_content_features(module, batch, bad):
 
 
 def broken_style_target(module, batch, bad):
+    """In colour and in grey: which of them a step compares is drawn by lot."""
+    style_id = batch[1][0].item()
     for group in module.perceptual.groups:
         for targets in group.targets.values():
-            targets[0][batch[1][0]].view(-1)[0] = bad
+            for place in (style_id, module.perceptual.num_styles + style_id):
+                targets[0][place].view(-1)[0] = bad
 
 
 def broken_covariance(module, batch, bad):
