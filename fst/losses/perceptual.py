@@ -99,29 +99,29 @@ class PerceptualLoss(nn.Module):
 
     def set_styles(self, styles: Sequence[Sequence[Tensor]], in_grey: bool = False) -> None:
         """Compute the targets, once; see `style_targets`. With `in_grey`, those in grey too."""
-        kinds = (False, True) if in_grey else (False,)
-        self.set_targets(*(self.style_targets(styles, kind) for kind in kinds))
+        self.set_targets(*self.style_targets(styles, in_grey))
 
     @torch.no_grad()
     def style_targets(
         self, styles: Sequence[Sequence[Tensor]], in_grey: bool = False
-    ) -> list[dict[str, Targets]]:
-        """The targets of each style, layer by layer.
+    ) -> list[list[dict[str, Targets]]]:
+        """The targets of each style, layer by layer, for `set_targets`.
 
         Args:
             styles: For each style id the pictures of that style, each (3, H, W) in [0, 1], on the
                 device of the loss network and at the size whose strokes are wanted. None at all
                 leaves style out of the loss.
-            in_grey: Those that images in grey are compared with, see `forward`.
+            in_grey: Add those that images in grey are compared with, see `forward`.
 
         Raises:
             FstError: A statistic does not fit a layer, a picture or the number of styles; or the
                 loss network overflows.
         """
+        kinds = [styles]
         if in_grey:
-            styles = [[equalised(image[None])[0] for image in pictures] for pictures in styles]
+            kinds += [[[equalised(one[None])[0] for one in pictures] for pictures in styles]]
         statistics = self._statistics_of(len(styles))
-        return [self._targets(*pair) for pair in zip(statistics, styles, strict=True)]
+        return [[self._targets(*p) for p in zip(statistics, kind, strict=True)] for kind in kinds]
 
     def set_targets(
         self, targets: Sequence[dict[str, Targets]], in_grey: Sequence[dict[str, Targets]] = ()

@@ -85,8 +85,7 @@ def compute_targets(
     """The same by this process alone."""
     device = perceptual.device
     pictures = _moved(load_pictures(styles, sizes_px), device)
-    kinds = (False, True) if in_grey else (False,)
-    targets = [perceptual.style_targets(pictures, kind) for kind in kinds]
+    targets = perceptual.style_targets(pictures, in_grey)
     network, grams = perceptual.loss_network, []
     views: list[list[dict[str, Tensor]]] = [[] for _ in styles]
     for size in VIEW_SIZES:
