@@ -81,8 +81,9 @@ class Visitor:
         return self.page.locator("#command textarea").input_value()
 
     def wait_for_command(self, text):
+        """Wait for a command with this text and no further digit: 0.65 is not 0.6."""
         box = self.page.locator("#command textarea")
-        sync_api.expect(box).to_have_value(re.compile(re.escape(text)))
+        sync_api.expect(box).to_have_value(re.compile(re.escape(text) + r"(?![.\d])"))
 
     def upload(self, path):
         self.page.locator("#upload input[type=file]").set_input_files(path)
@@ -244,7 +245,7 @@ def test_two_visitors_get_their_own_pictures(visit, tmp_path):
         visitor.page.locator("#styles label").nth(number + 1).click()
     for number, visitor in enumerate(both):
         visitor.wait_for_command(f"photo{number}.png")
-        visitor.wait_for_command("=")
+        visitor.wait_for_command("=0.5")
         visitor.page.click("#paint")  # of both, before either is waited for
     paintings = [visitor.painted() for visitor in both]
     assert paintings == [by_command(visitor.command, tmp_path) for visitor in both]
