@@ -2,7 +2,7 @@
 
     python scripts/benchmark.py train --threads 2
     python scripts/benchmark.py infer --sizes 256 512 1024
-    python scripts/benchmark.py startup
+    python scripts/benchmark.py processes --peer-command 'paint {input} -o {output}'
     python scripts/benchmark.py memory
     python scripts/benchmark.py gatys --judge vgg19
     python scripts/benchmark.py onnx --threads 1
@@ -30,12 +30,12 @@ from pathlib import Path
 
 import benchmark_gatys
 import benchmark_onnx
+import benchmark_processes
 import benchmark_streaming
 import torch
 from benchmark_growth import run_growth
 from benchmark_layers import layer_cases
 from benchmark_networks import infer_cases, loss_cases, train_cases
-from benchmark_processes import run_memory, run_peak, run_startup
 from benchmark_profile import run_profile
 from benchmark_timing import (
     Rows,
@@ -129,8 +129,8 @@ COMMANDS = {
     "growth": run_growth,
     "gatys": benchmark_gatys.run_gatys,
     "onnx": benchmark_onnx.run_onnx,
-    "startup": run_startup,
-    "memory": run_memory,
+    "processes": benchmark_processes.run_processes,
+    "memory": benchmark_processes.run_memory,
 }
 
 
@@ -141,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     try:
-        run_peak(args) if args.command == "peak" else run_commands(args)
+        benchmark_processes.run_peak(args) if args.command == "peak" else run_commands(args)
     except FstError as error:
         print(f"benchmark: {images.printable(error)}", file=sys.stderr)
         return 2
@@ -163,6 +163,7 @@ def make_parser() -> argparse.ArgumentParser:
     benchmark_gatys.add_arguments(add)
     benchmark_streaming.add_arguments(add)
     benchmark_onnx.add_arguments(add)
+    benchmark_processes.add_arguments(add)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -185,7 +186,7 @@ def side(text: str) -> int:
 
 # Without --repeats and --sizes. 512 and 1024 px for memory: below, the weights weigh most.
 REPEATS = {"train": 10, "loss": 10, "layers": 10, "infer": 10, "streaming": 3, "growth": 10}
-REPEATS |= {"profile": 3, "gatys": 0, "onnx": 10, "startup": 5, "memory": 3}
+REPEATS |= {"profile": 3, "gatys": 0, "onnx": 10, "processes": 3, "memory": 3}
 SIZES = {"infer": [256, 512, 1024], "onnx": [256, 512, 1024], "memory": [512, 1024]}
 
 

@@ -1,49 +1,111 @@
-"""What scripts/benchmark.py measures of whole processes: start-up and peak memory."""
+"""What scripts/benchmark.py measures of whole processes: seconds and peak memory."""
 
 import argparse
+import shlex
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import benchmark_gatys
 import torch
 from benchmark_networks import infer_cases, train_cases
-from benchmark_timing import Rows, interleaved
+from benchmark_timing import Rows
+from evaluate import positive
 
+from fst.assets import SAMPLE_PHOTO
 from fst.errors import FstError
 from fst.io import images
-from fst.networks.transformer import TransformerNet
-from fst.style_model.format import describe, save_style_model
+
+STYLE = Path(__file__).parents[1] / "datasets" / "samples" / "styles" / "woodblock_waves.jpg"
+# Runs a command and prints its wall and processor seconds and peak MiB; exits as it does. Peaks as
+# Linux counts them begin at that of the process that starts one: hence a small one in between.
+LAUNCHER = """
+import os, sys, time
+begun = time.perf_counter()
+_, status, used = os.wait4(os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ), 0)
+print(time.perf_counter() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 
 
-def run_startup(args: argparse.Namespace) -> Rows:
-    """Whole processes, against importing torch."""
+def add_arguments(add: Callable) -> None:
+    """What `processes` takes beside the common flags."""
+    add("--images", type=positive, default=100, metavar="N", help="processes: of the folder (100)")
+    add("--peer-command", metavar="COMMAND", help="processes: another program that paints, such as "
+        "'paint {input} -o {output}', where either is a picture or a folder")  # fmt: skip
+    add("--recipe-weights", metavar="FILE", help="processes: a VGG, to train the baseline, too")
+
+
+def run_processes(args: argparse.Namespace) -> Rows:
+    """Whole processes: seconds and peak memory, against importing torch."""
     with tempfile.TemporaryDirectory() as folder:
-        network = TransformerNet(1, width=0.125, num_blocks=1)
-        styles = [{"name": "random", "images": []}]
-        save_style_model(f"{folder}/model.safetensors", network, describe(network, styles, {}))
-        images.save(torch.rand(3, 64, 64), f"{folder}/photo.png")
-        paint = ["photo.png", "--model", "model.safetensors", "-o", "painting.png", "--overwrite"]
-        commands = {
-            "import torch": ["-c", "import torch"],
-            "fst-infer, a 64 px picture": ["-m", "fst.cli.infer", *paint],
-            "fst-train --help": ["-m", "fst.cli.train", "--help"],
-        }
-        cases = {name: partial(python, c, folder) for name, c in commands.items()}
-        medians = interleaved(cases, args.repeats, warmup=1)
-        modules = {
-            name: python(["-X", "importtime", *command], folder).stderr.count("import time:") - 1
-            for name, command in commands.items()
-        }
-    first = medians["import torch"]
+        photo = images.save(images.load(SAMPLE_PHOTO, 320), f"{folder}/photo.jpg")
+        (photos := Path(folder, "photos")).mkdir()
+        for number in range(args.images):
+            shutil.copy(photo, photos / f"{number}.jpg")
+        commands = process_commands(args, photo.name, photos.name)
+        runs: dict[str, list[list[float]]] = {name: [] for name in commands}
+        for _ in range(args.repeats + 1):
+            for name, command in commands.items():
+                runs[name].append(whole_process(command, folder))
+    medians = {name: [statistics.median(m) for m in zip(*v[1:], strict=True)]
+               for name, v in runs.items()}  # fmt: skip
+    first = medians["import torch"][1]
     return [
-        {"case": name, "ms": 1e3 * s, "modules imported": modules[name], "ratio": first / s}
-        for name, s in medians.items()
+        {"case": name, "s": s, "processor s": cpu, "peak MiB": mib, "of import torch": cpu / first}
+        for name, (s, cpu, mib) in medians.items()
     ]
+
+
+def process_commands(args: argparse.Namespace, photo: str, photos: str) -> dict[str, list[str]]:
+    """The commands by name; photo and photos lie in the folder that they are run in."""
+    fst = [sys.executable, "-m"]
+    paint = ["--model", "gallery", "--style", "wave", "--overwrite"]
+    train = ["--styles", str(STYLE), "--steps", "1"]
+    commands = {
+        "import torch": [sys.executable, "-c", "import torch"],
+        "fst-train --help": [*fst, "fst.cli.train", "--help"],
+        "fst-infer, one photo": [*fst, "fst.cli.infer", photo, "-o", "one.jpg", *paint],
+        f"fst-infer, {args.images} photos": [*fst, "fst.cli.infer", photos, "-o", "many", *paint],
+        "fst-train, one step": [*fst, "fst.cli.train", *train],
+    }
+    if args.peer_command:
+        program = Path(shlex.split(args.peer_command)[0]).name
+        for what, given, output in (
+            ("one photo", photo, "peer.jpg"),
+            (f"{args.images} photos", photos, "peer"),
+        ):
+            line = args.peer_command.format(input=given, output=output)
+            commands[f"{program}, {what}"] = shlex.split(line)
+    if args.recipe_weights:
+        recipe = [sys.executable, str(Path(__file__).with_name("train_recipe.py")), str(STYLE)]
+        recipe += ["--content", photos, "--photos", photo, "--steps", "1", "-o", "recipe"]
+        recipe += ["--loss-weights", str(Path(args.recipe_weights).resolve())]
+        commands["the baseline's recipe, one step"] = recipe
+    return commands
+
+
+def whole_process(command: Sequence[str], folder: str) -> list[float]:
+    """Wall seconds, processor seconds and peak MiB of a command run in a folder."""
+    figures = output_of(command, folder, [sys.executable, "-I", "-S", "-c", LAUNCHER])[-1]
+    return [float(figure) for figure in figures.split()]
+
+
+def output_of(
+    command: Sequence[str], folder: str | None = None, launcher: Sequence[str] = ()
+) -> list[str]:
+    """The lines that a command prints, run in a folder."""
+    line = [*launcher, *command]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=folder, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise FstError(f"{shlex.join(command)} failed: {last}")
+    return done.stdout.splitlines()
 
 
 def run_memory(args: argparse.Namespace) -> Rows:
@@ -57,8 +119,8 @@ def run_memory(args: argparse.Namespace) -> Rows:
         worker = [Path(__file__).with_name("benchmark.py"), "peak", kind, name]
         worker += ["--width", args.width, "--size", size_px, "--batch-size", args.batch_size]
         worker += ["--threads", torch.get_num_threads()]
-        peaks = [float(python([str(w) for w in worker]).stdout) for _ in range(args.repeats)]
-        peak_mib = statistics.median(peaks)
+        worker = [sys.executable, *map(str, worker)]
+        peak_mib = statistics.median(float(output_of(worker)[-1]) for _ in range(args.repeats))
         if kind == "gatys":  # held against the bound that fst-gatys promises
             first = benchmark_gatys.promised_mib(size_px)
             rows.append({"case": f"gatys: stated bound, {size_px} px", "peak MiB": first})
@@ -91,14 +153,3 @@ def resident_mib(field: str) -> float:
     except OSError:
         raise FstError("memory is measured on Linux only: /proc/self/status is missing") from None
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
-
-
-def python(arguments: Sequence[str], folder: str | None = None) -> subprocess.CompletedProcess:
-    """Run this Python with arguments, in a folder."""
-    done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, cwd=folder, check=False
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise FstError(f"python {' '.join(arguments)} failed: {last}")
-    return done

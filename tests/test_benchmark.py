@@ -156,7 +156,34 @@ def test_peak_memory_sees_a_tensor_that_is_gone(processes):
 
 def test_a_failing_process_is_a_one_line_error(processes):
     with pytest.raises(processes.FstError, match="no such thing"):
-        processes.python(["-c", "raise SystemExit('no such thing')"])
+        processes.whole_process([sys.executable, "-c", "raise SystemExit('no such thing')"], ".")
+
+
+def test_a_whole_process_is_measured_with_what_it_starts(processes, tmp_path):
+    child = "bytearray(300 << 20); sum(range(3_000_000))"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    held = bytearray(500 << 20)  # of the process that measures: not counted
+    for code in (child, parent):
+        wall, cpu, peak = processes.whole_process([sys.executable, "-c", code], str(tmp_path))
+        assert 300 < peak < 400 and 0 < cpu < wall + 0.1
+    assert len(held) == 500 << 20
+
+
+def test_processes_are_measured_beside_another_program(benchmark, monkeypatch, tmp_path):
+    every = benchmark.benchmark_processes.process_commands
+
+    def without_training(*args):
+        return {name: line for name, line in every(*args).items() if "train" not in name}
+
+    monkeypatch.setattr(benchmark.benchmark_processes, "process_commands", without_training)
+    peer = f"{sys.executable} -c pass {{input}} {{output}}"
+    argv = ["processes", "--images", "2", "--repeats", "1", "--peer-command", peer]
+    assert benchmark.main([*argv, "--json", str(tmp_path / "out.json")]) == 0
+    rows = json.loads((tmp_path / "out.json").read_text())["results"]["processes"]
+    by_name = {row["case"]: row for row in rows}
+    assert by_name["import torch"]["of import torch"] == 1
+    theirs = f"{sys.executable.rpartition('/')[2]}, 2 photos"
+    assert by_name[theirs]["processor s"] < by_name["fst-infer, 2 photos"]["processor s"]
 
 
 @pytest.mark.parametrize("size", ["30", "34", "x"])
