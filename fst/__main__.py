@@ -42,7 +42,7 @@ def usage() -> str:
         "usage: fst COMMAND [arguments]      (or python -m fst COMMAND, or fst-COMMAND)", "",
         *lines, "",
         "fst COMMAND --help shows the arguments of one, fst --version the version.",
-        f"fst completion {'|'.join(SHELLS)} prints what makes your shell complete them:", "",
+        f"fst completion {'|'.join(SHELLS)} prints the completion code for your shell:", "",
         '  eval "$(fst completion bash)"       in ~/.bashrc; zsh likewise',
         "  fst completion fish | source        in ~/.config/fish/config.fish",
     ])  # fmt: skip

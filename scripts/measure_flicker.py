@@ -287,7 +287,8 @@ def _jump_table(picture: Tensor, args: argparse.Namespace) -> str:
         "without statistics": lambda: SteadyStylizer(stylizer, args.steady[0], PARTS[1:]),
         "steady": lambda: SteadyStylizer(stylizer, args.steady[0]),
     }
-    lines = ["| style | painted | before | then | 1 | 2 | 3 frames later |", "|" + " --- |" * 7]
+    heading = "| style | painted | before | as it appears | 1 frame later | 2 | 3 |"
+    lines = [heading, "|" + " --- |" * 7]
     for style in args.styles:
         for name, make in ways.items():
             painter = make()

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 COMMANDS = {
     "train": "train one network to paint in many styles",
     "infer": "paint pictures with a trained style model",
-    "styles": "list, take out, put in, remove and rename the styles of a model",
+    "styles": "list, extract, merge, remove, rename and import styles",
     "gatys": "optimise the pixels of one picture",
     "gram": "report what the Gram matrices of style pictures say",
     "export": "write a style model as ONNX, for torch.export, or its card",
-    "demo": "paint on a page in the browser",
+    "demo": "paint on a web page in the browser",
 }
 # argcomplete sets it in the program whose arguments it is asked to complete.
 COMPLETING = "_ARGCOMPLETE"

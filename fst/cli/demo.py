@@ -47,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = new_parser(PROGRAM, "Serve a web page to paint photos with.", _EXAMPLES)
     add = parser.add_argument
     add("--model", metavar="FILE", help="a style model, a .ckpt, or gallery (newest run)")
-    add("--host", default=LOCAL[0], help="address to listen on (127.0.0.1: this machine alone)")
+    add("--host", default=LOCAL[0], help="address to listen on (127.0.0.1: this machine only)")
     add("--port", type=_port, metavar="N", help="(7860, or the next that is free)")
     add("--size", type=partial(whole, least=64, most=2048), default=768, metavar="PX",
         help="shorter side of previews at most (768)")  # fmt: skip

@@ -53,7 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("model", nargs="?", metavar="MODEL", help="(the newest run below checkpoints, or gallery)")
     add("-o", "--output", metavar="FILE", help=".onnx, .pt2 or .md (MODEL's name, in this folder)")
-    add("--format", choices=tuple(SUFFIXES), help="where FILE does not tell (onnx)")
+    add("--format", choices=tuple(SUFFIXES), help="if FILE does not say (onnx)")
     add("--web", metavar="FOLDER", help="write a page for any web server: HTML, ONNX and runtime")
     add("--runtime", metavar="FOLDER", help="of the npm package onnxruntime-web (npm fetches it)")
     add("--fp16", action="store_true", help="ONNX with convolutions in half precision")

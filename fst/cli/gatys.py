@@ -78,13 +78,14 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
 def _add_pictures(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--content", metavar="PHOTO", help="photo to paint")
-    add("--style", nargs="+", default=[], metavar="PICTURE", help="of one style; or a folder")
+    add("--style", nargs="+", default=[], metavar="PICTURE",
+        help="pictures of one style, or a folder of them")  # fmt: skip
     add("--texture", action="store_true", help="the style alone, without content")
     add("--start", default="content", metavar="WHAT", help="content, noise, or a picture (content)")
     add("--sizes", dest="size", nargs="+", type=positive, action=Former,
         default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # fmt: skip
     add("--size", nargs="+", type=positive, default=[256, 512], metavar="PX",
-        help="shorter sides, ascending: each begins from the one before (256 512)")  # fmt: skip
+        help="shorter sides, ascending: each starts from the one before (256 512)")  # fmt: skip
     add("--style-size", type=positive, metavar="PX",
         help="of the style at the last size; larger: larger strokes (that size)")  # fmt: skip
     add("--aspect", type=positive_number, default=1.0, metavar="R",
@@ -92,14 +93,14 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", metavar="PATH", help="file or folder (PHOTO_STYLE.png in this folder)")
     add("--overwrite", action="store_true", help="replace the file instead of numbering a new one")
     add("--save-every", type=positive, metavar="N", help="write the image so far every N steps")
-    add("--json", action="store_true", help="tell the result as a JSON object in place of its path")
+    add("--json", action="store_true", help="print the result as JSON instead of its path")
     add("--log", type=Path, metavar="DIR", help="losses and images for TensorBoard")
 
 
 def _add_descent(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--steps", nargs="+", type=positive, metavar="N",
-        help="one number, or one a size (300 at the first, 150 at others)")  # fmt: skip
+        help="one number, or one per size (300 at the first, 150 at others)")  # fmt: skip
     add("--optimizer", choices=("lbfgs", "adam"), default="lbfgs", help="(lbfgs)")
     add("--lr", type=positive_number, metavar="R", help="learning rate (lbfgs 1, adam 0.02)")
     add("--seed", type=whole, default=0, metavar="N", help="of the noise (0)")
@@ -117,7 +118,7 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
     add("--content-weight", type=number, metavar="W", help="weight of content (1)")
     add("--style-weight", type=number, metavar="W",
         help=f"weight of style ({objective.GATYS_STYLE_WEIGHT:g})")  # fmt: skip
-    add("--tv-weight", type=number, metavar="W", help="weight of smoothness (0)")
+    add("--tv-weight", type=number, metavar="W", help="weight of total variation (0)")
 
 
 def prepare(args: argparse.Namespace) -> tuple[dict, Path]:

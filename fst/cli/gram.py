@@ -19,7 +19,7 @@ from fst.runtime.memory import usable_device
 PROGRAM = "fst-gram"
 _EXAMPLES = """examples:
   fst-gram wave.jpg -o report/
-  fst-gram signac/ wave.jpg                         instances of one style, held against each other
+  fst-gram signac/ wave.jpg                         instances of one style, compared with each other
   fst-gram wave.jpg --centered                      covariances: the mean is not in them
   fst-gram wave.jpg --synthesize                    with textures from parts of the statistics
   fst-gram wave.jpg --synthesize gram "eigen top=5%" "meanstd"
@@ -58,11 +58,12 @@ def make_parser() -> argparse.ArgumentParser:
     add("--layers", nargs="+", metavar="LAYER", help="relu1_1 ... relu5_1")
     add("--centered", action="store_true", help="the matrices of centred features: covariances")
     add("--patches", type=grid, default=(3, 3), metavar="RxC", help="grid of patches (3x3)")
-    add("--synthesize", nargs="*", metavar="STATISTIC", help="textures too: of these, or a choice")
+    add("--synthesize", nargs="*", metavar="STATISTIC",
+        help="textures too: of these statistics, or of a selection")  # fmt: skip
     add("--texture-size", type=partial(whole, least=MIN_VGG_PX), default=128, metavar="PX",
         help="of the textures (128)")  # fmt: skip
     add("--steps", type=positive, default=150, metavar="N", help="of each texture (150)")
-    add("--seed", type=whole, default=0, metavar="N", help="of the noise they begin from (0)")
+    add("--seed", type=whole, default=0, metavar="N", help="of the noise they start from (0)")
     add_loss_network(parser)
     add("--device", type=device_name, metavar="NAME", help="cpu, cuda, ... (a GPU or cpu)")
     return parser

@@ -74,22 +74,23 @@ def _parser() -> argparse.ArgumentParser:
     add("inputs", nargs="*", metavar="PICTURE", help=argparse.SUPPRESS)
     several: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
     add("--style-id", **several, type=_style_id, metavar="N", help="style by id")
-    add("--style", **several, metavar="NAME", help="by name; NAME=SHARE blends")
+    add("--style", **several, metavar="NAME", help="style by name; NAME=SHARE blends")
     add("--all-styles", action="store_true", help="paint in every style of the model")
     add_controls(parser)
     add("--watch", metavar="FOLDER", help="paint what is in it and what arrives, until Ctrl-C")
-    add("--list-styles", action="store_true", help="show id, name and number of pictures; stop")
+    add("--list-styles", action="store_true", help="show id, name and number of pictures")
     add("--model", metavar="FILE", help="a style model, a .ckpt, or gallery (newest run)")
     add("-o", "--output", metavar="PATH", help="folder, file for one picture, or - (this folder)")
     add("--overwrite", action="store_true", help="replace files instead of numbering new ones")
-    add("--json", action="store_true", help="tell a JSON object a line in place of paths")
+    add("--json", action="store_true", help="print a JSON object per line, not paths")
     add("--size", type=partial(whole, least=MIN_SIZE_PX), metavar="PX",
         help="shrink shorter sides to at most PX pixels")  # fmt: skip
-    add("--bits", type=int, choices=(8, 16), default=8, help="of colour; 16: .png and .tif only")
+    add("--bits", type=int, choices=(8, 16), default=8, help="per channel; 16: .png and .tif only")
     add("--devices", type=positive, metavar="N",
         help="share the pictures among N processes, or GPUs")  # fmt: skip
-    add("--num-nodes", type=positive, metavar="N", help="on so many machines each")
-    add("--resume", action="store_true", help="go on after --devices: leave what is finished")
+    add("--num-nodes", type=positive, metavar="N",
+        help="number of machines, each with --devices processes")  # fmt: skip
+    add("--resume", action="store_true", help="continue after --devices: skip what is finished")
     add("--device", type=device_name, metavar="NAME", help="cpu, cuda, cuda:1, mps (a GPU or cpu)")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: faster, within 2/255")
     return parser

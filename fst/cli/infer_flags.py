@@ -49,18 +49,20 @@ _OF_PICTURES = {
 
 def add_controls(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--texture", type=share, metavar="T", help="0 to 1 along the ids of one painting")
+    add("--texture", type=share, metavar="T",
+        help="0 to 1, between neighbouring ids of one painting")  # fmt: skip
     add("--texture-size", type=_texture_size, metavar="T",
-        help="of strokes: auto, native, or 0.5 to 3")  # fmt: skip
-    add("--sheet", action="store_true", help="one sheet of all styles, or those named, with names")
+        help="size of the strokes: auto, native, or 0.5 to 3")  # fmt: skip
+    add("--sheet", action="store_true", help="one sheet of all styles, or those given, with names")
     add("--blend-grid", nargs="+", metavar=("A", "B"), help="one sheet of blends of 2 or 4 styles")
     add("--strength", type=partial(number, most=MAX_STRENGTH), metavar="S",
         help="0: the photo, 1: the painting, up to 1.5")  # fmt: skip
     add("--mask", action="append", default=[], metavar="[NAME=]FILE",
         help="white: where that style, or any paint, goes")  # fmt: skip
     add("--keep-colors", nargs="?", const="luminance", choices=KEEP_COLORS, metavar="HOW",
-        help="luminance: place by place; histogram: as a whole")  # fmt: skip
-    add("--max-memory", type=amount, metavar="N", help="such as 2G: what needs more goes in bands")
+        help="luminance: pixel by pixel; histogram: as a whole")  # fmt: skip
+    add("--max-memory", type=amount, metavar="N",
+        help="such as 2G; what needs more is painted in bands")  # fmt: skip
     add("--fast-statistics", action="store_true", help="bands in one pass: faster, not exact")
     add("--steady", type=share, metavar="S", help="videos: 0 frame by frame, to 1 (0.8)")
     add("--sequence", nargs="?", const=Fraction(25), type=frame_rate, metavar="FPS",

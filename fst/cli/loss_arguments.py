@@ -9,9 +9,10 @@ from fst.losses import objective
 def add_loss_network(parser: argparse.ArgumentParser) -> None:
     """Add those of the network to a parser of argparse or jsonargparse."""
     add = parser.add_argument
-    add("--loss-network", default="vgg16-lite", metavar="NAME", help="or vgg16, vgg19 (downloaded)")
+    add("--loss-network", default="vgg16-lite", metavar="NAME",
+        help="vgg16-lite (shipped), vgg16 or vgg19 (downloaded)")  # fmt: skip
     add("--loss-weights", type=str, nargs="+", metavar="FILE",
-        help="VGG files instead; the first that has a layer gives it")  # fmt: skip
+        help="VGG files instead; each layer from the first that has it")  # fmt: skip
 
 
 def add_loss(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,7 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
         help=f"deeper: freer forms ({objective.CONTENT_LAYER})")  # fmt: skip
     add("--style-layers", type=str, nargs="+", metavar="LAYER", help="relu1_1 ... relu5_1")
     add("--style-loss", type=str, nargs="+", metavar="NAME",
-        help=f"statistic ({objective.STATISTIC}), options: eigen top=5%%, ...")  # fmt: skip
+        help=f"statistic ({objective.STATISTIC}), with options: eigen top=5%%, ...")  # fmt: skip
     add("--classic-weights", action="store_true", help="Johnson's absolute sums, 1e5/1e10")
 
 

@@ -1,4 +1,4 @@
-"""`fst-styles`: list, take out, put in, remove and rename the styles of a model."""
+"""`fst-styles`: list, extract, merge, remove, rename and import styles."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ from fst.stylize.folder.naming import check_folder_name, check_free, safe_name
 PROGRAM = "fst-styles"
 TOLD = ("statistic", "weight", "size_px")  # how a style was trained, where it says so
 _EXAMPLES = """examples:
-  fst-styles list                                             of the model fst-infer would take
+  fst-styles list                                             of the model fst-infer would use
   fst-styles extract MODEL wave -o wave.style.safetensors     one style, a few KB
   fst-styles merge MODEL wave.style.safetensors -o NEW        appended; other ids stay
   fst-styles remove MODEL wave -o NEW                         later ids move down by one
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """Command line of fst-styles."""
-    about = "List, take out, put in, remove and rename the styles of a model."
+    about = "List, extract, merge, remove, rename and import styles."
     parser = new_parser(PROGRAM, about, _EXAMPLES)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -52,7 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
         sub.set_defaults(run=run)
         sub.add_argument("model", metavar="MODEL", nargs="?" if run is run_list else None)
-        sub.add_argument("--json", action="store_true", help="tell a JSON object a line")
+        sub.add_argument("--json", action="store_true", help="print a JSON object per line")
         if changes:
             where = sub.add_mutually_exclusive_group(required=True)
             where.add_argument("-o", "--output", type=Path, metavar="FILE", help="the new model")
@@ -62,19 +62,19 @@ def make_parser() -> argparse.ArgumentParser:
 
     command("list", run_list, "show id, name and how each style was trained", changes=False)
     extract = command("extract", run_extract, "write styles as files of their own", changes=False)
-    extract.add_argument("styles", nargs="*", metavar="STYLE", help="all, where none is named")
+    extract.add_argument("styles", nargs="*", metavar="STYLE", help="all, if none is named")
     extract.add_argument("-o", "--output", type=Path, default=Path(), metavar="PATH",
         help="folder, or file for one style (this folder)")  # fmt: skip
     extract.add_argument("--overwrite", action="store_true", help="replace files")
     merge = command("merge", run_merge, "append the styles of files")
     merge.add_argument("files", nargs="+", metavar="FILE", help="style files or style models")
-    remove = command("remove", run_remove, "leave styles out")
+    remove = command("remove", run_remove, "remove styles")
     remove.add_argument("styles", nargs="+", metavar="STYLE")
     rename = command("rename", run_rename, "give a style another name")
     rename.add_argument("style", metavar="STYLE")
     rename.add_argument("name", metavar="NAME")
     imported = command(
-        "import", run_import, "make a model of another project's file", changes=False
+        "import", run_import, "make a model from another project's file", changes=False
     )
     imported.add_argument("-o", "--output", type=Path, metavar="FILE",
         help="(MODEL.safetensors, in this folder)")  # fmt: skip

@@ -142,7 +142,7 @@ def _answer(argv: list[str]) -> None:
     parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
     _add_arguments(parser)
     parser.add_argument("--config", metavar="YAML", help="read settings from a file")
-    parser.add_argument("--print_config", action="store_true", help="print them as such a file")
+    parser.add_argument("--print_config", action="store_true", help="print the settings as YAML")
     finish(parser, shown=False)
     parser.parse_args(["--version" if "--version" in argv else "--help"])
 
@@ -165,7 +165,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     # YAML files may specify a style; the parser of --help knows only types that can be called.
     style = str if type(parser) is argparse.ArgumentParser else str | dict
     add("--styles", type=style, nargs="+", metavar="FILE",
-        help="one picture a style, or a folder of its pictures")  # fmt: skip
+        help="one picture per style, or a folder of its pictures")  # fmt: skip
     add("--content", type=str, nargs="+", metavar="DIR",
         help="photos to train on (default: drawn scenes)")  # fmt: skip
     add("--held-out", type=str, nargs="+", metavar="DIR", help="photos for validation only")
@@ -173,7 +173,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         help="side of the crops (default: 256; 192 with --add-to)")  # fmt: skip
     size = objective.STYLE_SIZE_PX
     add("--style-size", type=PositiveInt, nargs="+", default=[size], metavar="PX",
-        help="of style pictures; larger: larger strokes; one, or one a style")  # fmt: skip
+        help="of style pictures; larger: larger strokes; one, or one per style")  # fmt: skip
     add("--batch-size", type=PositiveInt, metavar="N",
         help="images per step (default: 4; 2 with --add-to)")  # fmt: skip
     add("--num-workers", type=NonNegativeInt, metavar="N",
@@ -186,12 +186,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help=f"(default: {WARM_STEPS}; {ADD_STEPS} with --add-to, {SCRATCH_STEPS} from scratch)"
     )  # fmt: skip
     add("--until", choices=("plateau",),
-        help=f"end at the plateau, after {MOST} times the usual steps at most")  # fmt: skip
+        help=f"end at the plateau, or after {MOST} times the usual steps")  # fmt: skip
     add("--warm-start", metavar="MODEL",
-        help="style model to begin from (default: the shipped gallery)")  # fmt: skip
-    add("--from-scratch", action="store_true", help="begin from random weights instead")
+        help="style model to start from (default: the shipped gallery)")  # fmt: skip
+    add("--from-scratch", action="store_true", help="start from random weights instead")
     add("--add-to", metavar="MODEL",
-        help="append the styles to a model, whose own stay as they are")  # fmt: skip
+        help="append the styles to a model, whose own stay unchanged")  # fmt: skip
     add("--tune-trunk", action="store_true", help="with --add-to: its styles may change a little")
     add("--rows-first", type=NonNegativeInt, metavar="N",
         help="steps for gamma and beta alone (default: a quarter, or 0)")  # fmt: skip
@@ -202,16 +202,16 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--lr", type=PositiveFloat, default=1e-3, metavar="R",
         help="Adam's peak learning rate (default: 0.001)")  # fmt: skip
     add("--scale-lr", action="store_true",
-        help="multiply it by the root of the number of processes")  # fmt: skip
+        help="multiply it by the square root of the number of processes")  # fmt: skip
     add("--seed", type=NonNegativeInt, default=0, metavar="N",
         help="of weights, crops and scenes (default: 0)")  # fmt: skip
     add("-o", "--output", metavar="DIR", help="folder of the run (default: checkpoints/run-N)")
-    add("--json", action="store_true", help="tell validations and the end as JSON, a line each")
+    add("--json", action="store_true", help="print validations and the end as JSON, a line each")
     add("--resume", metavar="CKPT", help="continue a run, with its settings")
     add("--save-every", type=PositiveInt, metavar="N",
-        help="steps between saves (default: a 20th of them)")  # fmt: skip
+        help="steps between saves (default: a 20th of the run)")  # fmt: skip
     add("--val-every", type=PositiveInt, metavar="N",
-        help="steps between validations (default: a 10th, or 100)")  # fmt: skip
+        help="steps between validations (default: a 10th of the run, or 100)")  # fmt: skip
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
@@ -222,13 +222,13 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
     add("--content-weight", type=NonNegativeFloat, metavar="W",
         help="weight of content (default: 1)")  # fmt: skip
     add("--style-weight", type=NonNegativeFloat, nargs="+", metavar="W",
-        help=f"weight of style (default: {style:g}); one, or one a style")  # fmt: skip
+        help=f"weight of style (default: {style:g}); one, or one per style")  # fmt: skip
     add("--tv-weight", type=NonNegativeFloat, metavar="W",
         help="weight of total variation (default: 0)")  # fmt: skip
     add("--grid-weight", type=NonNegativeFloat, metavar="W",
         help=f"weight against patterns of the pixel grid (default: {grid:g})")  # fmt: skip
     add("--consistency-weight", type=NonNegativeFloat, metavar="W",
-        help=f"weight of painting alike what has moved (default: {consistency:g})")  # fmt: skip
+        help=f"weight of painting shifted photos alike (default: {consistency:g})")  # fmt: skip
     add("--grey-every", type=NonNegativeInt, metavar="N",
         help=f"one image in N is compared in grey (default: {grey}; 0: none)")  # fmt: skip
 
