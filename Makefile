@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 help:  ## show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(VENV)/.installed  ## train two sample styles offline, then paint a sample photo (minutes)
+demo: $(VENV)/.installed  ## train two sample styles offline, then paint three photos (minutes)
 	$(BIN)/fst-train $(if $(STEPS),--steps $(STEPS)) --styles \
 		datasets/samples/styles/stained_glass.jpg \
 		datasets/samples/styles/linocut.jpg
