@@ -18,7 +18,7 @@ from frame import parser_of, run_script
 from paint_controls import row_of
 from paint_samples import CAPTION_PX, cell, sheet
 from PIL import Image
-from reproduce_thesis import PARTS, picture_path
+from reproduce_thesis import PARTS, centered_form, picture_path
 from torch import Tensor
 
 from fst import Stylizer
@@ -30,11 +30,11 @@ from fst.style_model.labelled import middle_square
 SAMPLES = Path(__file__).parents[1] / "datasets" / "samples"
 QUALITY = 85
 LEARNED = "linocut"  # a drawing that the gallery does not have
-SMALL_PX = 165  # of a result of reproduce_thesis.py, which are 128 px high
+SMALL_PX = 220  # of a result of reproduce_thesis.py
 # Sheet to the parts of reproduce_thesis.py that it shows, and its columns.
 THESIS = {
     "top": ("a", 4),
-    "slices": ("c", 4),
+    "slices": ("c", 6),
     "projected": ("de", 4),
     "instances": ("f", 4),
     "others": ("go", 4),
@@ -84,12 +84,14 @@ def trained(args: argparse.Namespace) -> None:
 
 
 def thesis(args: argparse.Namespace) -> None:
-    """The results of the thesis' experiment, part by part, with what was matched below each."""
+    """The thesis' experiment, part by part, with what was matched below each: of the uncentred
+    matrix, then of the centred one."""
     for name, (letters, columns) in THESIS.items():
         parts = {part: texts for part, texts in PARTS.items() if part[0] in letters}
         source = "signac" if name == "instances" else args.style.stem
         texts = dict.fromkeys(text for texts in parts.values() for text in texts)
-        cells = [cell(images.load(SAMPLE_PHOTO, 128), "photo", SMALL_PX)]
+        texts |= dict.fromkeys(filter(None, map(centered_form, texts)))
+        cells = [cell(images.load(SAMPLE_PHOTO, 256), "photo", SMALL_PX)]
         if name != "instances":
             shown = fitted(
                 images.load(args.style, 256), cells[0].width, cells[0].height - CAPTION_PX
