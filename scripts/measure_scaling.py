@@ -22,7 +22,12 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from benchmark_networks import SHIPPED_WIDTH, module_step, random_loss_network
+from benchmark_networks import (
+    SHIPPED_WIDTH,
+    STYLE_LAYERS,
+    module_step,
+    random_loss_network,
+)
 from benchmark_timing import by_torch, flops_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -89,11 +94,9 @@ def arithmetic() -> dict[str, float]:
     """GFLOP of a training step an image of 256 px, convolutions counted as their definition."""
     options = argparse.Namespace(size=256, batch_size=1, width=1.0)
     steps = {
-        "as shipped": lambda: module_step(
-            options, SHIPPED_WIDTH, load_loss_network("vgg16-lite"), None
-        ),
+        "as shipped": lambda: module_step(options, SHIPPED_WIDTH, load_loss_network("vgg16-lite")),
         "width 1, VGG-16": lambda: module_step(
-            options, 1.0, random_loss_network("vgg16", "relu4_3"), "relu2_2"
+            options, 1.0, random_loss_network("vgg16", "relu4_3"), STYLE_LAYERS
         ),
     }
     return {f"GFLOP an image, {name}": flops_of(make()) / 1e9 for name, make in steps.items()}

@@ -309,3 +309,15 @@ def test_exported_networks_paint_as_torch_does(benchmark, capsys):
     assert [row[1].split(", width")[0].split(", ")[-1].strip() for row in rows] == names
     apart = [float(row[-2]) for row in rows]
     assert apart[0] == 0 and max(apart[1:3]) < 1e-4 < apart[3] < 0.02
+
+
+def test_what_scaling_is_reckoned_with_is_that_of_the_network(load_script):
+    scaling = load_script("measure_scaling")
+    megabytes, gflop = scaling.communicated(), scaling.arithmetic()
+    network = TransformerNet(16, 0.5)
+    shipped = 4 * sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    assert megabytes["MB per step, width 0.5, 16 styles"] == pytest.approx(shipped)
+    # At least VGG-16 to relu4_3 forward for the picture and the photo, and back once.
+    at_least = 3 * 2 * 278_208 * 256**2 / 1e9
+    assert gflop["GFLOP an image, width 1, VGG-16"] > at_least
+    assert gflop["GFLOP an image, as shipped"] < gflop["GFLOP an image, width 1, VGG-16"] / 2
