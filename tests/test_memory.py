@@ -40,3 +40,18 @@ def test_what_a_container_leaves_is_the_limit(monkeypatch, tmp_path, limit, used
     # What was read from files before is given up when memory is asked for.
     (tmp_path / used).with_name("memory.stat").write_text("file 9000\ninactive_file 5000\n")
     assert memory.available_bytes(torch.device("cpu")) == 17345
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "faster"),
+    [
+        ("AuthenticAMD", "avx512f avx512_bf16", True),
+        ("GenuineIntel", "avx512f avx512_bf16", False),  # AMX hidden by the virtual machine
+        ("GenuineIntel", "avx512f avx512_bf16 amx_tile amx_bf16", True),
+        ("AuthenticAMD", "avx2 avx512f", False),
+        ("", "Features: asimd bf16", False),  # ARM: not measured
+    ],
+)
+def test_bf16_is_chosen_where_it_is_faster(vendor, flags, faster):
+    cpuinfo = f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: fpu {flags}\nbugs\t\t: none"
+    assert memory.bf16_is_faster(cpuinfo) is faster
