@@ -151,7 +151,7 @@ def run_gatys(args: argparse.Namespace) -> Rows:
         network = classical_network(judge, photo[None])
         theirs.start = time.perf_counter()
         classical_descent(network, photo[None], style[None], args.evaluations, theirs)
-        optimize(photo, [style], sizes=[min(shape)], steps=2)  # warm-up
+        optimize(photo, [style], sizes=[min(shape)], steps=2, in_grey=False)  # warm-up
         ours.start = time.perf_counter()
         # As long as the baseline took: some three evaluations in the time of one of its own.
         optimize_for(sum(theirs.seconds), photo, style, ours)
@@ -160,14 +160,15 @@ def run_gatys(args: argparse.Namespace) -> Rows:
 
 
 def optimize_for(seconds: float, photo: Tensor, style: Tensor, note: Record) -> None:
-    """`fst.gatys.optimize` with its defaults until the time, without judging, is over."""
+    """`fst.gatys.optimize` in colour, as the baseline, until the time, without judging, is over."""
 
     def step(state) -> None:
         note(state.best.clamp(0, 1))
         if sum(note.seconds) >= seconds:
             raise KeyboardInterrupt  # as a user would end it
 
-    optimize(photo, [style], sizes=[min(photo.shape[1:])], steps=10**6, on_step=step)
+    sizes = [min(photo.shape[1:])]
+    optimize(photo, [style], sizes=sizes, steps=10**6, in_grey=False, on_step=step)
 
 
 def judge_of(
@@ -204,7 +205,7 @@ def descend(size_px: int) -> None:
 
 def promised_mib(size_px: int) -> float:
     """The memory that `fst.gatys.optimize` says that `descend` takes at most."""
-    run = Descent(default_loss(), False, 1, None)
+    run = Descent(default_loss(), False, 1, None, in_grey=True)
     noise = torch.rand(1, 3, 64, 64)
     run.set_targets(noise, [noise[0]])
     fixed = IMAGES_KEPT * IMAGE_BYTES + 2 * IMAGE_BYTES * MAX_HISTORY

@@ -15,6 +15,7 @@ from fst.gatys import descent, optimize
 from fst.gatys.descent import bytes_per_pixel, history
 from fst.gatys.optimization import POOLING, default_loss, shape_of, styles_at
 from fst.io import images
+from fst.losses.grey import equalised
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.loss_network import LossNetwork, load_loss_network
 
@@ -77,13 +78,36 @@ def test_two_sizes_beat_one_for_the_same_number_of_pixels_evaluated():
 
 def test_the_losses_told_are_those_of_the_image_returned(make_loss):
     loss = make_loss(weights=(1.0, 3.0, 0.1))
-    result = optimize(PHOTO, [STYLE], loss=loss, sizes=[48], steps=5, style_size_px=64)
+    options = {"loss": loss, "sizes": [48], "steps": 5, "style_size_px": 64, "in_grey": False}
+    result = optimize(PHOTO, [STYLE], **options)
     terms = make_loss(weights=(1.0, 3.0, 0.1))
     terms.set_styles([[STYLE]])
     expected = terms(result.image[None], PHOTO[None], torch.tensor([0]))
     for name, value in result.losses.items():
         assert value == pytest.approx(expected[name].item(), rel=1e-4, abs=1e-7)
     assert result.image.min() >= 0 and result.image.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("classic", "content", "in_grey"),
+    [(False, PHOTO, True), (True, PHOTO, False), (False, None, False)],
+)
+def test_in_grey_the_losses_are_the_means_of_colour_and_grey(make_loss, classic, content, in_grey):
+    """By default so, but not by the classic recipe, nor of textures, whose colours count."""
+    options = {"sizes": [48], "style_size_px": 64, "steps": 3, "start": PHOTO}
+    result = optimize(content, [STYLE], loss=make_loss(classic=classic), **options)
+    pairs = [(result.image, content, STYLE)]
+    if in_grey:
+        pairs.append(tuple(equalised(image[None])[0] for image in pairs[0]))
+    means = dict.fromkeys(("content", "style"), 0.0)
+    for image, photo, style in pairs:
+        terms = make_loss(classic=classic)
+        terms.set_styles([[style]])
+        target = None if photo is None else terms.content_target(photo[None])
+        for name in means:
+            means[name] += terms.terms(image[None], target, 0)[name].item() / len(pairs)
+    for name, mean in means.items():
+        assert result.losses[name] == pytest.approx(mean, rel=1e-3, abs=1e-7)
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
@@ -213,8 +237,8 @@ def spoil(monkeypatch, loss, when):
     """Makes the style loss NaN at the evaluations for which `when` says so."""
     terms, calls = loss.terms, itertools.count(1)
 
-    def spoiled(pixels, target, index):
-        result = terms(pixels, target, index)
+    def spoiled(pixels, target, *which):
+        result = terms(pixels, target, *which)
         if pixels.shape[2:] == (48, 64) and pixels.requires_grad and when(next(calls)):
             result["total"] = result["total"] * math.nan
         return result

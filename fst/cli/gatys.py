@@ -100,7 +100,8 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
 def _add_descent(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--steps", nargs="+", type=positive, metavar="N",
-        help="one number, or one per size (300 at the first, 150 at others)")  # fmt: skip
+        help="one number, or one per size (150 at the first, 75 at others; in colour alone, as of "
+        "textures, 300 and 150)")  # fmt: skip
     add("--optimizer", choices=("lbfgs", "adam"), default="lbfgs", help="(lbfgs)")
     add("--lr", type=positive_number, metavar="R", help="learning rate (lbfgs 1, adam 0.02)")
     add("--seed", type=whole, default=0, metavar="N", help="of the noise (0)")
@@ -118,13 +119,15 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
     add("--content-weight", type=number, metavar="W", help="weight of content (1)")
     add("--style-weight", type=number, metavar="W",
         help=f"weight of style ({objective.GATYS_STYLE_WEIGHT:g})")  # fmt: skip
+    add("--no-grey", dest="in_grey", action="store_false", default=None,
+        help="compare in colour alone: half the time a step, weaker strokes")  # fmt: skip
     add("--tv-weight", type=number, metavar="W", help="weight of total variation (0)")
 
 
 def prepare(args: argparse.Namespace) -> tuple[dict, Path]:
     """Read and check everything: what `optimize` takes, and the file to write."""
     problems: list[str] = []
-    names = ("steps", "optimizer", "seed", "aspect")
+    names = ("steps", "optimizer", "seed", "aspect", "in_grey")
     settings: dict = {name: getattr(args, name) for name in names}
     made = {"content": _content, "style": _style, "start": _start, "loss": _loss, "output": _output}
     settings |= {name: tried(problems, make, args) for name, make in made.items()}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fst.errors import FstError
+from fst.losses.grey import with_grey
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks import winograd
 from fst.runtime.memory import readable_bytes
@@ -74,32 +75,47 @@ class Descent:
         stopped: "done", "interrupted" or "diverged": how the last `descend` ended.
     """
 
-    def __init__(self, loss: PerceptualLoss, bf16: bool, total: int, on_step: OnStep) -> None:
+    def __init__(
+        self, loss: PerceptualLoss, bf16: bool, total: int, on_step: OnStep, in_grey: bool = False
+    ) -> None:
+        """`in_grey`: the mean of the losses of the image and of a copy in grey is minimised."""
         self.loss, self.bf16, self.total, self.on_step = loss, bf16, total, on_step
         self.number, self.stopped = 0, "done"
         self.device = loss.loss_network.mean.device
         self.range_weight = 0.0 if loss.classic else RANGE_WEIGHT * sum(loss.weights[:2])
-        self.index = torch.zeros(1, dtype=torch.long, device=self.device)
+        self.copies, self.grey = (2, slice(1, 2)) if in_grey else (1, slice(0))
         self.target: Tensor | None = None
         self.best, self.best_objective = torch.empty(0), math.inf
 
     def set_targets(self, content: Tensor | None, style: Sequence[Tensor]) -> None:
         """Compute the targets of a content image (1, 3, H, W) and style pictures."""
-        self.loss.set_styles([[picture.to(self.device) for picture in style]] if style else [])
+        pictures = [[picture.to(self.device) for picture in style]] if style else []
+        self.loss.set_styles(pictures, in_grey=self.copies == 2)
         if content is not None:
-            self.target = self.loss.content_target(content.to(self.device))
+            self.target = self.content_target(content.to(self.device))
+
+    def content_target(self, content: Tensor) -> Tensor:
+        """Of a content image (1, 3, H, W), for each copy."""
+        return self.loss.content_target(with_grey(self._copied(content), self.grey))
+
+    def terms(self, image: Tensor, target: Tensor | None) -> dict[str, Tensor]:
+        """Those of `PerceptualLoss` of an image (1, 3, H, W), means over its copies."""
+        return self.loss.terms(self._copied(image), target, 0, self.grey)
+
+    def _copied(self, image: Tensor) -> Tensor:
+        return image.expand(self.copies, -1, -1, -1)
 
     def objective(self, pixels: Tensor, target: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         """What is minimised, and the terms of the loss."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            terms = self.loss.terms(pixels, target, self.index)
+            terms = self.terms(pixels, target)
         beyond = (pixels - pixels.clamp(0, 1)).square().mean()
         return terms["total"] + self.range_weight * beyond, terms
 
     @torch.no_grad()
     def losses_of(self, image: Tensor) -> dict[str, float]:
         """The terms of an image (1, 3, H, W) in fp32."""
-        return _numbers(self.loss.terms(image, self.target, self.index))
+        return _numbers(self.terms(image, self.target))
 
     def descend(self, image: Tensor, steps: int, method: "Method") -> Tensor:
         """The best of `steps` images, each (1, 3, H, W); FstError where no loss is finite."""
@@ -257,7 +273,7 @@ def _saved_bytes(run: Descent, side: int) -> int:
         return tensor
 
     noise = torch.rand(1, 3, side, side, device=run.device)
-    target = None if run.target is None else run.loss.content_target(noise)
+    target = None if run.target is None else run.content_target(noise)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         run.objective(noise.requires_grad_(True), target)
     return sum(storage.nbytes() for storage in storages.values())

@@ -79,3 +79,8 @@ def consistency_weight(classic: bool) -> float:
 def grey_every(classic: bool) -> int:
     """One training image in so many is compared in grey; in the recipes none, 0."""
     return 0 if classic else GREY_EVERY
+
+
+def gatys_grey(classic: bool, texture: bool) -> bool:
+    """Whether an optimised picture is compared in grey as well; texture has its colours."""
+    return not (classic or texture)
