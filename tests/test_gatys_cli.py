@@ -43,6 +43,22 @@ def test_the_result_is_told_as_an_object(argv, capsys):
     assert {"total", "content", "style"} <= set(told["losses"])
 
 
+@pytest.mark.parametrize(("flags", "steps"), [([], 225), (["--no-grey"], 450)])
+def test_in_colour_alone_twice_as_many_steps_are_usual(argv, monkeypatch, flags, steps):
+    class Begun(Exception):
+        """The first step is done."""
+
+    def stop(self, step):
+        assert step.total == steps
+        raise Begun
+
+    monkeypatch.setattr("fst.gatys.review.Review.__call__", stop)
+    words = argv("--size", 32, 48, *flags)
+    del words[words.index("--steps") : words.index("--steps") + 2]
+    with pytest.raises(Begun):
+        main(words)
+
+
 def test_the_former_name_of_the_size_goes_on_with_a_warning(argv, tmp_path, capsys):
     former = ["--sizes" if argument == "--size" else argument for argument in argv("-o", "a.png")]
     assert main(former) == 0

@@ -51,7 +51,7 @@ def parse(argv: list[str]) -> tuple[Any, dict[str, Any]]:
         raise Problems(all_problems(parser, argv, given, error)) from None
     _one_beginning(config, {argument.partition("=")[0] for argument in argv})
     settle(config)
-    trainer = parser.instantiate_classes(config).trainer
+    trainer = parser.instantiate(config).trainer
     return _Stored(parser, config), dict(vars(trainer))
 
 
@@ -111,7 +111,7 @@ class _Stored:
         for name, value in vars(config.trainer).items():
             if not is_plain(name, value):  # a class: the file would be refused
                 config.trainer[name] = None
-        return self._parser.dump(config, skip_none=True)
+        return self._parser.dump(config, skip_unset=True)
 
 
 def _plain(value: Any) -> Any:
