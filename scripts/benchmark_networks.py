@@ -267,10 +267,8 @@ def trained_like(width: float) -> TransformerNet:
 def infer_cases(
     width: float, size_px: int, compiled: bool = False
 ) -> dict[str, Callable[[], Tensor]]:
-    """Paintings of one photo at equal weights: baseline, fst, in bf16 where there is, compiled;
-    without a margin, which the baseline has not."""
+    """Paintings of one photo at equal weights: baseline, fst, in bf16 where there is, compiled."""
     network = trained_like(width)
-    network.margin_px = 0
     baseline = PlainTransformer(width).eval()
     copy_weights(network, baseline)
     network.to(memory_format=torch.channels_last)

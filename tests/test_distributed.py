@@ -169,7 +169,7 @@ def test_the_gradient_of_a_batch_is_the_mean_of_those_of_its_halves(loss_weights
 def test_draws_of_kept_styles_are_those_of_the_whole_batch(monkeypatch):
     from fst.training.warm_start import Keeper
 
-    keeper, photos = Keeper(TransformerNet(5, 0.125, 1)), torch.rand(4, 3, 16, 16)
+    keeper, photos = Keeper(5, 0.125, 1), torch.rand(4, 3, 16, 16)
     drawn = []
     monkeypatch.setattr(
         keeper, "_paintings", lambda student, photos, index: (drawn.append(index), photos)[1:] * 2

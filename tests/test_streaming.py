@@ -162,8 +162,7 @@ def test_bands_follow_a_network_of_another_shape(stylizer, tmp_path, monkeypatch
         if "norm" in name:
             parameter += 0.4 * torch.randn_like(parameter)
     monkeypatch.setattr(stylizer, "network", network)
-    if fast:  # by moments of all of it, which has no margin
-        network.margin_px = 0
+    if fast:  # by moments of all of it
         monkeypatch.setattr(memory_plan, "FAST_FROM", 0)
         monkeypatch.setattr(large, "make_plan", fast_plan(128 * 256))
     photo = write_photo(tmp_path, 128, 256)
@@ -181,8 +180,7 @@ def test_fast_statistics_are_near(stylizer, tmp_path, monkeypatch):
     photo = write_photo(tmp_path, 128, 256)
     assert difference(stylizer, photo, fast_statistics=True) < 1e-4  # a small picture: exact
     monkeypatch.setattr(memory_plan, "FAST_FROM", 0)
-    monkeypatch.setattr(large, "make_plan", fast_plan(128 * 256))
-    monkeypatch.setattr(stylizer.network, "margin_px", 0)  # the squares are all of it
+    monkeypatch.setattr(large, "make_plan", fast_plan(128 * 256))  # the squares are all of it
     for options in ({}, {"masks": {"a": SKY}}, {"keep_colors": "histogram"}):
         assert difference(stylizer, photo, fast_statistics=True, **options) < 1e-3
     monkeypatch.setattr(large, "make_plan", fast_plan(128 * 128))
@@ -193,7 +191,7 @@ def test_fast_statistics_pass_the_layers_once(stylizer, tmp_path, monkeypatch):
     photo, flops = write_photo(tmp_path, 512, 500), []
     monkeypatch.setattr(memory_plan, "FAST_FROM", 0)
     for fast in (False, True):
-        monkeypatch.setattr(large, "make_plan", lambda *_: Plan(600, True, 64))
+        monkeypatch.setattr(large, "make_plan", lambda *_: Plan(512, True, 64))
         with FlopCounterMode(display=False) as counter:
             file = FileOptions(fast_statistics=fast, overwrite=True)
             options = PaintOptions(keep_colors="histogram")

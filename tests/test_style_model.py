@@ -47,31 +47,6 @@ def test_weights_and_metadata_come_back_bit_for_bit(tmp_path):
     assert all(torch.equal(tensor, stored[key]) for key, tensor in loaded.state_dict().items())
 
 
-@pytest.mark.parametrize(("stored", "margin"), [(None, 0), (0, 0), (24, 24), (40, 40)])
-def test_models_from_before_margins_have_none(tmp_path, stored, margin):
-    network = _network()
-    whole = describe(network, STYLES, {})
-    del whole["architecture"]["margin_px"]
-    if stored is not None:
-        whole["architecture"]["margin_px"] = stored
-    loaded, _ = load_style_model(save_style_model(tmp_path / "m.safetensors", network, whole))
-    assert loaded.margin_px == margin
-    if margin == 0:  # as ever: sides that are multiples of 4 have nothing around them
-        photo, weights = torch.rand(1, 3, 32, 40), torch.eye(3)[:1]
-        assert torch.equal(
-            loaded(photo, weights), torch.sigmoid(loaded.through_layers(photo, weights))
-        )
-
-
-@pytest.mark.parametrize("margin", [-4, 2, 1000, 24.0, "24", None, True])
-def test_other_margins_are_refused(tmp_path, margin):
-    architecture = describe(_network(), STYLES, {})["architecture"] | {"margin_px": margin}
-    path = tmp_path / "odd.safetensors"
-    save_file(_network().state_dict(), path, _metadata(architecture=architecture))
-    with pytest.raises(FstError, match=r"odd\.safetensors: a margin out of bounds"):
-        load_style_model(path)
-
-
 def test_the_loaded_network_is_frozen_and_in_eval_mode(model):
     network, _ = load_style_model(model)
     assert not network.training

@@ -3,7 +3,6 @@
 import copy
 import re
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -54,36 +53,6 @@ def test_any_size_from_16_px_comes_back_in_range(height, width, style, as_map):
     assert painted.shape == (1, 3, height, width)
     assert painted.dtype == torch.float32
     assert painted.min() >= 0 and painted.max() <= 1  # also false for NaN
-
-
-def painted_with_margin(network, photo, weights, margin):
-    """By NumPy's reflection, after which the layers need no padding of their own."""
-    height, width = photo.shape[2:]
-    sides = [(0, 0), (0, 0), *((margin, margin + -side % 4) for side in (height, width))]
-    x = torch.from_numpy(np.pad(photo.numpy(), sides, mode="reflect"))
-    whole = torch.sigmoid(network.through_layers(x, weights))
-    return whole[:, :, margin : margin + height, margin : margin + width]
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "margin"),
-    [(64, 52, 24), (61, 83, 24), (29, 28, 24), (27, 60, 20), (16, 90, 12), (19, 17, 12)],
-)
-def test_what_is_painted_has_its_reflection_around_it(height, width, margin):
-    photo, weights = photos(1, height, width), torch.eye(STYLES)[:1]
-    with torch.no_grad():
-        expected = painted_with_margin(NETWORK, photo, weights, margin)
-        torch.testing.assert_close(NETWORK(photo, weights), expected, rtol=0, atol=1e-6)
-
-
-def test_training_crops_have_no_margin():
-    photo, weights = photos(1, 64, 64), torch.eye(STYLES)[:1]
-    network = copy.deepcopy(NETWORK)
-    with torch.no_grad():
-        trained = network.train()(photo, weights)
-        network.margin_px = 0
-        assert torch.equal(trained, network.eval()(photo, weights))
-        assert not torch.equal(trained, NETWORK(photo, weights))
 
 
 @pytest.mark.parametrize(("height", "width"), [(15, 16), (16, 15), (1, 200)])

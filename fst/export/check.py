@@ -12,6 +12,7 @@ from torch import Tensor
 from fst.assets import SAMPLE_PHOTO
 from fst.errors import FstError
 from fst.io import images
+from fst.networks.sizes import MIN_SIZE_PX
 from fst.networks.transformer import TransformerNet
 from fst.stylize.stylizer import Stylizer
 
@@ -19,8 +20,8 @@ from fst.stylize.stylizer import Stylizer
 Painter = Callable[[np.ndarray, np.ndarray], np.ndarray]
 TOLERANCE = 1e-4  # of fp32; a level of 8 bits is 4e-3
 MAX_FP16 = 0.1  # of fp16, where rounding grows with each layer; beyond, something has overflowed
-# Height and width in px: odd ones, both ways round, one without padding; before them the least.
-SIZES = ((37, 50), (101, 64), (96, 128), (255, 257))
+# Height and width in px: the least there may be, odd ones, both ways round, one without padding.
+SIZES = ((MIN_SIZE_PX, MIN_SIZE_PX), (37, 50), (101, 64), (96, 128), (255, 257))
 MAX_BATCH = 16  # of the second size, where as many styles as there are in it are tried
 
 
@@ -37,11 +38,10 @@ class Difference:
 
 @torch.no_grad()
 def differences(network: TransformerNet, paint: Painter) -> list[Difference]:
-    """Compare `paint` with the network at the least size and at each of `SIZES`: single styles, and
-    a blend of all."""
+    """Compare `paint` with the network at each of `SIZES`: single styles, and a blend of all."""
     photo = images.load(SAMPLE_PHOTO, max(max(size) for size in SIZES))
     found = []
-    for place, (height, width) in enumerate([(network.least_size_px,) * 2, *SIZES]):
+    for place, (height, width) in enumerate(SIZES):
         weights = _weights(network.num_styles, place)
         crop = photo[:, :height, :width]
         views = [crop, crop.flip(2), crop.flip(1)]
@@ -59,7 +59,7 @@ def _weights(num_styles: int, place: int) -> Tensor:
         return F.one_hot(torch.arange(min(MAX_BATCH, num_styles)), num_styles).float()
     one = F.one_hot(torch.tensor([place % num_styles]), num_styles).float()
     blend = torch.full((1, num_styles), 1 / num_styles)
-    return torch.cat([one, blend]) if place == len(SIZES) else one
+    return torch.cat([one, blend]) if place == len(SIZES) - 1 else one
 
 
 def onnx_painter(content: bytes) -> Painter:

@@ -21,6 +21,7 @@ from torch.export import Dim, ExportedProgram
 
 from fst import __version__
 from fst.errors import FstError
+from fst.networks.sizes import MIN_SIZE_PX
 from fst.networks.transformer import ShuffledConv, TransformerNet
 from fst.style_model.card import default_license
 from fst.stylize.stylizer import Stylizer
@@ -44,7 +45,7 @@ def properties(stylizer: Stylizer, license_id: str | None, fp16: bool) -> dict[s
         "model": stylizer.path.name,
         "architecture": json.dumps(stylizer.metadata["architecture"]),
         "convolutions": "fp16" if fp16 else "fp32",
-        "min_size_px": str(stylizer.network.least_size_px),
+        "min_size_px": str(MIN_SIZE_PX),
     }
 
 
@@ -52,10 +53,7 @@ def exported_program(network: TransformerNet) -> ExportedProgram:
     """What `TransformerNet.forward` computes; `program.module()(image, style_weights)` paints."""
     image = torch.zeros(TRACED_BATCH, 3, TRACED_HEIGHT, TRACED_WIDTH)
     weights = torch.zeros(TRACED_BATCH, network.num_styles)
-    batch, height, width = (
-        Dim("batch"),
-        *(Dim(n, min=network.least_size_px) for n in ("height", "width")),
-    )
+    batch, height, width = Dim("batch"), *(Dim(n, min=MIN_SIZE_PX) for n in ("height", "width"))
     sizes = {"content": {0: batch, 2: height, 3: width}, "style_weights": {0: batch}}
     network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     if isinstance(network.conv_out, ShuffledConv):

@@ -19,10 +19,6 @@ from fst.networks.winograd import Conv3x3, is_exporting
 
 CHANNELS = 64, 96  # at half and quarter resolution, at width 1
 STRIDE = 4  # two halvings: sizes are padded up to a multiple of this and cropped back
-# Reflection around what is painted. Each layer reflects its own input, but the reflection of an
-# oriented stroke is none that the layer knows: without a margin strokes are weaker along the edges,
-# for some 10 px. Multiples of `STRIDE`; more than 24 gains little.
-MARGIN_PX, MAX_MARGIN_PX = 24, 256
 
 
 class Shape(NamedTuple):
@@ -70,12 +66,7 @@ class TransformerNet(nn.Module):
     """
 
     def __init__(
-        self,
-        num_styles: int,
-        width: float = 1.0,
-        num_blocks: int = 8,
-        shape: str = "fst",
-        margin_px: int = MARGIN_PX,
+        self, num_styles: int, width: float = 1.0, num_blocks: int = 8, shape: str = "fst"
     ) -> None:
         """Make the network.
 
@@ -84,12 +75,10 @@ class TransformerNet(nn.Module):
             width: Scales the channel counts 64-96; rounded, at least 1 channel.
             num_blocks: Residual blocks at quarter resolution.
             shape: Key of `SHAPES`; all but "fst" are for networks that others have trained.
-            margin_px: In eval mode images are reflected by this much, a multiple of 4, and their
-                paintings cropped; training crops are painted as they are.
         """
         super().__init__()
         self.num_styles, self.width, self.num_blocks = num_styles, width, num_blocks
-        self.margin_px, self.shape, c = margin_px, shape, 3
+        self.shape, c = shape, 3
         down, up, last_kernel_size, shuffles = SHAPES[shape]
         for name, channels, kernel_size, stride in down:
             c_in, c = c, max(1, round(width * channels))
@@ -137,37 +126,13 @@ class TransformerNet(nn.Module):
         """
         self._check(content, style_weights)
         height, width = content.shape[-2:]
-        margin = self.margin_of(height, width)
-        x = framed(content, margin)
+        x = padded_to_stride(content)
         if style_weights.dim() == 4:  # the maps follow the picture: its size, then its padding
             style_weights = F.interpolate(style_weights, (height, width), mode="bilinear")
-            style_weights = framed(style_weights, margin, mode="replicate")
-        x = self.through_layers(x, style_weights)[:, :, margin:, margin:]
-        return cropped(self.bounded(x.float()), height, width)
-
-    def through_layers(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        """What the last layer makes of images whose sides are multiples of 4."""
+            style_weights = padded_to_stride(style_weights, mode="replicate")
         for layer in self.layers:
             x = layer(x, style_weights)
-        return x
-
-    def margin_of(self, height: int, width: int) -> int:
-        """The margin around images of a size: narrower where they are small."""
-        if self.training:
-            return 0
-        if is_exporting():  # of any size from `least_size_px`
-            return self.margin_px
-        return min(self.margin_px, (min(height, width) - STRIDE) // STRIDE * STRIDE)
-
-    @property
-    def least_size_px(self) -> int:
-        """The smallest images that have the whole margin: an export takes no smaller ones."""
-        return max(MIN_SIZE_PX, self.margin_px + STRIDE)
-
-    def framed_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of what the layers get of images of a size."""
-        margin = self.margin_of(height, width)
-        return tuple(2 * margin + side + -side % STRIDE for side in (height, width))
+        return cropped(self.bounded(x.float()), height, width)
 
     def bounded(self, x: Tensor) -> Tensor:
         """What the last layer gives, brought into [0, 1]."""
@@ -278,18 +243,14 @@ class UpsampleConv(nn.Module):
 Layer = ConditionedConv | UpsampleConv  # or a ShuffledConv, which is of the former
 
 
-def framed(images: Tensor, margin: int, mode: str = "reflect") -> Tensor:
-    """Images (B, C, H, W) with a margin around them, and both sides padded, below and on the right,
-    to multiples of 4."""
+def padded_to_stride(images: Tensor, mode: str = "reflect") -> Tensor:
+    """Images (B, C, H, W) with both sides padded, below and on the right, to multiples of 4."""
     height, width = images.shape[2:]
     if is_exporting():  # the first rows of a reflection by 3 are those of one by fewer
-        images = F.pad(images, (margin, margin + STRIDE - 1) * 2, mode=mode)
-        rows, columns = (
-            2 * margin + (side + STRIDE - 1) // STRIDE * STRIDE for side in (height, width)
-        )
+        images = F.pad(images, (0, STRIDE - 1, 0, STRIDE - 1), mode=mode)
+        rows, columns = ((side + STRIDE - 1) // STRIDE * STRIDE for side in (height, width))
         return cropped(images, rows, columns)
-    below, right = (margin + -side % STRIDE for side in (height, width))
-    return pad(images, (margin, right, margin, below), mode)
+    return pad(images, (0, -width % STRIDE, 0, -height % STRIDE), mode)
 
 
 def cropped(images: Tensor, height: int, width: int) -> Tensor:

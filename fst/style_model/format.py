@@ -3,8 +3,7 @@
 Layout: tensors under the names of `TransformerNet.state_dict()`, and one metadata entry "fst":
 
     {"format": 3, "fst_version": "...",
-     "architecture": {"num_styles": 2, "width": 0.5, "num_blocks": 8,    and a "shape" if not "fst"
-                      "margin_px": 24},                                  0 where there is none
+     "architecture": {"num_styles": 2, "width": 0.5, "num_blocks": 8},   and a "shape" if not "fst"
      "styles": [{"name": "wave", "images": ["wave.jpg"],            in order of id
                  "fingerprint": "..."}, ...],                       of the pictures' contents
      "training": {...}}                                              settings and final figures
@@ -25,7 +24,7 @@ from torch import Tensor
 from fst.errors import FstError
 from fst.io.atomic import write_atomically
 from fst.io.torch_files import plain, read_torch_file
-from fst.networks.transformer import MAX_MARGIN_PX, SHAPES, STRIDE, TransformerNet
+from fst.networks.transformer import SHAPES, TransformerNet
 
 FORMAT = 3
 # Bounds on what a file may ask for before memory is taken for it.
@@ -45,7 +44,6 @@ def describe(
             "num_styles": network.num_styles,
             "width": network.width,
             "num_blocks": network.num_blocks,
-            "margin_px": network.margin_px,
             **({} if network.shape == "fst" else {"shape": network.shape}),
         },
         "styles": list(styles),
@@ -162,12 +160,9 @@ def build(metadata: dict[str, Any]) -> TransformerNet:
     shape = architecture.get("shape", "fst")
     if shape not in SHAPES:
         raise FstError(f"a network of the shape {shape!r}, unknown to this version: upgrade fst")
-    margin_px = architecture.get("margin_px", 0)  # none: written before there were margins
-    if type(margin_px) is not int or margin_px not in range(0, MAX_MARGIN_PX + 1, STRIDE):
-        raise FstError(f"a margin out of bounds: {margin_px!r}")
     names = [style["name"] for style in metadata["styles"]]
     if len(names) != num_styles or not all(isinstance(name, str) for name in names):
         raise FstError(f"{num_styles} styles but {len(names)} names")
     # Sizes are held against the file's tensors before any is taken for them.
     with torch.device("meta"):
-        return TransformerNet(num_styles, width, num_blocks, shape, margin_px)
+        return TransformerNet(num_styles, width, num_blocks, shape)

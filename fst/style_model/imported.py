@@ -75,7 +75,7 @@ def _network(theirs: dict[str, Tensor]) -> TransformerNet:
     if blocks > MAX_BLOCKS or not 0 < width <= MAX_WIDTH:
         raise FstError(f"another network: {blocks} blocks, conv1 {tuple(first.shape)}")
     with torch.device("meta"):
-        network = TransformerNet(1, width, blocks, SHAPE, margin_px=0)
+        network = TransformerNet(1, width, blocks, SHAPE)
     try:
         ours = _renamed(theirs, blocks)
     except KeyError as error:

@@ -98,8 +98,7 @@ def with_styles(
             raise FstError(
                 f"two different styles are named {style.name!r}: rename one with fst-styles rename"
             )
-    size = network.width, network.num_blocks, network.shape, network.margin_px
-    merged = TransformerNet(len(styles), *size)
+    merged = TransformerNet(len(styles), network.width, network.num_blocks, network.shape)
     for name in shapes:
         tensors[name] = torch.stack([style.rows[name] for style in styles])
     merged.load_state_dict(tensors)

@@ -14,7 +14,6 @@ from fst.losses.parse import statistic_of
 from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style_loss import StyleStatistic
 from fst.networks.loss_network import LITE, LossNetwork, load_loss_networks
-from fst.networks.transformer import MARGIN_PX, TransformerNet
 
 Own = TypeVar("Own", bound="Settings")
 
@@ -46,17 +45,10 @@ class Architecture(Settings):
     Attributes:
         width: Scales its channels.
         num_blocks: Its residual blocks.
-        margin_px: How much of its reflection is around a picture when it is painted.
     """
 
     width: float = 0.5
     num_blocks: int = 8
-    margin_px: int = MARGIN_PX
-
-    def network(self, num_styles: int) -> TransformerNet:
-        """One of this size with random weights, in the layout that convolutions prefer."""
-        network = TransformerNet(num_styles, self.width, self.num_blocks, margin_px=self.margin_px)
-        return network.to(memory_format=torch.channels_last)
 
 
 @dataclass

@@ -185,22 +185,12 @@ def make_module(settings: Any, styles: list, kept: list, network: Any) -> "Style
         style_size_px=_one_or_each(settings.style_size),
         **given,
     )
-    architecture = Architecture(settings.width, settings.num_blocks, _margin_px(settings))
+    architecture = Architecture(settings.width, settings.num_blocks)
     began = _beginning(settings, kept)
     module = StyleTransferModule(styles, architecture, minimised, *began, seed=settings.seed)
     module.objective.loss_network = network
     _begin(settings, module)
     return module
-
-
-def _margin_px(settings: Any) -> int:
-    """The margin of the network, which stays where styles do; older ones have none."""
-    from fst.networks.transformer import MARGIN_PX
-    from fst.style_model.format import load_style_model
-
-    if settings.resume:
-        return _resumed(settings)["style_model"]["architecture"].get("margin_px", 0)
-    return load_style_model(settings.add_to)[0].margin_px if settings.add_to else MARGIN_PX
 
 
 def _one_or_each(values: list | None) -> Any:

@@ -95,10 +95,11 @@ class Keeper(nn.Module):
     file.
     """
 
-    def __init__(self, network: TransformerNet) -> None:
-        """Take a network, into which the caller puts the weights as they were."""
+    def __init__(self, num_styles: int, width: float, num_blocks: int) -> None:
+        """Make room for the weights of the network as it was: `network`."""
         super().__init__()
-        self.network = network.requires_grad_(False)
+        network = TransformerNet(num_styles, width, num_blocks).requires_grad_(False)
+        self.network = network.to(memory_format=torch.channels_last)
 
     def loss(
         self, student: TransformerNet, photos: Tensor, seed: int, rank: int = 0, world: int = 1

@@ -17,6 +17,7 @@ from fst.assets import SAMPLE_PHOTO
 from fst.errors import FstError
 from fst.export.files import properties
 from fst.io import images
+from fst.networks.sizes import MIN_SIZE_PX
 from fst.style_model.card import jpeg_bytes
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ def page_files(
     shown = {key: about[key] for key in ("model", "license", "fst_version")}
     names = stylizer.style_names
     tiles = min(len(names), MOST_TILES)
-    shown |= {"names": names, "tiles": tiles, "tile_px": TILE_PX}
-    shown["min_size_px"] = stylizer.network.least_size_px
+    shown |= {"names": names, "tiles": tiles, "tile_px": TILE_PX, "min_size_px": MIN_SIZE_PX}
     files |= {
         "model.onnx": onnx,
         "styles.json": json.dumps(shown).encode(),

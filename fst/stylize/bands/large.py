@@ -160,8 +160,7 @@ class _Painter:
         stylizer, network, masks, done = self.stylizer, self.stylizer.network, self.options.masks, 0
         chosen = [weights, *(stylizer.style_weights(style) for style in masks)]
         places = [mask_rows(mask, self.work) for mask in masks.values()]
-        margin = network.margin_of(*self.work)
-        look = Look([exaggerated(w, self.options.strength) for w in chosen], places, margin)
+        look = Look([exaggerated(w, self.options.strength) for w in chosen], places)
         fast = fast and fast_pays_off(*self.work)
         of_all = (forward_work if fast else planned_work)(network, *self.work)
 
@@ -222,16 +221,14 @@ class _Painter:
 
     def content(self, low: int, high: int) -> Tensor:
         """Rows of the photo, (3, h, W) on the CPU."""
-        return self.source.rows(low, high)[0].cpu()
+        return self.source.rows(low, high)[0, :, :, : self.size[1]].cpu()
 
     def _network_rows(self, low: int, high: int) -> Tensor:
         """Rows of the network's painting, (3, n, w) of the size it is painted at."""
         bf16 = self.stylizer.precision == "bf16"
-        margin = self.stylizer.network.margin_of(*self.work)
         with torch.autocast(self.stylizer.device.type, torch.bfloat16, enabled=bf16):
-            rows = self.painting.rows(margin + low, margin + high + -high % STRIDE)
-        rows = rows[0, :, : high - low, margin : margin + self.work[1]]
-        return self.stylizer.network.bounded(rows).cpu()
+            rows = self.painting.rows(low, high + -high % STRIDE)
+        return self.stylizer.network.bounded(rows[0, :, : high - low, : self.work[1]]).cpu()
 
     def _sample(self, rows: Callable[[int, int], Tensor]) -> Tensor:
         """Evenly spread squares of an image given by its rows, side by side, (C, h, w)."""

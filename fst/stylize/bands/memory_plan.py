@@ -43,8 +43,8 @@ def whole_bytes(
 ) -> int:
     """About what `Stylizer.stylize` takes for an image (H, W), painted at the size `work`, at its
     peak, with one that is read ahead and one that is being written."""
-    pixels, painted = math.prod(size), math.prod(network.framed_size(*(work or size)))
-    enlarged = ENLARGED_BYTES if work and work != size else 0
+    pixels, painted = math.prod(size), math.prod(work or size)
+    enlarged = 0 if painted == pixels else ENLARGED_BYTES
     return pixels * (60 + enlarged) + painted * (4 * _numbers_of_pixel(network) * WHOLE_COPIES + 40)
 
 
@@ -81,14 +81,14 @@ def make_plan(
     """
     height, width, channels = shape
     last = max(layer.conv.out_channels for layer, step in network.convolutions() if step == STRIDE)
-    high, wide = network.framed_size(*(work or (height, width)))
+    high, wide = work or (height, width)
     maps = 3 if len(network.blocks) else 1  # of the trunk, and of the convolutions of one block
     stored = high * wide * (maps * 4 * last // STRIDE**2 + 3 * 4)
     stored += height * width * 2 * channels * itemsize
     bytes_of_pixel = 4 * _numbers_of_pixel(network)
     row = wide * bytes_of_pixel * BAND_COPIES
     fixed = RESERVE
-    if work and work != (height, width):
+    if (high, wide) != (height, width):
         row = max(row, width * ENLARGED_ROW_BYTES)
         fixed += high * wide * SMALL_BYTES
     in_memory = stored + 64 * row + fixed <= memory_bytes

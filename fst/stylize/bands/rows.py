@@ -13,13 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.networks.transformer import (
-    ConditionedConv,
-    Layer,
-    ShuffledConv,
-    TransformerNet,
-    UpsampleConv,
-)
+from fst.networks.transformer import STRIDE, ConditionedConv, Layer, ShuffledConv, UpsampleConv
 from fst.stylize.bands.memory_plan import RowStore
 from fst.stylize.controls.masks import Enlarged
 
@@ -38,19 +32,28 @@ class Rows(Protocol):
 
 
 class PhotoRows:
-    """A stored photo (H, W, 3 or 4) in [0, 1]; where alpha is 0, the colours `hidden` (3, H, W)."""
+    """A stored photo (H, W, 3 or 4) in [0, 1], its sides reflected up to multiples of `STRIDE`;
+    where alpha is 0, the colours `hidden` (3, H, W)."""
 
     def __init__(
         self, store: RowStore, device: torch.device, hidden: Enlarged | None = None
     ) -> None:
         self.store, self.device, self.hidden = store, device, hidden
-        self.height, self.width = store.shape[:2]
+        self.size = store.shape[:2]
+        self.height, self.width = (side + -side % STRIDE for side in self.size)
 
     def rows(self, low: int, high: int) -> Tensor:
-        x = image_rows(self.store.read(low, high))
+        height, width = self.size
+        index = np.arange(low, high)
+        index = np.where(index < height, index, 2 * (height - 1) - index)
+        first, last = index.min(), index.max()
+        levels = self.store.read(first, last + 1)[index - first]
+        x = image_rows(levels)
         if x.shape[1] == 4:
-            x = torch.where(x[:, 3:] > 0, x[:, :3], self.hidden.rows(low, high))
-        return x.to(self.device, memory_format=torch.channels_last)
+            hidden = self.hidden.rows(first, last + 1)[:, index - first]
+            x = torch.where(x[:, 3:] > 0, x[:, :3], hidden)
+        x = x.to(self.device, memory_format=torch.channels_last)
+        return F.pad(x, (0, self.width - width, 0, 0), mode="reflect")
 
 
 def image_rows(levels: np.ndarray) -> Tensor:
@@ -61,29 +64,17 @@ def image_rows(levels: np.ndarray) -> Tensor:
 
 
 class ImageRows:
-    """An image (3, h, w) in memory."""
+    """An image (3, h, w) in memory, its sides reflected up to multiples of `STRIDE`."""
 
     def __init__(self, image: Tensor, device: torch.device) -> None:
-        self.image, self.device = image[None], device
-        self.height, self.width = image.shape[1:]
+        height, width = image.shape[1:]
+        sides = (0, -width % STRIDE, 0, -height % STRIDE)
+        self.image, self.device = F.pad(image[None], sides, mode="reflect"), device
+        self.height, self.width = self.image.shape[2:]
 
     def rows(self, low: int, high: int) -> Tensor:
         rows = self.image[:, :, low:high]
         return rows.to(self.device, memory_format=torch.channels_last, copy=True)
-
-
-class FramedRows:
-    """An image as the network's layers get it, see `fst.networks.transformer.framed`."""
-
-    def __init__(self, source: Rows, network: TransformerNet) -> None:
-        self.source = source
-        self.margin = network.margin_of(source.height, source.width)
-        self.height, self.width = network.framed_size(source.height, source.width)
-
-    def rows(self, low: int, high: int) -> Tensor:
-        x = padded_rows(self.source, low - self.margin, high - self.margin, "reflect")
-        right = self.width - self.source.width - self.margin
-        return F.pad(x, (self.margin, right, 0, 0), mode="reflect")
 
 
 class StoredRows:

@@ -8,7 +8,6 @@ them, 1.13 times the arithmetic of one forward at width 0.5. The result is that 
 `TransformerNet.forward` to rounding.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -20,7 +19,6 @@ from fst.networks.conditional import ConditionalAffine2d, ConditionalInstanceNor
 from fst.networks.transformer import STRIDE, Layer, ResidualBlock, TransformerNet
 from fst.stylize.bands.memory_plan import RowStores
 from fst.stylize.bands.rows import (
-    FramedRows,
     NormRows,
     Rows,
     StoredRows,
@@ -36,13 +34,10 @@ from fst.stylize.controls.masks import Enlarged
 class Look:
     """Which styles are where: style weights, each with its share of every place."""
 
-    def __init__(
-        self, weights: Sequence[Tensor], masks: Sequence[Enlarged] = (), margin: int = 0
-    ) -> None:
+    def __init__(self, weights: Sequence[Tensor], masks: Sequence[Enlarged] = ()) -> None:
         """Take one style for the whole image, or several, each over those before it: K weights (1,
-        S) and, of the second and later ones, where they are: K - 1 masks (1, H, W), without the
-        margin that the network has around the image."""
-        self.weights, self.masks, self.margin = torch.cat(list(weights)), list(masks), margin
+        S) and, of the second and later ones, where they are: K - 1 masks (1, H, W)."""
+        self.weights, self.masks = torch.cat(list(weights)), list(masks)
 
     def affine(self, norm: ConditionalInstanceNorm2d, moments: Moments, step: int):
         """What gives scale and shift, (1, C, 1 or h, 1 or W), for rows of a layer with these
@@ -66,16 +61,15 @@ class Look:
         height, width = self.masks[0].size
         # One row more on either side: the filter of antialiasing reaches so far.
         first = max(0, low - 1) * step
-        last = min((high + 1) * step, 2 * self.margin + height + -height % STRIDE)
-        index = np.clip(np.arange(first, last) - self.margin, 0, height - 1)
+        last = min((high + 1) * step, height + -height % STRIDE)
+        index = np.minimum(np.arange(first, last), height - 1)
         masks = [mask.rows(index[0], index[-1] + 1)[0] for mask in self.masks]
         left, shares = torch.ones(index[-1] + 1 - index[0], width), []
         for mask in reversed(masks):
             shares.append(left * mask)
             left = left * (1 - mask)
         shares = torch.stack([left, *reversed(shares)])[None, :, index - index[0]]
-        right = self.margin + -width % STRIDE
-        places = F.pad(shares, (self.margin, right, 0, 0), mode="replicate")
+        places = F.pad(shares, (0, -width % STRIDE, 0, 0), mode="replicate")
         if step > 1:
             size = tuple(side // step for side in places.shape[-2:])
             places = F.interpolate(places, size, mode="bilinear", antialias=True)
@@ -107,7 +101,7 @@ def _work_of_layers(
     network: TransformerNet, height: int, width: int
 ) -> list[tuple[Layer, int, int]]:
     """Each convolution, its step and its multiplications."""
-    pixels = math.prod(network.framed_size(height, width))
+    pixels = (height + -height % STRIDE) * (width + -width % STRIDE)
     return [
         (layer, step, pixels // step**2 * work_of_pixel(layer))
         for layer, step in network.convolutions()
@@ -137,14 +131,12 @@ class Streamer:
         self.network, self.look, self.band_px = network, look, band_px
         self.work, self.stores, self.bf16 = work, stores, bf16
         self.device = network.conv_in.conv.weight.device
-        self.height = 0  # of the photo, framed
+        self.height = 0  # of the photo, padded
         self._spare: list[StoredRows] = []  # for the convolutions of blocks, one after the other
 
     def paint(self, photo: Rows) -> Rows:
-        """The last layer's numbers for a photo of (3, H, W), framed; `TransformerNet.bounded`
-        follows."""
-        x = FramedRows(photo, self.network)
-        self.height = x.height
+        """The last layer's numbers, (3, H, W) of the photo; `TransformerNet.bounded` follows."""
+        x, self.height = photo, photo.height
         for layer in self.network.layers:
             x = (self._block if isinstance(layer, ResidualBlock) else self._layer)(x, layer)
         return x
@@ -248,7 +240,7 @@ def sample_moments(
     norms = [m for m in network.modules() if isinstance(m, ConditionalInstanceNorm2d)]
     hooks = [norm.register_forward_pre_hook(note) for norm in norms]
     try:
-        network.through_layers(sample, weights)
+        network(sample, weights)
     finally:
         for hook in hooks:
             hook.remove()
