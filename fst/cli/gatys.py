@@ -100,14 +100,14 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
 def _add_descent(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--steps", nargs="+", type=positive, metavar="N",
-        help="one number, or one per size (150 at the first, 75 at others; in colour alone, as of "
-        "textures, 300 and 150)")  # fmt: skip
+        help="one number, or one per size (150 at the first, 75 at others; twice as many "
+        "where in colour alone)")  # fmt: skip
     add("--optimizer", choices=("lbfgs", "adam"), default="lbfgs", help="(lbfgs)")
     add("--lr", type=positive_number, metavar="R", help="learning rate (lbfgs 1, adam 0.02)")
     add("--seed", type=whole, default=0, metavar="N", help="of the noise (0)")
     add("--device", type=device_name, metavar="NAME", help="cpu, cuda, ... (a GPU or cpu)")
     add("--precision", choices=("fp32", "bf16"),
-        help="of the loss network (bf16 where the processor has it)")  # fmt: skip
+        help="of the loss network (bf16 where that is faster)")  # fmt: skip
     add("--max-memory", type=amount, metavar="N",
         help="such as 4G: L-BFGS remembers as much as fits (half of what is free)")  # fmt: skip
 
@@ -120,7 +120,8 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
     add("--style-weight", type=number, metavar="W",
         help=f"weight of style ({objective.GATYS_STYLE_WEIGHT:g})")  # fmt: skip
     add("--no-grey", dest="in_grey", action="store_false", default=None,
-        help="compare in colour alone: half the time a step, weaker strokes")  # fmt: skip
+        help="compare in colour alone, as for textures and --classic-weights: half the time per "
+        "step, weaker strokes")  # fmt: skip
     add("--tv-weight", type=number, metavar="W", help="weight of total variation (0)")
 
 

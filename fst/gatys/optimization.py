@@ -104,7 +104,7 @@ def optimize(
         learning_rate: By default 1 for L-BFGS and 0.02 for Adam.
         seed: Of the noise.
         aspect: Width over height of a texture.
-        bf16: Run the loss network in bfloat16; by default where the processor multiplies it.
+        bf16: Run the loss network in bfloat16; by default where that is faster.
         in_grey: Compare the image with content and style in grey as well, see `fst.losses.grey`: an
             evaluation takes twice the time, and paints more of the painter's hand. By default where
             there are both, and the loss is not classic.

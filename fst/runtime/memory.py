@@ -94,11 +94,11 @@ def best_precision(accelerator: str = "auto") -> str:
             "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
         )
     if accelerator in ("auto", "cpu") and not torch.backends.mps.is_available():
-        return "bf16-mixed" if _cpu_multiplies_bf16() else "32-true"
+        return "bf16-mixed" if _bf16_is_faster_here() else "32-true"
     return "32-true"
 
 
-def _cpu_multiplies_bf16() -> bool:
+def _bf16_is_faster_here() -> bool:
     try:
         with open("/proc/cpuinfo") as file:
             return bf16_is_faster(file.read().partition("\n\n")[0])
