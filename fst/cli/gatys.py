@@ -101,7 +101,7 @@ def _add_descent(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--steps", nargs="+", type=positive, metavar="N",
         help="one number, or one per size (150 at the first, 75 at others; twice as many "
-        "where in colour alone)")  # fmt: skip
+        "in colour alone)")  # fmt: skip
     add("--optimizer", choices=("lbfgs", "adam"), default="lbfgs", help="(lbfgs)")
     add("--lr", type=positive_number, metavar="R", help="learning rate (lbfgs 1, adam 0.02)")
     add("--seed", type=whole, default=0, metavar="N", help="of the noise (0)")

@@ -36,8 +36,8 @@ from fst.runtime.memory import available_bytes, best_precision
 # Not for textures: those of another size than the style's picture have another share of edges.
 POOLING, PADDING = "avg", "zeros"
 STARTS = ("content", "noise")
-# At the first size, which makes the forms, and at others. In grey as well a step takes twice as
-# long, and half of them lead further: brushwork 0.48 against 0.51 (6 pictures of 320 px).
+# At the first size, which makes the forms, and at others. Compared in grey as well, a step takes
+# twice as long, and half as many lead further (docs/quality.md).
 STEPS, STEPS_IN_GREY = (300, 150), (150, 75)
 
 
@@ -105,9 +105,9 @@ def optimize(
         seed: Of the noise.
         aspect: Width over height of a texture.
         bf16: Run the loss network in bfloat16; by default where that is faster.
-        in_grey: Compare the image with content and style in grey as well, see `fst.losses.grey`: an
-            evaluation takes twice the time, and paints more of the painter's hand. By default where
-            there are both, and the loss is not classic.
+        in_grey: Compare the image with content and style in grey as well, see `fst.losses.grey`:
+            strokes come nearer to the painting's, and an evaluation takes twice as long. By default
+            where there are both, and the loss is not classic.
         max_memory_bytes: Half of what is free by default.
         on_step: Called after every evaluation.
 

@@ -82,5 +82,5 @@ def grey_every(classic: bool) -> int:
 
 
 def gatys_grey(classic: bool, texture: bool) -> bool:
-    """Whether an optimised picture is compared in grey as well; texture has its colours."""
+    """Whether an optimised picture is compared in grey as well; of textures, colours count too."""
     return not (classic or texture)

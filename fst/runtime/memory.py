@@ -109,8 +109,8 @@ def _bf16_is_faster_here() -> bool:
 def bf16_is_faster(cpuinfo: str) -> bool:
     """Whether a CPU, as /proc/cpuinfo describes it, convolves faster in bf16 than in fp32.
 
-    By AVX512 that is so on AMD's. Intel's multiply bf16 at half the pace of fp32 there (measured on
-    a Xeon whose AMX the virtual machine hid: 0.6 times as fast), and need AMX.
+    On AMD's, AVX512 is enough. Intel's need AMX: a Xeon whose virtual machine hid it was slower in
+    bf16, although it has AVX512-bf16.
     """
     words = cpuinfo.split()
     return "amx_bf16" in words or ("avx512_bf16" in words and "GenuineIntel" not in words)
