@@ -5,11 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import SCRIPTS
 from PIL import Image
 
 from fst.assets import GALLERY
-from fst.style_model.format import load_style_model
+from fst.io import images
+from fst.losses.colour import colour_statistics
+from fst.networks.transformer import TransformerNet
+from fst.style_model.format import describe, load_style_model, save_style_model
 
 
 @pytest.fixture
@@ -34,6 +38,8 @@ def test_the_gallery_is_trained_in_runs_that_can_be_resumed(script, run, tmp_pat
         return 0
 
     monkeypatch.setattr(train_gallery, "fst_train", train)
+    monkeypatch.setattr(train_gallery, "match_colours", lambda *_: None)
+    monkeypatch.setattr(train_gallery.images, "find", lambda _: [])
     argv = ["train_gallery", "--paintings", "p", "--photos", "c", "--loss-weights", "v"]
     argv += ["--steps", *[str(steps)] * len(train_gallery.RUNS), "-o", str(tmp_path / "all")]
     monkeypatch.setattr(sys, "argv", argv)
@@ -42,9 +48,11 @@ def test_the_gallery_is_trained_in_runs_that_can_be_resumed(script, run, tmp_pat
     for call in seen:
         for flag in ("--styles", "--style-weight", "--style-size"):
             assert len(values(call, flag)) == len(train_gallery.STYLES)
-    assert [values(call, "--grey-every") for call in seen] == [["0"]] * 7 + [["2"]] * 3
+    assert [values(call, "--grey-every") for call in seen] == [["0"]] * 7 + [["2"]] * 5
     assert "--from-scratch" in seen[0] and values(seen[1], "--rows-first") == ["0"]
     assert values(seen[2], "--warm-start")[0].endswith("subjects/model.safetensors")
+    means = [tmp_path / "all" / folder / "mean.safetensors" for folder in ("settled", "")]
+    assert [values(call, "--warm-start") for call in seen[10:]] == [[str(mean)] for mean in means]
 
     # The first is done, the second was stopped.
     (tmp_path / "all" / "subjects" / "model.safetensors").unlink()
@@ -53,6 +61,41 @@ def test_the_gallery_is_trained_in_runs_that_can_be_resumed(script, run, tmp_pat
     assert train_gallery.main() == 0
     checkpoint = str(tmp_path / "all" / "subjects" / "last.ckpt")
     assert [values(call, "--resume") for call in seen] == [[checkpoint]]
+
+
+def test_a_run_of_the_gallery_begins_from_the_mean_of_others(script, tmp_path):
+    train_gallery = script("train_gallery")
+    models = [tmp_path / r.folder / "model.safetensors" for r in train_gallery.RUNS]
+    networks = [TransformerNet(1, width=0.125, num_blocks=1) for _ in models]
+    for network, model in zip(networks, models, strict=True):
+        model.parent.mkdir(exist_ok=True)
+        save_style_model(model, network, describe(network, [{"name": "wave"}], {}))
+
+    assert train_gallery.parent(None, models, 4) == models[3]
+    state = load_style_model(train_gallery.parent(None, models, 10))[0].state_dict()
+    parts = [networks[place].state_dict() for place in (6, 8, 9)]
+    for name, tensor in state.items():
+        wanted = 0.3 * parts[0][name] + 0.3 * parts[1][name] + 0.4 * parts[2][name]
+        torch.testing.assert_close(tensor, wanted)
+
+
+def test_matched_colours_are_those_of_the_style(script, run, photo_folder, style_files):
+    network = load_style_model(run / "model.safetensors")[0]
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    photos = sorted(photo_folder.iterdir())[:4]
+    styles = [str(path) for path in style_files]
+    script("train_gallery").match_colours(network, styles, photos)
+
+    contents = [images.load(photo, 256)[None] for photo in photos]
+    for style_id, style in enumerate(styles):
+        weights = network.one_hot(torch.tensor([style_id]))
+        painted = colour_statistics([network(content, weights)[0] for content in contents])
+        wanted = colour_statistics([images.load(path, 512) for path in images.find([style])])
+        torch.testing.assert_close(painted, wanted, rtol=0.1, atol=0.01)
+    changed = {
+        n for n, tensor in network.state_dict().items() if not torch.equal(tensor, before[n])
+    }
+    assert changed == {"conv_out.norm.gamma", "conv_out.norm.beta"}
 
 
 def test_the_sheet_holds_every_photo_in_every_style(

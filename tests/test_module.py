@@ -145,7 +145,9 @@ def test_forward_paints_each_image_in_its_own_style(make_module):
 
 def test_one_step_is_one_step_of_adam(make_module, tmp_path):
     """The oracle: the gradient by hand, and Adam's first step, lr * sign(gradient)."""
-    module = make_module(shift_px=0, learning_rate=0.01, consistency_weight=0, grey_every=0)
+    module = make_module(
+        shift_px=0, learning_rate=0.01, colour_weight=0, consistency_weight=0, grey_every=0
+    )
     before = copy.deepcopy(module.network)
     fit(module, tmp_path, steps=1)
     photos, style_index = Repeated().batches[0]

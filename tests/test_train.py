@@ -294,6 +294,16 @@ def test_a_killed_process_resumes_exactly_elsewhere(run, train_argv, tmp_path):
     assert_same_end(moved, run)
 
 
+def test_out_of_memory_names_the_ways_out(train_argv, tmp_path, capsys, monkeypatch):
+    def training_step(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(StyleTransferModule, "training_step", training_step)
+    assert main(train_argv(tmp_path / "run", "--batch-size", 3)) == 1
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.endswith("a smaller --batch-size than 3, or a smaller --size than 48")
+
+
 def test_a_finished_run_can_be_given_more_steps(run, train_argv, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     assert main(["--resume", str(tmp_path / "run" / "last.ckpt"), "--steps", "14"]) == 0

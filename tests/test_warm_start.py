@@ -71,6 +71,23 @@ def test_the_default_is_the_gallery_with_its_architecture_and_few_steps():
     assert chosen.steps == WARM_STEPS
 
 
+@pytest.mark.parametrize(
+    ("argv", "batch_and_rate"),
+    [
+        ([], (16, 0.002)),
+        (["--trainer.accelerator", "gpu"], (16, 0.002)),
+        (["--trainer.accelerator", "cpu"], (4, 0.001)),
+        (["--batch-size", "8"], (8, 0.001)),
+        (["--lr", "0.003"], (16, 0.003)),
+    ],
+)
+def test_a_gpu_gets_larger_batches_and_a_higher_rate(monkeypatch, argv, batch_and_rate):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    chosen = settings(*argv)
+    assert (chosen.batch_size, chosen.lr) == batch_and_rate
+
+
 @pytest.mark.parametrize("argv", [["--from-scratch"], ["--width", "0.31"], ["--num-blocks", "2"]])
 def test_another_architecture_or_the_flag_starts_from_scratch(argv):
     chosen = settings(*argv)

@@ -23,6 +23,9 @@ from fst.errors import FstError
 from fst.losses import objective
 from fst.training.start import (
     ADD_STEPS,
+    CUDA_BATCH,
+    CUDA_LEARNING_RATE,
+    LEARNING_RATE,
     MOST,
     SCRATCH_STEPS,
     SCRATCH_TRUNK,
@@ -141,8 +144,9 @@ def _answer(argv: list[str]) -> None:
     parser = new_parser("fst-train", about, EPILOG, usage=usage, add_help=False)
     parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
     _add_arguments(parser)
-    parser.add_argument("--config", metavar="YAML", help="read settings from a file")
-    parser.add_argument("--print_config", action="store_true", help="print the settings as YAML")
+    parser.add_argument("--config", metavar="YAML",
+        help="read settings from a file, such as --print_config prints")  # fmt: skip
+    parser.add_argument("--print_config", action="store_true", help=argparse.SUPPRESS)
     finish(parser, shown=False)
     parser.parse_args(["--version" if "--version" in argv else "--help"])
 
@@ -175,7 +179,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     add("--style-size", type=PositiveInt, nargs="+", default=[size], metavar="PX",
         help="of style pictures; larger: larger strokes; one, or one per style")  # fmt: skip
     add("--batch-size", type=PositiveInt, metavar="N",
-        help="images per step (default: 4; 2 with --add-to)")  # fmt: skip
+        help=f"images per step (default: 4; 2 with --add-to; {CUDA_BATCH} on a GPU)"
+    )  # fmt: skip
     add("--num-workers", type=NonNegativeInt, metavar="N",
         help="reader processes (default: 0 or 4)")  # fmt: skip
 
@@ -199,8 +204,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help=f"scales the channels (default: {SCRATCH_TRUNK[0]})")  # fmt: skip
     add("--num-blocks", type=NonNegativeInt, metavar="N",
         help=f"residual blocks (default: {SCRATCH_TRUNK[1]})")  # fmt: skip
-    add("--lr", type=PositiveFloat, default=1e-3, metavar="R",
-        help="Adam's peak learning rate (default: 0.001)")  # fmt: skip
+    add("--lr", type=PositiveFloat, metavar="R",
+        help=f"Adam's peak rate (default: {LEARNING_RATE}; {CUDA_LEARNING_RATE} with {CUDA_BATCH} "
+        "images on a GPU)")  # fmt: skip
     add("--scale-lr", action="store_true",
         help="multiply it by the square root of the number of processes")  # fmt: skip
     add("--seed", type=NonNegativeInt, default=0, metavar="N",
@@ -217,7 +223,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _add_loss(parser: argparse.ArgumentParser) -> None:
     add_loss(parser)
     style, grid = objective.WEIGHTS[1], objective.GRID_WEIGHT
-    consistency, grey = objective.CONSISTENCY_WEIGHT, objective.GREY_EVERY
+    colour, consistency = objective.COLOUR_WEIGHT, objective.CONSISTENCY_WEIGHT
+    grey = objective.GREY_EVERY
     add = parser.add_argument
     add("--content-weight", type=NonNegativeFloat, metavar="W",
         help="weight of content (default: 1)")  # fmt: skip
@@ -227,6 +234,8 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
         help="weight of total variation (default: 0)")  # fmt: skip
     add("--grid-weight", type=NonNegativeFloat, metavar="W",
         help=f"weight against patterns of the pixel grid (default: {grid:g})")  # fmt: skip
+    add("--colour-weight", type=NonNegativeFloat, metavar="W",
+        help=f"weight of the style's contrast and colours (default: {colour:g})")  # fmt: skip
     add("--consistency-weight", type=NonNegativeFloat, metavar="W",
         help=f"weight of painting shifted photos alike (default: {consistency:g})")  # fmt: skip
     add("--grey-every", type=NonNegativeInt, metavar="N",

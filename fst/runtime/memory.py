@@ -77,6 +77,13 @@ def exact_fp32() -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
+def takes_cuda(accelerator: str) -> bool:
+    """Whether Lightning trains on a CUDA GPU where it is given this name of an accelerator."""
+    import torch
+
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
 def best_precision(accelerator: str = "auto") -> str:
     """Lightning's name of it: "bf16-mixed" where bf16 is faster than fp32, else "32-true".
 
@@ -89,7 +96,7 @@ def best_precision(accelerator: str = "auto") -> str:
     """
     import torch
 
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+    if takes_cuda(accelerator):
         return (
             "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
         )
@@ -117,6 +124,12 @@ def bf16_is_faster(cpuinfo: str) -> bool:
 
 
 # ---- memory -------------------------------------------------------------------------------------
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of Python's or torch's says that memory did not suffice, on any device."""
+    told = re.search("out of memory|allocate memory|enough memory|bad_alloc", str(error))
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(told))
 
 
 def parse_bytes(text: str) -> int:

@@ -160,7 +160,8 @@ def run_facts(module: pl.LightningModule) -> dict[str, Any]:
         return {}
     names = ("content", "style", "tv")
     weights = dict(zip(names, module.objective.weights(module.styles), strict=True))
-    beside = {name: getattr(module.objective, f"{name}_weight") for name in ("grid", "consistency")}
+    others = ("grid", "colour", "consistency")
+    beside = {name: getattr(module.objective, f"{name}_weight") for name in others}
     return {
         "max_steps": trainer.max_steps,
         "measured_step": module.measured_step,

@@ -14,6 +14,7 @@ from torchmetrics import MeanMetric
 from fst.data.batches import read_batch
 from fst.data.styles import Style
 from fst.errors import FstError
+from fst.losses.colour import colour_distance
 from fst.losses.consistency import Twins
 from fst.losses.grey import grey_places
 from fst.losses.perceptual import PerceptualLoss, grid_pattern
@@ -103,6 +104,7 @@ class StyleTransferModule(pl.LightningModule):
                 weight.requires_grad_(False)
         self.marks: list[dict[str, str]] = [{} for _ in styles]  # which styles show the same
         self.perceptual: PerceptualLoss | None = None
+        self.colours: Tensor | None = None  # of the styles, see `colour_statistics`
         self.metrics: HeldOutMetrics | None = None
         self.drift: MeanMetric | None = None  # of the kept styles, in 1/255
         self.final_metrics: dict[str, float] = {}
@@ -149,7 +151,7 @@ class StyleTransferModule(pl.LightningModule):
         in_grey = bool(self.objective.grey_every)
         held = targets_of_styles(self.perceptual, self.styles, sizes_px, crop_px, in_grey)
         self.perceptual.set_targets(*held.targets)
-        self.marks = held.marks
+        self.marks, self.colours = held.marks, held.colours
         self.metrics = HeldOutMetrics(held, self.perceptual.loss_network)
         self.drift = MeanMetric().to(device) if self.keeper is not None else None
 
@@ -166,7 +168,8 @@ class StyleTransferModule(pl.LightningModule):
         seed = self._seed(OF_GREY, self.global_step)
         grey = grey_places(self.objective.grey_every, number, seed)
         terms = self.perceptual(*self._shifted(stylized, photos), style_index, grey)
-        for name, weight, term in self._further_terms(photos, stylized.float(), twins):
+        further = self._further_terms(photos, style_index, stylized.float(), twins)
+        for name, weight, term in further:
             terms[name] = term
             terms["total"] = terms["total"] + weight * term
         per_image = terms.pop("style_per_image")
@@ -267,11 +270,18 @@ class StyleTransferModule(pl.LightningModule):
             hold_kept_styles(self.network, self.first_id)
 
     def _further_terms(
-        self, photos: Tensor, stylized: Tensor, twins: Twins | None
+        self, photos: Tensor, style_index: StyleIndex, stylized: Tensor, twins: Twins | None
     ) -> Iterator[tuple[str, float, Tensor]]:
         """Name, weight and value of what is minimised beside the perceptual loss."""
         if self.objective.grid_weight:
             yield "grid", self.objective.grid_weight, grid_pattern(stylized)
+        if self.objective.colour_weight:
+            ids = each_id(style_index, len(photos)).to(stylized.device, non_blocking=True)
+            yield (
+                "colour",
+                self.objective.colour_weight,
+                colour_distance(stylized, self.colours[ids]),
+            )
         if twins is not None:
             yield "consistency", self.objective.consistency_weight, twins.difference(stylized)
         if self.keeper is not None:

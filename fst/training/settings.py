@@ -65,6 +65,7 @@ class Objective(Settings):
         style_weight: Weight of the style loss, or one for each style id.
         tv_weight: Weight of total variation.
         grid_weight: Weight of patterns in step with the pixel grid, see `grid_pattern`.
+        colour_weight: Weight of the contrast and colours of the style, see `colour_distance`.
         consistency_weight: Weight of what changes where a photo is moved by a few pixels, see
             `Twins`; without effect in batches of 1.
         grey_every: One image in so many is compared with photo and style in grey, see
@@ -85,6 +86,7 @@ class Objective(Settings):
     style_weight: float | Sequence[float] | None = None
     tv_weight: float | None = None
     grid_weight: float | None = None
+    colour_weight: float | None = None
     consistency_weight: float | None = None
     grey_every: int | None = None
     classic_weights: bool = False
@@ -96,6 +98,8 @@ class Objective(Settings):
         self.style_loss = self.style_loss or objective.statistic(self.classic_weights)
         if self.grid_weight is None:
             self.grid_weight = objective.grid_weight(self.classic_weights)
+        if self.colour_weight is None:
+            self.colour_weight = objective.colour_weight(self.classic_weights)
         if self.consistency_weight is None:
             self.consistency_weight = objective.consistency_weight(self.classic_weights)
         if self.grey_every is None:

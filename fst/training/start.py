@@ -24,10 +24,13 @@ SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
 # Side of the crops and images per step. Gamma and beta alone learn a style within 10 % of what
 # training all weights reaches from 200 steps of 2 x 192 px (docs/train.md, "Styles one by one").
 BATCH, ADD_BATCH = (256, 4), (192, 2)
+# Batches of 4 leave most of a GPU idle. Adam's peak rate grows with the root of the batch
+# (fst.training.schedule.scaled_rate).
+LEARNING_RATE, CUDA_BATCH, CUDA_LEARNING_RATE = 1e-3, 16, 2e-3
 SCRATCH_TRUNK = (0.5, 8)  # width and residual blocks
 # Settings that are fields of `Objective` under the same name.
 _OF_OBJECTIVE = ("content_layer", "style_layers", "content_weight", "tv_weight", "grid_weight",
-    "consistency_weight", "grey_every", "classic_weights")  # fmt: skip
+    "colour_weight", "consistency_weight", "grey_every", "classic_weights")  # fmt: skip
 
 
 class Refused(FstError):
@@ -51,9 +54,19 @@ def settle(settings: Any) -> None:
     if settings.until and not settings.resume:
         _settle_plateau(settings, usual)
     settings.steps = settings.steps or usual
-    size_px, batch_size = ADD_BATCH if rows_alone else BATCH
+    _settle_batch(settings, *(ADD_BATCH if rows_alone else BATCH))
+
+
+def _settle_batch(settings: Any, size_px: int, batch_size: int) -> None:
+    """What a step sees, and the rate that goes with it: on a GPU and on other devices."""
+    from fst.runtime.memory import takes_cuda
+
+    lr = LEARNING_RATE
+    if not settings.batch_size and takes_cuda(settings.trainer.accelerator or "auto"):
+        batch_size, lr = CUDA_BATCH, CUDA_LEARNING_RATE
     settings.size = settings.size or size_px
     settings.batch_size = settings.batch_size or batch_size
+    settings.lr = settings.lr or lr
 
 
 def _trunk(settings: Any) -> tuple[float, int]:
@@ -176,7 +189,7 @@ def make_module(settings: Any, styles: list, kept: list, network: Any) -> "Style
     given = {name: getattr(settings, name) for name in _OF_OBJECTIVE}
     if settings.resume:  # runs from before there was one of these go on without
         stored = _resumed(settings)["hyper_parameters"].get("objective", {})
-        for name in ("consistency_weight", "grey_every"):
+        for name in ("colour_weight", "consistency_weight", "grey_every"):
             given[name] = stored.get(name, 0) if given[name] is None else given[name]
     minimised = Objective(
         loss_network=_one_or_each(settings.loss_weights) or settings.loss_network,

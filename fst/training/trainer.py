@@ -21,7 +21,7 @@ from torch.multiprocessing.spawn import ProcessException
 
 from fst.errors import FstError
 from fst.runtime.console import quieten_lightning
-from fst.runtime.memory import best_precision
+from fst.runtime.memory import best_precision, is_out_of_memory
 from fst.runtime.processes import follow_first, noted_as_first
 from fst.training.card import RunCard
 from fst.training.checkpoint import MODEL_NAME, AtomicCheckpointIO, CheckpointError, RunSaver
@@ -191,6 +191,11 @@ def _fit(settings: Any, module, data, trainer: pl.Trainer, saver: RunSaver) -> N
     except Exception as error:  # the file may hold anything in any place
         if str(error).startswith("Early stopping conditioned on metric"):
             raise Refused(f"`trainer.callbacks`: {' '.join(str(error).split())}") from None
+        if is_out_of_memory(error):
+            raise FstError(
+                f"there is not enough memory: give a smaller `batch_size` than "
+                f"{settings.batch_size}, or a smaller `size` than {settings.size}"
+            ) from error
         if not settings.resume or saver.has_stepped:
             raise
         reason = " ".join(str(error).split())[:160]

@@ -3,7 +3,6 @@ what arrives in a folder."""
 
 import argparse
 import os
-import re
 import sys
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from fst.io import images
 from fst.io.paths import numbered
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.console import print_result, tell
+from fst.runtime.memory import is_out_of_memory
 from fst.stylize.bands import memory_plan
 from fst.stylize.blend_grid import CELL_PX, blend_grid
 from fst.stylize.folder.naming import BLEND_ID, FileId, Plan, find_photos, identity, make_plan
@@ -32,8 +32,6 @@ PROGRAM = "fst-infer"
 WRITTEN_BEHIND = 1  # paintings that may wait for the disk
 POLL_S = 1.0  # between looks: a file is painted when it is as it was one look before
 State = tuple[int, int] | None
-# CUDA and MPS say the first, a CPU one of the others.
-_NO_MEMORY = "out of memory|allocate memory|enough memory|bad_alloc"
 
 
 class Painter:
@@ -118,7 +116,7 @@ class Painter:
         except images.ImageError as error:
             problem = str(error)
         except (RuntimeError, MemoryError) as error:
-            if isinstance(error, RuntimeError) and not re.search(_NO_MEMORY, str(error)):
+            if not is_out_of_memory(error):
                 raise
             problem = _too_large(photo, content)
         self._say(partial(tell, PROGRAM), problem, self.left)

@@ -1,0 +1,53 @@
+"""Contrast and colours: a painting as strong as its style's pictures.
+
+Without it a network paints paler than its styles: in the gallery, the deviation of a channel was
+mostly 0.65 to 0.95 of the style's. Pictures that are optimised one by one by the other terms have
+the style's contrast, so this is for training alone: a network hedges where it cannot tell what goes
+where, and the content distance rewards that.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+LEAST_DEVIATION = 0.02  # of a channel, which a style of one colour has not
+
+
+def colour_statistics(pictures: Sequence[Tensor]) -> Tensor:
+    """Mean and standard deviation of each channel, averaged over the pictures of a style.
+
+    Args:
+        pictures: Each (3, H, W) in [0, 1].
+
+    Returns:
+        (2, 3): means, and deviations of at least `LEAST_DEVIATION`.
+    """
+    means, deviations = zip(*(_moments(picture[None]) for picture in pictures), strict=True)
+    deviation = torch.cat(deviations).mean(0).clamp_min(LEAST_DEVIATION)
+    return torch.stack([torch.cat(means).mean(0), deviation])
+
+
+def colour_distance(images: Tensor, targets: Tensor) -> Tensor:
+    """How far mean and deviation of the channels are from those of the styles.
+
+    The statistics of AdaIN (Huang and Belongie 2017, eq. 8), of pixels in place of features:
+    ((mean(y) - mean(s))^2 + (deviation(y) - deviation(s))^2) / deviation(s)^2.
+
+    Args:
+        images: (B, 3, H, W) in [0, 1].
+        targets: (B, 2, 3), each of `colour_statistics`.
+
+    Returns:
+        Scalar, at least 0: the mean over images and channels.
+    """
+    mean, deviation = _moments(images)
+    wanted_mean, wanted = targets.unbind(1)
+    squares = (mean - wanted_mean).square() + (deviation - wanted).square()
+    return (squares / wanted.square()).mean()
+
+
+def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of (B, C, H, W), each (B, C); its gradient is finite at 0."""
+    variance, mean = torch.var_mean(images.float(), (2, 3), correction=0)
+    return mean, (variance + 1e-8).sqrt()
