@@ -103,6 +103,7 @@ def trained(args: argparse.Namespace, case: str) -> tuple[float, Path]:
     """
     folder = args.output / case.replace(" ", "_").replace(",", "")
     argv = ["--styles", *args.styles, "--steps", args.steps, "--seed", "0", "-o", str(folder)]
+    argv += ["--batch-size", "4", "--lr", "0.001"]  # whatever the device's own
     start = time.monotonic()
     if fst_train([*argv, *shlex.split(args.train), *shlex.split(CASES[case])]):
         raise FstError(f"case {case!r}: fst-train failed")

@@ -28,10 +28,10 @@ was stopped:
 12. from the mean of that and of 11, its colours matched (`match_colours`), one step at a rate that
     changes nothing: it measures what the card tells.
 
-The model.safetensors of the twelfth run is what is shipped. The first was stopped at step 6,300,
-its rate down to a fortieth, and the eighth with its rate at two fifths; in the first two the term
-against checkerboards saw a period of 4 px alone; in the seventh, twins were always the last of four
-images.
+The matched/model.safetensors of the twelfth run is what is shipped. The first was stopped at step
+6,300, its rate down to a fortieth, and the eighth with its rate at two fifths; in the first two the
+term against checkerboards saw a period of 4 px alone; in the seventh, twins were always the last of
+four images.
 """
 
 import argparse
@@ -109,7 +109,6 @@ class Run(NamedTuple):
     seed: int
     consistency: str = "0"
     grey_every: str = "0"
-    colour: str = "0"
     mean_of: dict[str, float] | None = None  # shares of the runs it begins from; None: the last
     matched: bool = False  # in colours, before it begins
 
@@ -127,7 +126,7 @@ RUNS = (
     Run("lighter", 1500, 4, "0.0008", 10, consistency="30", grey_every="2"),
     Run("settled", 700, 4, "0.0005", 11, consistency="30", grey_every="2",
         mean_of={"consistent": 0.3, "clearer": 0.3, "lighter": 0.4}),
-    Run(".", 1, 4, "1e-9", 12, consistency="30", grey_every="2", colour="10", matched=True,
+    Run("matched", 1, 4, "1e-9", 12, consistency="30", grey_every="2", matched=True,
         mean_of={"consistent": 0.15, "clearer": 0.15, "lighter": 0.2, "settled": 0.5}),
 )  # fmt: skip
 
@@ -169,7 +168,7 @@ def of_run(args: argparse.Namespace, place: int) -> list[str]:
         *("--styles", *(picture(name, args.paintings) for name in STYLES)),
         *("--style-weight", *map(str, weights), "--style-size", *map(str, sizes)),
         *("--grid-weight", GRID_WEIGHT, "--consistency-weight", run.consistency),
-        *("--grey-every", run.grey_every, "--colour-weight", run.colour),
+        *("--grey-every", run.grey_every, "--colour-weight", "0"),
         *("--content", args.photos),
         *("--loss-weights", args.loss_weights, "--steps", str(args.steps[place])),
         *("--lr", run.rate, "--batch-size", str(run.batch_size), "--seed", str(run.seed)),

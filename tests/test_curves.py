@@ -32,6 +32,7 @@ EXPECTED_SCALARS = (
         "train/style",
         "train/tv",
         "train/grid",
+        "train/colour",
         "lr-Adam/styles",
         "lr-Adam/convolutions",
     }

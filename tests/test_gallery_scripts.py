@@ -51,7 +51,7 @@ def test_the_gallery_is_trained_in_runs_that_can_be_resumed(script, run, tmp_pat
     assert [values(call, "--grey-every") for call in seen] == [["0"]] * 7 + [["2"]] * 5
     assert "--from-scratch" in seen[0] and values(seen[1], "--rows-first") == ["0"]
     assert values(seen[2], "--warm-start")[0].endswith("subjects/model.safetensors")
-    means = [tmp_path / "all" / folder / "mean.safetensors" for folder in ("settled", "")]
+    means = [tmp_path / "all" / folder / "mean.safetensors" for folder in ("settled", "matched")]
     assert [values(call, "--warm-start") for call in seen[10:]] == [[str(mean)] for mean in means]
 
     # The first is done, the second was stopped.

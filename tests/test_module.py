@@ -17,8 +17,10 @@ from torch.utils.data import DataLoader
 
 from fst import Stylizer
 from fst.data.batches import StyleBatch
+from fst.data.styles import load_pictures
 from fst.errors import FstError
 from fst.io.images import load
+from fst.losses.colour import colour_distance, colour_statistics
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.loss_network import load_loss_network
 from fst.training.curves import PaintingGrid, RunLog
@@ -400,6 +402,20 @@ def test_one_of_four_photos_is_the_one_before_it_moved(
             windows = batch[at - 1].unfold(1, 26, 1).unfold(2, 34, 1)  # (3, 15, 15, 26, 34)
             assert (windows == middle[:, None, None]).all(4).all(3).all(0).sum() == 1
     assert ("train/consistency" in trainer.callback_metrics) == moved
+
+
+def test_each_image_is_held_against_the_colours_of_its_own_style(make_module, tmp_path):
+    module = make_module(colour_weight=7, consistency_weight=0, grey_every=0, grid_weight=0)
+    trainer = fit(module, tmp_path, steps=1)
+    before = make_module(consistency_weight=0)  # of the same seed
+    photos, style_index = Repeated().batches[0]
+    painted = before(photos.float() / 255, style_index)
+    own = [colour_statistics(load_pictures([style], 512)[0]) for style in module.styles]
+    expected = colour_distance(painted, torch.stack(own)[style_index])
+    measured = trainer.callback_metrics
+    torch.testing.assert_close(measured["train/colour"], expected.detach())
+    rest = measured["train/content"] + 20 * measured["train/style"]
+    torch.testing.assert_close(measured["train/loss"], rest + 7 * measured["train/colour"])
 
 
 @pytest.mark.parametrize(("every", "expected"), [(None, {(0, 2), (1, 3)}), (4, None), (0, {()})])

@@ -301,7 +301,7 @@ def test_out_of_memory_names_the_ways_out(train_argv, tmp_path, capsys, monkeypa
     monkeypatch.setattr(StyleTransferModule, "training_step", training_step)
     assert main(train_argv(tmp_path / "run", "--batch-size", 3)) == 1
     told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert told.endswith("a smaller --batch-size than 3, or a smaller --size than 48")
+    assert "for --batch-size 3 and --size 48: give smaller ones" in told
 
 
 def test_a_finished_run_can_be_given_more_steps(run, train_argv, tmp_path):

@@ -78,6 +78,7 @@ def test_the_default_is_the_gallery_with_its_architecture_and_few_steps():
         (["--trainer.accelerator", "gpu"], (16, 0.002)),
         (["--trainer.accelerator", "cpu"], (4, 0.001)),
         (["--batch-size", "8"], (8, 0.001)),
+        (["--batch-size", "32"], (32, 0.002)),
         (["--lr", "0.003"], (16, 0.003)),
     ],
 )

@@ -28,6 +28,12 @@ def colour_statistics(pictures: Sequence[Tensor]) -> Tensor:
     return torch.stack([torch.cat(means).mean(0), deviation])
 
 
+def colours_of_styles(styles: Sequence[Sequence[Tensor]]) -> Tensor | None:
+    """Those of each style, (S, 2, 3); None of no styles."""
+    each = [colour_statistics(pictures) for pictures in styles]
+    return torch.stack(each) if each else None
+
+
 def colour_distance(images: Tensor, targets: Tensor) -> Tensor:
     """How far mean and deviation of the channels are from those of the styles.
 

@@ -26,7 +26,7 @@ STYLE_SIZE_PX = 512
 GRID_WEIGHT = 300.0  # of patterns in step with the pixel grid, in training
 # Of mean and deviation of each colour channel, in training: without it paintings are paler than
 # their style.
-COLOUR_WEIGHT = 10.0
+COLOUR_WEIGHT = 3.0
 # Of what changes where the photo moves by a few pixels, in training: content nearer and ground
 # calmer at about equal brushwork, with no further pass.
 CONSISTENCY_WEIGHT = 30.0

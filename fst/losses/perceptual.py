@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fst.errors import FstError
 from fst.losses import objective
+from fst.losses.colour import colours_of_styles
 from fst.losses.grey import equalised, with_grey
 from fst.losses.parse import Statistic, statistic_of
 from fst.losses.style_groups import StyleGroup, StyleIndex, check_ids, each_id, grouped
@@ -79,6 +80,7 @@ class PerceptualLoss(nn.Module):
         equal = [1.0] * len(self.style_layers)
         self.layer_weights = equal if classic else objective.layer_weights(self.style_layers)
         self.groups: list[StyleGroup] | None = None  # until the styles are set
+        self.colours: Tensor | None = None  # (S, 2, 3), see `colours_of`
         self.num_styles = 0
 
     @property
@@ -95,11 +97,12 @@ class PerceptualLoss(nn.Module):
         device = fn(torch.empty(0, device=self.device)).device
         self.loss_network.to(device)
         self.groups = self.groups and [group.to(device) for group in self.groups]
+        self.colours = None if self.colours is None else self.colours.to(device)
         return super()._apply(fn, recurse)
 
     def set_styles(self, styles: Sequence[Sequence[Tensor]], in_grey: bool = False) -> None:
         """Compute the targets, once; see `style_targets`. With `in_grey`, those in grey too."""
-        self.set_targets(*self.style_targets(styles, in_grey))
+        self.set_targets(*self.style_targets(styles, in_grey), colours=colours_of_styles(styles))
 
     @torch.no_grad()
     def style_targets(
@@ -124,12 +127,25 @@ class PerceptualLoss(nn.Module):
         return [[self._targets(*p) for p in zip(statistics, kind, strict=True)] for kind in kinds]
 
     def set_targets(
-        self, targets: Sequence[dict[str, Targets]], in_grey: Sequence[dict[str, Targets]] = ()
+        self,
+        targets: Sequence[dict[str, Targets]],
+        in_grey: Sequence[dict[str, Targets]] = (),
+        colours: Tensor | None = None,
     ) -> None:
-        """Take what `style_targets` computed, here or in another process."""
-        self.num_styles = len(targets)
+        """Take what `style_targets` (and `colours_of_styles`) computed, here or elsewhere."""
+        self.num_styles, self.colours = len(targets), colours
         statistics = self._statistics_of(self.num_styles) * (2 if in_grey else 1)
         self.groups = grouped(statistics, [*targets, *in_grey], self.style_layers)
+
+    def colours_of(self, style_index: Tensor) -> Tensor:
+        """The targets of `fst.losses.colour.colour_distance`, (B, 2, 3), for style ids (B,).
+
+        Raises:
+            FstError: The styles were set without their colours.
+        """
+        if self.colours is None:
+            raise FstError("the styles are set without colours: call set_styles")
+        return self.colours[style_index.to(self.colours.device, non_blocking=True)]
 
     def _statistics_of(self, num_styles: int) -> list[Statistic]:
         statistics = self.statistics * (num_styles if len(self.statistics) == 1 else 1)

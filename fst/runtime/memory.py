@@ -127,9 +127,10 @@ def bf16_is_faster(cpuinfo: str) -> bool:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error of Python's or torch's says that memory did not suffice, on any device."""
-    told = re.search("out of memory|allocate memory|enough memory|bad_alloc", str(error))
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(told))
+    """Whether an error says that memory did not suffice: Python's, torch's, or that of a process
+    that this one has started, which brings its traceback as text."""
+    told = "out of memory|allocate memory|enough memory|bad_alloc|ALLOC_FAILED|^MemoryError"
+    return isinstance(error, MemoryError) or bool(re.search(told, str(error), re.MULTILINE))
 
 
 def parse_bytes(text: str) -> int:

@@ -9,7 +9,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
 from fst.data.styles import Style, fingerprint, load_pictures
-from fst.losses.colour import colour_statistics
+from fst.losses.colour import colours_of_styles
 from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style_loss import Targets
 from fst.metrics import (
@@ -42,14 +42,14 @@ class Held:
         grams: For each size of the pictures what `StyleDistance` needs.
         views: For each style what `Brushwork` needs.
         marks: For each style what tells that others are of the same pictures, for the style model.
-        colours: For each style its `colour_statistics`, (S, 2, 3).
+        colours: Of `colours_of_styles`.
     """
 
     targets: list[list[dict[str, Targets]]]
     grams: list[dict[str, Tensor]]
     views: list[dict[str, Tensor]]
     marks: list[dict[str, str]]
-    colours: Tensor
+    colours: Tensor | None
 
 
 def targets_of_styles(
@@ -89,7 +89,7 @@ def compute_targets(
     device = perceptual.device
     pictures = _moved(load_pictures(styles, sizes_px), device)
     targets = perceptual.style_targets(pictures, in_grey)
-    colours = torch.stack([colour_statistics(of_style) for of_style in pictures])
+    colours = colours_of_styles(pictures)
     network, grams = perceptual.loss_network, []
     views: list[list[dict[str, Tensor]]] = [[] for _ in styles]
     for size in VIEW_SIZES:

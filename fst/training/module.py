@@ -104,7 +104,6 @@ class StyleTransferModule(pl.LightningModule):
                 weight.requires_grad_(False)
         self.marks: list[dict[str, str]] = [{} for _ in styles]  # which styles show the same
         self.perceptual: PerceptualLoss | None = None
-        self.colours: Tensor | None = None  # of the styles, see `colour_statistics`
         self.metrics: HeldOutMetrics | None = None
         self.drift: MeanMetric | None = None  # of the kept styles, in 1/255
         self.final_metrics: dict[str, float] = {}
@@ -150,8 +149,8 @@ class StyleTransferModule(pl.LightningModule):
         sizes_px = self.objective.sizes_px(self.styles)
         in_grey = bool(self.objective.grey_every)
         held = targets_of_styles(self.perceptual, self.styles, sizes_px, crop_px, in_grey)
-        self.perceptual.set_targets(*held.targets)
-        self.marks, self.colours = held.marks, held.colours
+        self.perceptual.set_targets(*held.targets, colours=held.colours)
+        self.marks = held.marks
         self.metrics = HeldOutMetrics(held, self.perceptual.loss_network)
         self.drift = MeanMetric().to(device) if self.keeper is not None else None
 
@@ -276,12 +275,8 @@ class StyleTransferModule(pl.LightningModule):
         if self.objective.grid_weight:
             yield "grid", self.objective.grid_weight, grid_pattern(stylized)
         if self.objective.colour_weight:
-            ids = each_id(style_index, len(photos)).to(stylized.device, non_blocking=True)
-            yield (
-                "colour",
-                self.objective.colour_weight,
-                colour_distance(stylized, self.colours[ids]),
-            )
+            own = self.perceptual.colours_of(each_id(style_index, len(photos)))
+            yield "colour", self.objective.colour_weight, colour_distance(stylized, own)
         if twins is not None:
             yield "consistency", self.objective.consistency_weight, twins.difference(stylized)
         if self.keeper is not None:

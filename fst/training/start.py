@@ -24,7 +24,7 @@ SCRATCH_STEPS, WARM_STEPS, ADD_STEPS = 4000, 400, 200
 # Side of the crops and images per step. Gamma and beta alone learn a style within 10 % of what
 # training all weights reaches from 200 steps of 2 x 192 px (docs/train.md, "Styles one by one").
 BATCH, ADD_BATCH = (256, 4), (192, 2)
-# Batches of 4 leave most of a GPU idle. Adam's peak rate grows with the root of the batch
+# Batches of 4 are too little work for a GPU. Adam's peak rate grows with the root of the batch
 # (fst.training.schedule.scaled_rate).
 LEARNING_RATE, CUDA_BATCH, CUDA_LEARNING_RATE = 1e-3, 16, 2e-3
 SCRATCH_TRUNK = (0.5, 8)  # width and residual blocks
@@ -61,12 +61,11 @@ def _settle_batch(settings: Any, size_px: int, batch_size: int) -> None:
     """What a step sees, and the rate that goes with it: on a GPU and on other devices."""
     from fst.runtime.memory import takes_cuda
 
-    lr = LEARNING_RATE
-    if not settings.batch_size and takes_cuda(settings.trainer.accelerator or "auto"):
-        batch_size, lr = CUDA_BATCH, CUDA_LEARNING_RATE
+    on_gpu = takes_cuda(settings.trainer.accelerator or "auto")
     settings.size = settings.size or size_px
-    settings.batch_size = settings.batch_size or batch_size
-    settings.lr = settings.lr or lr
+    settings.batch_size = settings.batch_size or (CUDA_BATCH if on_gpu else batch_size)
+    is_large = on_gpu and settings.batch_size >= CUDA_BATCH
+    settings.lr = settings.lr or (CUDA_LEARNING_RATE if is_large else LEARNING_RATE)
 
 
 def _trunk(settings: Any) -> tuple[float, int]:

@@ -181,7 +181,7 @@ def _fit(settings: Any, module, data, trainer: pl.Trainer, saver: RunSaver) -> N
     except FstError:
         raise
     except ProcessException as error:
-        raise _of_spawned(error) from None
+        raise _no_memory(settings, error) or _of_spawned(error) from None
     except MisconfigurationException as error:
         raise Refused(f"`trainer`: {' '.join(str(error).split())}") from None
     except SystemExit as error:  # Lightning makes it of Ctrl-C
@@ -191,11 +191,8 @@ def _fit(settings: Any, module, data, trainer: pl.Trainer, saver: RunSaver) -> N
     except Exception as error:  # the file may hold anything in any place
         if str(error).startswith("Early stopping conditioned on metric"):
             raise Refused(f"`trainer.callbacks`: {' '.join(str(error).split())}") from None
-        if is_out_of_memory(error):
-            raise FstError(
-                f"there is not enough memory: give a smaller `batch_size` than "
-                f"{settings.batch_size}, or a smaller `size` than {settings.size}"
-            ) from error
+        if problem := _no_memory(settings, error):
+            raise problem from error
         if not settings.resume or saver.has_stepped:
             raise
         reason = " ".join(str(error).split())[:160]
@@ -203,6 +200,15 @@ def _fit(settings: Any, module, data, trainer: pl.Trainer, saver: RunSaver) -> N
             f"`resume`: {settings.resume} cannot be resumed ({type(error).__name__}: {reason}): "
             f"begin a new run with `warm_start` {settings.resume}"
         ) from error
+
+
+def _no_memory(settings: Any, error: Exception) -> FstError | None:
+    if not is_out_of_memory(error):
+        return None
+    return FstError(
+        f"there is not enough memory for `batch_size` {settings.batch_size} and `size` "
+        f"{settings.size}: give smaller ones, or a smaller `style_size`"
+    )
 
 
 def _of_spawned(error: Exception) -> BaseException:
