@@ -2,8 +2,8 @@
 
 Without it a network paints paler than its styles: in the gallery, the deviation of a channel was
 mostly 0.65 to 0.95 of the style's. Pictures that are optimised one by one by the other terms have
-the style's contrast, so this is for training alone: a network hedges where it cannot tell what goes
-where, and the content distance rewards that.
+the style's contrast, so this is for training alone. Presumably a network hedges where it cannot
+tell what goes where, and the content distance, which grows with contrast, rewards that.
 """
 
 from collections.abc import Sequence
