@@ -205,8 +205,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--num-blocks", type=NonNegativeInt, metavar="N",
         help=f"residual blocks (default: {SCRATCH_TRUNK[1]})")  # fmt: skip
     add("--lr", type=PositiveFloat, metavar="R",
-        help=f"Adam's peak rate ({LEARNING_RATE}; on a GPU from {CUDA_BATCH} images on "
-        f"{CUDA_LEARNING_RATE})")  # fmt: skip
+        help=f"Adam's peak rate ({LEARNING_RATE}; {CUDA_LEARNING_RATE} on a GPU for {CUDA_BATCH} "
+        "images or more)")  # fmt: skip
     add("--scale-lr", action="store_true",
         help="multiply it by the square root of the number of processes")  # fmt: skip
     add("--seed", type=NonNegativeInt, default=0, metavar="N",
