@@ -69,7 +69,8 @@ def _network() -> None:
 def _losses() -> None:
     import torch
 
-    from fst.losses.perceptual import PerceptualLoss, grid_pattern
+    from fst.losses.perceptual import PerceptualLoss
+    from fst.losses.terms import grid_pattern
     from fst.networks.loss_network import LITE, load_loss_network
 
     sizes = [[(96, 80)], [(80, 96), (96, 96)], [(80, 80)]]

@@ -56,7 +56,8 @@ def make_step(network: str, batch: int, compiling: bool = False) -> Callable[[],
     """A training step of the module's parts: paint, loss, gradient, Adam. In bf16 on a GPU."""
     import torch
 
-    from fst.losses.perceptual import PerceptualLoss, grid_pattern
+    from fst.losses.perceptual import PerceptualLoss
+    from fst.losses.terms import grid_pattern
     from fst.networks.loss_network import load_loss_network
     from fst.networks.transformer import TransformerNet
 

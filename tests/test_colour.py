@@ -6,7 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fst.losses.colour import LEAST_DEVIATION, colour_distance, colour_statistics
+from fst.losses.colour import (
+    LEAST_DEVIATION,
+    by_last_norm,
+    colour_distance,
+    colour_statistics,
+)
 
 SIDES = st.integers(2, 12)
 
@@ -46,3 +51,22 @@ def test_images_and_styles_of_one_colour_have_finite_gradients():
     image = torch.full((1, 3, 8, 8), 0.2, requires_grad=True)
     colour_distance(image, targets).backward()
     assert image.grad.isfinite().all() and image.grad.abs().max() > 0
+
+
+def test_images_by_the_last_norm_have_the_gradient_of_its_formula():
+    features = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    gamma = torch.tensor([[0.5, 2.0, -1.0], [1.5, 0.1, 3.0]]).double().requires_grad_()
+    beta = torch.tensor([[0.0, -1.0, 2.0], [0.3, 0.0, 1.0]]).double().requires_grad_()
+    painted = (gamma[:, :, None, None] * features + beta[:, :, None, None]).sigmoid()
+    again = by_last_norm(painted, gamma, beta)
+    torch.testing.assert_close(again.float(), painted.float())
+    wanted = torch.autograd.grad(painted.square().sum(), (gamma, beta), retain_graph=True)
+    found = torch.autograd.grad(again.square().sum(), (gamma, beta))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one.float(), other.float(), rtol=1e-4, atol=1e-4)
+
+
+def test_images_at_their_limits_have_finite_gradients():
+    gamma, beta = torch.ones(1, 3, requires_grad=True), torch.zeros(1, 3, requires_grad=True)
+    by_last_norm(torch.tensor([0.0, 1.0]).expand(1, 3, 4, 2), gamma, beta).sum().backward()
+    assert gamma.grad.isfinite().all() and beta.grad.isfinite().all()

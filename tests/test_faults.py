@@ -1,10 +1,10 @@
-"""Flat and halo on pictures made to have the fault, and on the same pictures without it."""
+"""Flat, halo and contrast of pictures made to have the fault, and of the same without it."""
 
 import numpy as np
 import pytest
 import torch
 
-from fst.metrics import Flat, Halo
+from fst.metrics import Contrast, Flat, Halo
 from fst.metrics.faults import calm_ground, local_contrast
 
 SIZE = 160
@@ -145,6 +145,28 @@ def test_photos_without_strong_edges_are_not_counted():
     metric = Halo(1)
     metric.update(small, small, INDEX)
     assert torch.isnan(metric.compute()).all()
+
+
+# ---- contrast ----------------------------------------------------------------------------------
+
+
+def test_contrast_is_that_of_numpy_over_the_channels_and_pictures_of_a_style():
+    generator = torch.Generator().manual_seed(0)
+    deviations = 0.1 + 0.2 * torch.rand(2, 3, generator=generator)
+    images = torch.rand(3, 3, 20, 30, generator=generator)
+    metric, ids = Contrast(deviations), [1, 0, 1]
+    metric.update(images[:2], torch.tensor(ids[:2]))
+    metric.update(images[2:], torch.tensor(ids[2:]))
+    each = (images.numpy().std((2, 3)) / deviations.numpy()[ids]).mean(1)
+    assert metric.compute().tolist() == pytest.approx([each[1], each[[0, 2]].mean()], rel=1e-4)
+
+
+@pytest.mark.parametrize("strength", [0.6, 1.0, 1.2])
+def test_a_paler_copy_of_the_style_has_so_much_less_contrast(strength):
+    style = DISC + noise(0.05)
+    metric = Contrast(style.std((1, 2), correction=0)[None])
+    metric.update((0.5 + strength * (style - 0.5))[None], INDEX)
+    assert metric.compute().item() == pytest.approx(strength, rel=1e-3)
 
 
 # ---- as metrics --------------------------------------------------------------------------------

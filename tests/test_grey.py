@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from fst.errors import FstError
 from fst.losses.grey import equalised, grey_places, with_grey
-from fst.losses.perceptual import PerceptualLoss, total_variation
+from fst.losses.perceptual import PerceptualLoss
+from fst.losses.terms import total_variation
 from fst.metrics.brushwork import equalised_grey
 from fst.networks.loss_network import load_loss_network
 from fst.training.settings import Objective

@@ -49,6 +49,17 @@ class Repeated(pl.LightningDataModule):
         return DataLoader(self.photos, batch_size=1)
 
 
+class Gradients(Callback):
+    """Notes those of the first step."""
+
+    def __init__(self, noted):
+        self.noted = noted
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        parameters = module.network.named_parameters()
+        self.noted.append({name: parameter.grad.clone() for name, parameter in parameters})
+
+
 @pytest.fixture
 def make_module(style_files, loss_weights):
     def make(**settings):
@@ -270,20 +281,37 @@ def test_every_validation_measures_brushwork_and_the_last_step_has_one(
     assert validations.measured == measured
 
 
-def test_the_shift_is_the_same_for_both_images_and_drawn_by_the_step(make_module):
-    module = make_module(shift_px=3)
-    image = torch.arange(48 * 48.0).view(1, 1, 48, 48)
-    places = set()
-    for step in range(40):
-        module.trainer = type("Trainer", (), {"global_step": step})()
-        first, second = module._shifted(image, image)
-        again, _ = module._shifted(image, image)
-        assert torch.equal(first, second) and torch.equal(first, again)
-        assert first.shape == (1, 1, 45, 45)
-        top, left = divmod(int(first[0, 0, 0, 0]), 48)
-        assert torch.equal(first, image[:, :, top : top + 45, left : left + 45])
-        places.add((top, left))
-    assert len(places) > 8 and max(max(pair) for pair in places) == 3
+def test_the_window_is_drawn_by_the_seed_and_of_one_size():
+    objective, places = Objective(shift_px=3), set()
+    for seed in range(40):
+        rows, columns = objective.window(48, 40, seed)
+        assert objective.window(48, 40, seed) == (rows, columns)
+        assert (rows.stop - rows.start, columns.stop - columns.start) == (45, 37)
+        places.add((rows.start, columns.start))
+    assert len(places) > 8 and {place for pair in places for place in pair} == {0, 1, 2, 3}
+    assert objective.window(32, 90, 0) == (slice(0, 32), slice(0, 90))
+    assert objective.window(20, 20, 0) == (slice(0, 20), slice(0, 20))
+
+
+def test_the_loss_sees_one_window_of_photo_and_painting(make_module, tmp_path, monkeypatch):
+    seen, genuine = [], PerceptualLoss.forward
+
+    def forward(self, stylized, content, style_index, grey):
+        seen.append((stylized.detach(), content))
+        return genuine(self, stylized, content, style_index, grey)
+
+    monkeypatch.setattr(PerceptualLoss, "forward", forward)
+    photos, ids = Repeated().batches[0]
+    photos = photos.float() / 255
+    painted = make_module()(photos, ids)  # of the same seed
+    fit(make_module(shift_px=3, consistency_weight=0), tmp_path, steps=1)
+    ((stylized, content),) = seen
+    place = [..., slice(None), slice(None)]
+    for top, left in ((top, left) for top in range(4) for left in range(4)):
+        window = ..., slice(top, top + 37), slice(left, left + 45)
+        if torch.equal(photos[window], content):
+            place = window
+    torch.testing.assert_close(stylized, painted[place].detach())
 
 
 def test_missing_loss_weights_are_named_before_the_first_step(make_module, tmp_path):
@@ -416,6 +444,23 @@ def test_each_image_is_held_against_the_colours_of_its_own_style(make_module, tm
     torch.testing.assert_close(measured["train/colour"], expected.detach())
     rest = measured["train/content"] + 20 * measured["train/style"]
     torch.testing.assert_close(measured["train/loss"], rest + 7 * measured["train/colour"])
+
+
+def test_contrast_and_colours_are_learned_by_the_last_norm_alone(make_module, tmp_path):
+    """The gradient of the colour term, which is what runs with and without it differ in."""
+    gradients = []
+    for weight in (0, 5):
+        module = make_module(colour_weight=weight, consistency_weight=0, grey_every=0)
+        fit(module, tmp_path, steps=1, callbacks=[Gradients(gradients)])
+    photos, style_index = Repeated().batches[0]
+    module = make_module()
+    own = [colour_statistics(load_pictures([style], 512)[0]) for style in module.styles]
+    term = colour_distance(module(photos.float() / 255, style_index), torch.stack(own)[style_index])
+    term.backward()
+    for name, parameter in module.network.named_parameters():
+        expected = 5 * parameter.grad if name.startswith("conv_out.norm.") else 0 * parameter.grad
+        found = gradients[1][name] - gradients[0][name]
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize(("every", "expected"), [(None, {(0, 2), (1, 3)}), (4, None), (0, {()})])

@@ -53,6 +53,25 @@ def colour_distance(images: Tensor, targets: Tensor) -> Tensor:
     return (squares / wanted.square()).mean()
 
 
+def by_last_norm(images: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+    """The same images, as a function of the gamma and beta of the network's last norm alone.
+
+    A painting is sigmoid(gamma x + beta) with x of mean 0 and variance 1, so these two set mean and
+    deviation of its channels, whatever the convolutions do.
+
+    Args:
+        images: (B, 3, H, W), what the network painted; no gradient flows into it.
+        gamma: (B, 3), that it was painted with.
+        beta: (B, 3), likewise.
+
+    Returns:
+        Equal to `images`, but where those are within 1e-6 of 0 or 1.
+    """
+    gamma, beta = gamma[:, :, None, None], beta[:, :, None, None]
+    scaled = images.detach().float().logit(1e-6) - beta.detach()  # gamma x
+    return (scaled * (gamma / gamma.detach()) + beta).sigmoid()
+
+
 def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of (B, C, H, W), each (B, C); its gradient is finite at 0."""
     variance, mean = torch.var_mean(images.float(), (2, 3), correction=0)

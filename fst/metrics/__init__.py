@@ -1,7 +1,7 @@
 """How near stylized images are to their style and their photo, measured on held-out photos.
 
 *Brushwork* and *found* judge the strokes, style and content distance and SSIM what is kept of
-style and photo, *flat* and *halo* two faults that all of those overlook. `Ruler` measures all of
+style and photo, *flat*, *halo* and *contrast* three faults that all of those overlook. `Ruler` measures all of
 them; each is a torchmetrics metric with one value a style id.
 """
 
@@ -14,13 +14,14 @@ from fst.metrics.distances import (
     measured_layers,
     style_grams,
 )
-from fst.metrics.faults import Flat, Halo
+from fst.metrics.faults import Contrast, Flat, Halo
 from fst.metrics.ruler import COLUMNS, Ruler, load_views
 
 __all__ = [
     "COLUMNS",
     "Brushwork",
     "ContentDistance",
+    "Contrast",
     "Flat",
     "Found",
     "Halo",

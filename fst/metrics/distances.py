@@ -8,7 +8,7 @@ from torchmetrics import Metric
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from fst.losses.gram import gram_matrix
-from fst.losses.perceptual import content_distance
+from fst.losses.terms import content_distance
 from fst.networks.loss_network import LossNetwork
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1")
@@ -113,7 +113,7 @@ class StyleDistance(PerStyleMean):
 class ContentDistance(PerStyleMean):
     """Mean relative squared distance of deep features from those of the photo, per style id.
 
-    ||F(y) - F(x)||^2 / ||F(x)||^2, see `fst.losses.perceptual.content_distance`.
+    ||F(y) - F(x)||^2 / ||F(x)||^2, see `fst.losses.terms.content_distance`.
 
     Args:
         num_styles: Style ids are below it.

@@ -1,4 +1,5 @@
-"""Two faults that no distance of features sees: texture on flat ground, and rims along edges.
+"""Three faults that no distance of features sees: texture on flat ground, rims along edges, and
+pale colours.
 
 Lengths are in pixels of a photo whose shorter side is 320.
 """
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fst.losses.colour import colour_statistics
 from fst.metrics.brushwork import grey_of
 from fst.metrics.distances import PerStyleMean
 
@@ -177,3 +179,30 @@ class Halo(PerStyleMean):
             of_photo = rim_brightness(photo, photo)
             if of_photo is not None:
                 self._add((rim_brightness(image, photo) - of_photo)[None], style[None])
+
+
+# ---- contrast ----------------------------------------------------------------------------------
+
+
+class Contrast(PerStyleMean):
+    """Contrast of stylized images in parts of their style's, per style id; below 1 is pale.
+
+    The mean over R, G and B of deviation(y) / deviation(s), each the standard deviation over the
+    pixels (`fst.losses.colour.colour_statistics`). Ours: brushwork does not see it, and the content
+    distance rewards pale images.
+
+    Args:
+        deviations: (S, 3), that of each channel of each style id's pictures.
+    """
+
+    higher_is_better = None
+
+    def __init__(self, deviations: Tensor) -> None:
+        super().__init__(len(deviations))
+        self.deviations = deviations
+
+    def update(self, stylized: Tensor, style_index: Tensor) -> None:
+        """Add stylized images (B, 3, H, W) in [0, 1], painted in the styles (B,)."""
+        found = torch.stack([colour_statistics([image])[1] for image in stylized])
+        of_style = self.deviations.to(found.device)[style_index]
+        self._add((found / of_style).mean(1), style_index)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from fst.data.styles import Style
 from fst.errors import FstError
 from fst.io import images
+from fst.losses.colour import colour_statistics
 from fst.metrics.brushwork import Brushwork, Covariances, Found, brushwork_covariances
 from fst.metrics.distances import (
     ContentDistance,
@@ -25,7 +26,7 @@ from fst.metrics.distances import (
     measured_layers,
     style_grams,
 )
-from fst.metrics.faults import Flat, Halo, calm_ground
+from fst.metrics.faults import Contrast, Flat, Halo, calm_ground
 from fst.networks.loss_network import LossNetwork
 
 VIEW_SIZES_PX = (320, 480, 640)
@@ -37,6 +38,7 @@ COLUMNS = {  # key of a figure: heading of a table
     "ssim": "SSIM",
     "flat": "flat",
     "halo": "halo",
+    "contrast": "contrast",
     "unstylised_brushwork": "photo's brushwork",
     "unstylised_found": "photo's found",
     "unstylised_style": "photo's style distance",
@@ -114,6 +116,7 @@ class Ruler:
             "ssim": PhotoSimilarity(count),
             "flat": Flat(calm),
             "halo": Halo(count),
+            "contrast": Contrast(torch.stack([style.deviation for style in seen[:count]])),
         }
         for prefix in ("", "unstylised_"):
             metrics[f"{prefix}brushwork"] = Brushwork(views[:count])
@@ -139,6 +142,7 @@ class Ruler:
         self._metrics["content"].update(features, self._content, index)
         for key in ("ssim", "flat", "halo"):
             self._metrics[key].update(shown, self._photo, index)
+        self._metrics["contrast"].update(shown, index)
 
     def _update(self, prefix: str, features: dict, strokes: Covariances, style_id: int) -> Tensor:
         index = torch.tensor([style_id], device=self._device)
@@ -181,10 +185,11 @@ def _own_places(
 @dataclass
 class _Seen:
     """What the pictures of a style measure: covariances of all views; of styles that are painted
-    in, calm ground, and Gram matrices at each size."""
+    in, calm ground, deviation of the colours, and Gram matrices at each size."""
 
     strokes: Covariances
     calm: Tensor | None = None
+    deviation: Tensor | None = None  # (3,)
     grams: Sequence[dict[str, Tensor]] = ()
 
 
@@ -196,7 +201,7 @@ def _seen(network: LossNetwork, style: Style, sizes_px: Sequence[int], is_painte
     if not is_painted:
         return _Seen(strokes)
     grams = [style_grams(network, [pictures]) for pictures in sizes]
-    return _Seen(strokes, calm_ground(views), grams)
+    return _Seen(strokes, calm_ground(views), colour_statistics(views)[1], grams)
 
 
 def load_views(style: Style, size_px: int) -> list[Tensor]:

@@ -14,11 +14,12 @@ from torchmetrics import MeanMetric
 from fst.data.batches import read_batch
 from fst.data.styles import Style
 from fst.errors import FstError
-from fst.losses.colour import colour_distance
+from fst.losses.colour import by_last_norm, colour_distance
 from fst.losses.consistency import Twins
 from fst.losses.grey import grey_places
-from fst.losses.perceptual import PerceptualLoss, grid_pattern
+from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style_groups import StyleIndex, check_ids, each_id
+from fst.losses.terms import grid_pattern
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import save_style_model
 from fst.training.card import style_model_metadata
@@ -121,8 +122,7 @@ class StyleTransferModule(pl.LightningModule):
         ids = each_id(style_index, len(photos))
         if ids.device.type == "cpu":  # a GPU would have to be waited for
             check_ids(ids.tolist(), len(self.styles))
-        weights = self.network.one_hot(self.first_id + ids)
-        return self.network(photos, weights.to(photos.device, non_blocking=True))
+        return self.network(photos, self._style_weights(ids, photos.device))
 
     def save(self, path: str | Path) -> Path:
         """Write the style model as it stands, for `Stylizer` and fst-infer, as *.safetensors.
@@ -166,7 +166,8 @@ class StyleTransferModule(pl.LightningModule):
         stylized = self(photos, style_index)
         seed = self._seed(OF_GREY, self.global_step)
         grey = grey_places(self.objective.grey_every, number, seed)
-        terms = self.perceptual(*self._shifted(stylized, photos), style_index, grey)
+        window = ..., *self.objective.window(*photos.shape[2:], self._seed_of_step())
+        terms = self.perceptual(stylized[window], photos[window], style_index, grey)
         further = self._further_terms(photos, style_index, stylized.float(), twins)
         for name, weight, term in further:
             terms[name] = term
@@ -275,14 +276,22 @@ class StyleTransferModule(pl.LightningModule):
         if self.objective.grid_weight:
             yield "grid", self.objective.grid_weight, grid_pattern(stylized)
         if self.objective.colour_weight:
-            own = self.perceptual.colours_of(each_id(style_index, len(photos)))
-            yield "colour", self.objective.colour_weight, colour_distance(stylized, own)
+            ids = each_id(style_index, len(photos))
+            weights = self._style_weights(ids, photos.device)
+            painted = by_last_norm(stylized, *self.network.conv_out.norm.scale_and_shift(weights))
+            distance = colour_distance(painted, self.perceptual.colours_of(ids))
+            yield "colour", self.objective.colour_weight, distance
         if twins is not None:
             yield "consistency", self.objective.consistency_weight, twins.difference(stylized)
         if self.keeper is not None:
             which = self.trainer.global_rank, self.trainer.world_size
             kept = self.keeper.loss(self.network, photos, self._seed_of_step(), *which)
             yield "kept", KEPT_WEIGHT, kept
+
+    def _style_weights(self, ids: Tensor, device: torch.device) -> Tensor:
+        """Those of the network, (B, S), for ids (B,) of the run's styles."""
+        weights = self.network.one_hot(self.first_id + ids)
+        return weights.to(device, non_blocking=True)
 
     def _seed_of_batch(self) -> int:
         """Another for each batch of each process, and not that of the shifts."""
@@ -301,19 +310,6 @@ class StyleTransferModule(pl.LightningModule):
 
     def _seed_of_step(self) -> int:
         return self.hparams.seed * 1_000_003 + self.global_step
-
-    def _shifted(self, stylized: Tensor, photos: Tensor) -> tuple[Tensor, Tensor]:
-        """A window of both images where this step draws it, of one size in all steps: what is
-        compiled or tuned for a size serves them all."""
-        # Deep layers need crops of 32 px: the smallest ones are not shifted.
-        room = min(self.objective.shift_px, min(photos.shape[2:]) - 32)
-        if room <= 0:
-            return stylized, photos
-        generator = torch.Generator().manual_seed(self._seed_of_step())
-        top, left = torch.randint(room + 1, (2,), generator=generator).tolist()
-        height, width = (side - room for side in photos.shape[2:])
-        window = ..., slice(top, top + height), slice(left, left + width)
-        return stylized[window], photos[window]
 
 
 def _curve(term: str) -> str:

@@ -64,8 +64,10 @@ class Objective(Settings):
         content_weight: Weight of the content loss.
         style_weight: Weight of the style loss, or one for each style id.
         tv_weight: Weight of total variation.
-        grid_weight: Weight of patterns in step with the pixel grid, see `grid_pattern`.
-        colour_weight: Weight of the contrast and colours of the style, see `colour_distance`.
+        grid_weight: Weight of patterns in step with the pixel grid, see
+            `fst.losses.terms.grid_pattern`.
+        colour_weight: Weight of the contrast and colours of the style, which the last norm alone
+            learns, see `fst.losses.colour`.
         consistency_weight: Weight of what changes where a photo is moved by a few pixels, see
             `Twins`; without effect in batches of 1.
         grey_every: One image in so many is compared with photo and style in grey, see
@@ -136,6 +138,17 @@ class Objective(Settings):
     def sizes_px(self, styles: Sequence[Style]) -> int | list[int]:
         """Shorter sides of the style pictures, one or one a style."""
         return each(self.style_size_px, [style.size_px for style in styles])
+
+    def window(self, height: int, width: int, seed: int) -> tuple[slice, slice]:
+        """Rows and columns that the loss network sees where `seed` draws their place.
+
+        Of one size for all seeds, so that what is compiled or tuned for a size serves them all.
+        """
+        # Deep layers need crops of 32 px: the smallest ones are not shifted.
+        room = max(0, min(self.shift_px, min(height, width) - 32))
+        generator = torch.Generator().manual_seed(seed)
+        top, left = torch.randint(room + 1, (2,), generator=generator).tolist()
+        return slice(top, top + height - room), slice(left, left + width - room)
 
     def perceptual(self, styles: Sequence[Style], device: torch.device) -> PerceptualLoss:
         """The loss for some styles, whose weights and statistics outweigh those here.
