@@ -56,7 +56,7 @@ def test_a_run_from_before_a_term_goes_on_without_it(own_run):
     _, last = own_run
     content = torch.load(last, weights_only=True)
     stored = content["hyper_parameters"]["objective"]
-    defaults = {"grey_every": 2, "consistency_weight": 30, "colour_weight": 3}
+    defaults = {"grey_every": 2, "consistency_weight": 30, "colour_weight": 10}
     assert {name: stored.pop(name) for name in defaults} == defaults
     torch.save(content, last)
     assert main(["--resume", str(last), "--steps", "4"]) == 0

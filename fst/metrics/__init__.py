@@ -1,8 +1,8 @@
 """How near stylized images are to their style and their photo, measured on held-out photos.
 
 *Brushwork* and *found* judge the strokes, style and content distance and SSIM what is kept of
-style and photo, *flat*, *halo* and *contrast* three faults that all of those overlook. `Ruler` measures all of
-them; each is a torchmetrics metric with one value a style id.
+style and photo, *flat*, *halo* and *contrast* three faults that all of those overlook. `Ruler`
+measures all of them; each is a torchmetrics metric with one value a style id.
 """
 
 from fst.metrics.brushwork import Brushwork, Found, brushwork_covariances

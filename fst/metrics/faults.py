@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.losses.colour import colour_statistics
+from fst.losses.colour import colour_statistics, deviations
 from fst.metrics.brushwork import grey_of
 from fst.metrics.distances import PerStyleMean
 
@@ -188,7 +188,7 @@ class Contrast(PerStyleMean):
     """Contrast of stylized images in parts of their style's, per style id; below 1 is pale.
 
     The mean over R, G and B of deviation(y) / deviation(s), each the standard deviation over the
-    pixels (`fst.losses.colour.colour_statistics`). Ours: brushwork does not see it, and the content
+    pixels (`fst.losses.colour.deviations`). Ours: brushwork does not see it, and the content
     distance rewards pale images.
 
     Args:
@@ -203,6 +203,6 @@ class Contrast(PerStyleMean):
 
     def update(self, stylized: Tensor, style_index: Tensor) -> None:
         """Add stylized images (B, 3, H, W) in [0, 1], painted in the styles (B,)."""
-        found = torch.stack([colour_statistics([image])[1] for image in stylized])
+        found = deviations(torch.stack([colour_statistics([image]) for image in stylized]))
         of_style = self.deviations.to(found.device)[style_index]
         self._add((found / of_style).mean(1), style_index)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from fst.data.styles import Style
 from fst.errors import FstError
 from fst.io import images
-from fst.losses.colour import colour_statistics
+from fst.losses.colour import colour_statistics, deviations
 from fst.metrics.brushwork import Brushwork, Covariances, Found, brushwork_covariances
 from fst.metrics.distances import (
     ContentDistance,
@@ -201,7 +201,7 @@ def _seen(network: LossNetwork, style: Style, sizes_px: Sequence[int], is_painte
     if not is_painted:
         return _Seen(strokes)
     grams = [style_grams(network, [pictures]) for pictures in sizes]
-    return _Seen(strokes, calm_ground(views), colour_statistics(views)[1], grams)
+    return _Seen(strokes, calm_ground(views), deviations(colour_statistics(views)), grams)
 
 
 def load_views(style: Style, size_px: int) -> list[Tensor]:

@@ -47,17 +47,13 @@ class ConditionalInstanceNorm2d(nn.Module):
         if is_exporting():
             gamma, beta = ((style_weights @ t)[:, :, None, None] for t in (self.gamma, self.beta))
             return self._normal(x) * gamma + beta
-        gamma, beta = self.scale_and_shift(style_weights)
+        # Autocast would round the tables to half precision in these small products.
+        with torch.autocast(x.device.type, enabled=False):
+            weights = style_weights.to(self.gamma.dtype)
+            gamma, beta = weights @ self.gamma, weights @ self.beta  # (B, C)
         if x.device.type == "cpu":
             return self._per_image(x, gamma, beta)
         return self._affine(x, gamma[:, :, None, None], beta[:, :, None, None])
-
-    def scale_and_shift(self, style_weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Gamma and beta of the weighted styles, each (B, C), for weights (B, S)."""
-        # Autocast would round the tables to half precision in these small products.
-        with torch.autocast(style_weights.device.type, enabled=False):
-            weights = style_weights.to(self.gamma.dtype)
-            return weights @ self.gamma, weights @ self.beta
 
     def _normal(self, x: Tensor) -> Tensor:
         return F.instance_norm(x, eps=self.eps)
