@@ -39,14 +39,13 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from fst.cli.train import main as fst_train
 from fst.io import images
-from fst.losses.colour import colours_of_styles
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import load_style_model, save_style_model
-from fst.training.warm_start import match_colours
 
 OURS = Path(__file__).parents[1] / "datasets" / "samples" / "styles"
 # Public-domain works and drawings of our own, in order of id: the shorter side in px that each is
@@ -96,8 +95,8 @@ STYLES = {
 }
 # fmt: on
 GRID_WEIGHT = "800"  # against a lattice on flat ground
-# Colours are matched on every so many-th photo, of a shorter side in px, with pictures of another.
-MATCHED_EVERY, MATCHED_PX, STYLE_PX = 60, 256, 512
+# Colours are matched on every so many-th photo, of a shorter side in px, in so many rounds.
+MATCHED_EVERY, MATCHED_PX, MATCHED_ROUNDS, STYLE_PX = 60, 256, 3, 512
 
 
 class Run(NamedTuple):
@@ -193,18 +192,38 @@ def parent(args: argparse.Namespace, models: list[Path], place: int) -> Path:
     network.load_state_dict(mean)
     if run.matched:
         styles = [picture(name, args.paintings) for name in STYLES]
-        photos = images.find([args.photos])[::MATCHED_EVERY]
-        match(network, styles, [images.load(path, MATCHED_PX) for path in photos])
+        match_colours(network, styles, images.find([args.photos])[::MATCHED_EVERY])
     return save_style_model(models[place].with_name("mean.safetensors"), network, metadata)
 
 
-def match(network: TransformerNet, styles: list[str], photos: list[Tensor]) -> None:
-    """Match the colours of the styles on photos, and print how far they were off."""
-    pictures = [[images.load(path, STYLE_PX) for path in images.find([style])] for style in styles]
-    shares = match_colours(network, colours_of_styles(pictures), photos)
-    for style, channels in zip(styles, shares.tolist(), strict=True):
-        shown = " ".join(f"{share:.2f}" for share in channels)
-        print(f"{style}: deviations of red, green and blue were {shown} of the painting's")
+@torch.no_grad()
+def match_colours(network: TransformerNet, styles: list[str], photos: list[Path]) -> None:
+    """Have the mean and deviation of each colour channel be those of the style's pictures.
+
+    The last norm has a gamma and a beta for each channel of each style, just before the sigmoid:
+    those are scaled and shifted until the paintings of the photos agree. Nothing else changes.
+    """
+    contents = [images.load(path, MATCHED_PX)[None] for path in photos]
+    norm = network.conv_out.norm
+    for style_id, style in enumerate(styles):
+        pictures = [images.load(path, STYLE_PX) for path in images.find([style])]
+        mean, deviation = channels(pictures)
+        weights = network.one_hot(torch.tensor([style_id]))
+        for number in range(MATCHED_ROUNDS):
+            painted = [network(content, weights)[0] for content in contents]
+            mean_now, deviation_now = channels(painted)
+            if not number:
+                shares = " ".join(f"{share:.2f}" for share in deviation_now / deviation)
+                print(f"{style}: deviations of red, green and blue were {shares} of the painting's")
+            norm.beta[style_id] += (mean - mean_now) / (mean_now * (1 - mean_now))  # of sigmoid
+            norm.gamma[style_id] *= deviation / deviation_now
+
+
+def channels(pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of red, green and blue, averaged over pictures (3, H, W)."""
+    moments = [torch.std_mean(picture, (1, 2), correction=0) for picture in pictures]
+    deviations, means = (torch.stack(part).mean(0) for part in zip(*moments, strict=True))
+    return means, deviations
 
 
 def is_done(model: Path, steps: int) -> bool:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from fst.losses.colour import colour_deviations, colours_of_styles
 from fst.metrics import Contrast, Flat, Halo
 from fst.metrics.faults import calm_ground, local_contrast
 
@@ -150,23 +151,22 @@ def test_photos_without_strong_edges_are_not_counted():
 # ---- contrast ----------------------------------------------------------------------------------
 
 
-def test_contrast_is_that_of_numpy_over_the_channels_and_pictures_of_a_style():
-    generator = torch.Generator().manual_seed(0)
-    deviations = 0.1 + 0.2 * torch.rand(2, 3, generator=generator)
-    images = torch.rand(3, 3, 20, 30, generator=generator)
-    metric, ids = Contrast(deviations), [1, 0, 1]
-    metric.update(images[:2], torch.tensor(ids[:2]))
-    metric.update(images[2:], torch.tensor(ids[2:]))
-    each = (images.numpy().std((2, 3)) / deviations.numpy()[ids]).mean(1)
-    assert metric.compute().tolist() == pytest.approx([each[1], each[[0, 2]].mean()], rel=1e-4)
+def test_contrast_is_the_mean_strength_of_each_style():
+    of_styles = colours_of_styles([[DISC + noise(0.05)], [DISC + noise(0.1)]])
+    images = torch.rand(3, 3, 20, 30, generator=torch.Generator().manual_seed(0)) - 0.3
+    metric, ids = Contrast(of_styles), torch.tensor([1, 0, 1])
+    metric.update(images[:2], ids[:2])
+    metric.update(images[2:], ids[2:])
+    each = (colour_deviations(images) / of_styles[ids]).clamp(max=1).mean(1).tolist()
+    assert metric.compute().tolist() == pytest.approx([each[1], (each[0] + each[2]) / 2], rel=1e-4)
 
 
-@pytest.mark.parametrize("strength", [0.6, 1.0, 1.2])
-def test_a_paler_copy_of_the_style_has_so_much_less_contrast(strength):
+@pytest.mark.parametrize("share", [0.6, 1.0, 1.2])
+def test_a_paler_copy_of_the_style_has_so_much_less_contrast(share):
     style = DISC + noise(0.05)
-    metric = Contrast(style.std((1, 2), correction=0)[None])
-    metric.update((0.5 + strength * (style - 0.5))[None], INDEX)
-    assert metric.compute().item() == pytest.approx(strength, rel=1e-3)
+    metric = Contrast(colours_of_styles([[style]]))
+    metric.update((0.5 + share * (style - 0.5))[None], INDEX)
+    assert metric.compute().item() == pytest.approx(min(1, share), rel=1e-3)
 
 
 # ---- as metrics --------------------------------------------------------------------------------

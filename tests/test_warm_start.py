@@ -8,12 +8,11 @@ from fst.assets import GALLERY
 from fst.cli.train import main
 from fst.cli.train_arguments import parse
 from fst.errors import FstError
-from fst.io import images
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import describe, load_style_model, save_style_model
 from fst.training.module import StyleTransferModule
 from fst.training.start import SCRATCH_STEPS, WARM_STEPS
-from fst.training.warm_start import match_colours, trunk_size, warm_start
+from fst.training.warm_start import trunk_size, warm_start
 
 
 @pytest.fixture
@@ -56,38 +55,6 @@ def test_a_new_style_starts_as_the_even_blend_of_all(trained):
 def test_another_architecture_is_refused_with_the_way_out(trained):
     with pytest.raises(FstError, match=r"width 0.125 and 1 blocks.*must be the same"):
         warm_start(TransformerNet(1, width=0.25, num_blocks=1), ["mosaic"], trained[1])
-
-
-def test_matched_colours_are_those_of_the_style(trained):
-    network, _ = trained
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    photos = [images.to_tensor(smooth_field(seed)) for seed in range(3)]
-    wanted = torch.tensor([[0.6, 0.4, 0.3], [0.15, 0.2, 0.1]])
-    colours = torch.cat([wanted[:1], wanted[1].square().diag()])[None]
-    match_colours(network, colours, photos, first_id=1)
-
-    with torch.no_grad():
-        paintings = [network(p[None], network.one_hot(torch.tensor([1])))[0] for p in photos]
-    means, stds = (torch.stack([of(p) for p in paintings]).mean(0) for of in (mean_of, std_of))
-    torch.testing.assert_close(torch.stack([means, stds]), wanted, rtol=0.05, atol=0.01)
-    for name, tensor in network.state_dict().items():  # style 0 and all else stay
-        rows = slice(0, 1) if name.startswith("conv_out.norm.") else slice(None)
-        assert torch.equal(tensor[rows], before[name][rows])
-
-
-def mean_of(image):
-    return image.mean((1, 2))
-
-
-def std_of(image):
-    return image.std((1, 2))
-
-
-def test_photos_of_one_colour_do_not_spoil_the_contrast(trained):
-    network, _ = trained
-    colours = torch.cat([torch.full((1, 3), 0.5), 0.04 * torch.eye(3)])[None]
-    match_colours(network, colours, [torch.full((3, 32, 32), 0.2)])
-    assert network.conv_out.norm.gamma.abs().max() < 40
 
 
 # The command line
@@ -217,37 +184,6 @@ def test_a_broken_model_to_start_from_is_named(tmp_path, capsys):
     (tmp_path / "old.safetensors").write_bytes(b"not a model")
     assert main(["--styles", "a.jpg", "--warm-start", str(tmp_path / "old.safetensors")]) == 2
     assert "old.safetensors" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("weight", ["10", "0"])
-def test_a_run_begins_with_the_colours_of_its_styles(train_argv, tmp_path, style_files, weight):
-    argv = train_argv(tmp_path / "run", "--steps", 1, "--lr", "1e-9", "--colour-weight", weight)
-    argv += ["--held-out", str(photo := tmp_path / "photo.png")]
-    smooth_field(5, 48, 48).save(photo)
-    assert main(argv) == 0
-    network, _ = load_style_model(tmp_path / "run" / "model.safetensors")
-    for style_id, style in enumerate(style_files):
-        weights = network.one_hot(torch.tensor([style_id]))
-        with torch.no_grad():
-            painting = network(images.load(photo)[None], weights)[0]
-        off = mean_of(painting) - mean_of(images.load(style, 512))
-        assert (off.abs().max() < 0.04) == (weight == "10")
-
-
-def test_a_validation_alone_leaves_the_colours(run, style_files, loss_weights):
-    import pytorch_lightning as pl
-
-    from fst.data.datamodule import ContentDataModule
-    from fst.training.settings import Architecture, Objective
-
-    objective = Objective(loss_network=str(loss_weights))
-    module = StyleTransferModule(
-        [str(style) for style in style_files], Architecture(0.125, 1), objective
-    )
-    before = module.network.conv_out.norm.beta.clone()
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
-    trainer.validate(module, datamodule=ContentDataModule(size_px=48), verbose=False)
-    assert torch.equal(module.network.conv_out.norm.beta, before)
 
 
 def test_only_rows_move_while_they_learn_alone(run, train_argv, tmp_path):

@@ -1,11 +1,9 @@
-"""Contrast and colours: a painting as strong as its style's pictures.
+"""Paleness: what a painting lacks of the contrast and the colours of its style.
 
-Without it a network paints paler than its styles: in the gallery, the deviation of a channel was
-mostly 0.65 to 0.95 of the style's. Pictures that are optimised one by one by the other terms have
-the style's contrast, so this is for training alone. Presumably a network hedges where it cannot
-tell what goes where, and the content distance, which grows with contrast, rewards that. Training
-begins with the colours of the style (`fst.training.warm_start.match_colours`); this term keeps
-them.
+Networks paint paler than their styles: in the gallery, the deviation of a channel was mostly 0.65
+to 0.95 of the style's. Presumably they hedge where they cannot tell what goes where, and the
+content distance, which grows with contrast, rewards that. Pictures that are optimised one by one
+have the style's contrast, so this is for training alone.
 """
 
 from collections.abc import Sequence
@@ -13,72 +11,54 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-LEAST_DEVIATION = 0.02  # of a colour, which a style of one colour has not
+# Lightness, red against green, and blue against yellow.
+AXES = ((1 / 3, 1 / 3, 1 / 3), (1.0, -1.0, 0.0), (-0.5, -0.5, 1.0))
+LEAST = 0.02  # deviation of a style's axis; grey pictures have no colour at all
 
 
-def colour_statistics(pictures: Sequence[Tensor]) -> Tensor:
-    """Mean and covariance of the colours of the pixels, averaged over the pictures of a style.
-
-    Args:
-        pictures: Each (3, H, W) in [0, 1].
-
-    Returns:
-        (4, 3): the mean, and below it the covariance.
-    """
-    means, covariances = zip(*(_moments(picture[None]) for picture in pictures), strict=True)
-    return torch.cat([torch.cat(means).mean(0)[None], torch.cat(covariances).mean(0)])
-
-
-def deviations(statistics: Tensor) -> Tensor:
-    """Of each channel the standard deviation, at least `LEAST_DEVIATION`: of colour statistics
-    (..., 4, 3), (..., 3)."""
-    variances = statistics[..., 1:, :].diagonal(dim1=-2, dim2=-1)
-    return variances.clamp_min(LEAST_DEVIATION**2).sqrt()
-
-
-def colours_of_styles(styles: Sequence[Sequence[Tensor]]) -> Tensor | None:
-    """Those of each style, (S, 4, 3); None of no styles."""
-    each = [colour_statistics(pictures) for pictures in styles]
-    return torch.stack(each) if each else None
-
-
-def colour_distance(images: Tensor, targets: Tensor) -> Tensor:
-    """How far the colours of images are from those of their styles, both as normal distributions.
-
-    The Kullback-Leibler divergence of N(m, C), of the pixels of an image, from N(m_s, C_s):
-    (tr(C_s^-1 C) - 3 + (m - m_s)^T C_s^-1 (m - m_s) + ln(det C_s / det C)) / 2. Differences count
-    in parts of the style's own spread in their direction: those of chroma no less than of light.
-    Both covariances get the square of `LEAST_DEVIATION` on their diagonals.
+def colour_deviations(images: Tensor) -> Tensor:
+    """Standard deviations of lightness and of two opponent colours over the pixels of each image.
 
     Args:
         images: (B, 3, H, W) in [0, 1].
-        targets: (B, 4, 3), each of `colour_statistics`.
 
     Returns:
-        Scalar, at least 0: the mean over images and channels.
+        (B, 3), with finite gradients for images of one colour, too.
     """
-    mean, covariance = _moments(images)
-    least = LEAST_DEVIATION**2 * torch.eye(3, device=images.device)
-    covariance, wanted = covariance + least, targets[:, 1:] + least
-    (inverse, wanted_determinant), (_, determinant) = _inverse(wanted), _inverse(covariance)
-    offset = mean - targets[:, 0]
-    moments = covariance + offset[:, :, None] * offset[:, None]  # about the style's mean
-    terms = (inverse * moments).sum((1, 2)) - 3 + (wanted_determinant / determinant).log()
-    return (terms / 6).mean()
+    red, green, blue = images.float().unbind(1)
+    axes = torch.stack([r * red + g * green + b * blue for r, g, b in AXES], 1)
+    return (axes.var((2, 3), correction=0) + 1e-8).sqrt()
 
 
-def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (B, 3) and covariance (B, 3, 3) of the pixels of (B, 3, H, W)."""
-    pixels = images.float().flatten(2)
-    mean = pixels.mean(2)
-    centred = pixels - mean[:, :, None]
-    with torch.autocast(images.device.type, enabled=False):
-        return mean, centred @ centred.transpose(1, 2) / pixels.shape[2]
+def colours_of_styles(styles: Sequence[Sequence[Tensor]]) -> Tensor | None:
+    """Those of each style, means over its pictures (3, H, W), at least `LEAST`: (S, 3); None of no
+    styles."""
+    each = [torch.cat([colour_deviations(p[None]) for p in pictures]) for pictures in styles]
+    return torch.stack([d.mean(0).clamp_min(LEAST) for d in each]) if each else None
 
 
-def _inverse(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Inverse and determinant of (B, 3, 3), by cross products: a GPU is not waited for."""
-    a, b, c = matrices.unbind(1)  # rows
-    columns = [torch.linalg.cross(*pair) for pair in ((b, c), (c, a), (a, b))]
-    determinant = (a * columns[0]).sum(1)
-    return torch.stack(columns, 2) / determinant[:, None, None], determinant
+def strength(images: Tensor, of_styles: Tensor) -> Tensor:
+    """Deviations of images in parts of their styles', at most 1: (B, 3).
+
+    Args:
+        images: (B, 3, H, W) in [0, 1].
+        of_styles: (B, 3), of `colours_of_styles`.
+    """
+    return (colour_deviations(images) / of_styles).clamp_max(1)
+
+
+def paleness(images: Tensor, of_styles: Tensor) -> Tensor:
+    """How much weaker images are than their styles: the mean over images and axes of
+    max(0, 1 - deviation(y) / deviation(s))^2.
+
+    Stronger ones are not penalised: eyes do not mind them, and dark photos of pale styles, or
+    colourful ones of faint styles, are clearer so.
+
+    Args:
+        images: (B, 3, H, W) in [0, 1].
+        of_styles: (B, 3), of `colours_of_styles`.
+
+    Returns:
+        Scalar, from 0 to 1.
+    """
+    return (1 - strength(images, of_styles)).square().mean()

@@ -24,8 +24,7 @@ GATYS_STYLE_WEIGHT = 5.0
 # Shorter side of the style pictures, which sets the size of the strokes; never enlarged.
 STYLE_SIZE_PX = 512
 GRID_WEIGHT = 300.0  # of patterns in step with the pixel grid, in training
-# Of the mean and covariance of the colours, in training: without it paintings are paler than their
-# style.
+# Of what paintings lack of the contrast and colours of their style, in training.
 COLOUR_WEIGHT = 10.0
 # Of what changes where the photo moves by a few pixels, in training: content nearer and ground
 # calmer at about equal brushwork, with no further pass.

@@ -77,7 +77,7 @@ class PerceptualLoss(nn.Module):
         equal = [1.0] * len(self.style_layers)
         self.layer_weights = equal if classic else objective.layer_weights(self.style_layers)
         self.groups: list[StyleGroup] | None = None  # until the styles are set
-        self.colours: Tensor | None = None  # (S, 4, 3), see `colours_of`
+        self.colours: Tensor | None = None  # (S, 3), see `colours_of`
         self.num_styles = 0
 
     @property
@@ -135,7 +135,7 @@ class PerceptualLoss(nn.Module):
         self.groups = grouped(statistics, [*targets, *in_grey], self.style_layers)
 
     def colours_of(self, style_index: Tensor) -> Tensor:
-        """The targets of `fst.losses.colour.colour_distance`, (B, 4, 3), for style ids (B,).
+        """The targets of `fst.losses.colour.paleness`, (B, 3), for style ids (B,).
 
         Raises:
             FstError: The styles were set without their colours.

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.losses.colour import colour_statistics, deviations
+from fst.losses.colour import strength
 from fst.metrics.brushwork import grey_of
 from fst.metrics.distances import PerStyleMean
 
@@ -185,24 +185,23 @@ class Halo(PerStyleMean):
 
 
 class Contrast(PerStyleMean):
-    """Contrast of stylized images in parts of their style's, per style id; below 1 is pale.
+    """How far stylized images have their style's contrast and colours, per style id; below 1, pale.
 
-    The mean over R, G and B of deviation(y) / deviation(s), each the standard deviation over the
-    pixels (`fst.losses.colour.deviations`). Ours: brushwork does not see it, and the content
-    distance rewards pale images.
+    The mean over lightness and two opponent colours of `fst.losses.colour.strength`: the standard
+    deviation over the pixels in parts of the style's, at most 1. Ours: brushwork does not see it,
+    and the content distance rewards pale images.
 
     Args:
-        deviations: (S, 3), that of each channel of each style id's pictures.
+        of_styles: (S, 3), of `fst.losses.colour.colours_of_styles`.
     """
 
-    higher_is_better = None
+    higher_is_better = True
 
-    def __init__(self, deviations: Tensor) -> None:
-        super().__init__(len(deviations))
-        self.deviations = deviations
+    def __init__(self, of_styles: Tensor) -> None:
+        super().__init__(len(of_styles))
+        self.of_styles = of_styles
 
     def update(self, stylized: Tensor, style_index: Tensor) -> None:
         """Add stylized images (B, 3, H, W) in [0, 1], painted in the styles (B,)."""
-        found = deviations(torch.stack([colour_statistics([image]) for image in stylized]))
-        of_style = self.deviations.to(found.device)[style_index]
-        self._add((found / of_style).mean(1), style_index)
+        wanted = self.of_styles.to(style_index.device)[style_index]
+        self._add(strength(stylized, wanted).mean(1), style_index)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from fst.data.styles import Style
 from fst.errors import FstError
 from fst.io import images
-from fst.losses.colour import colour_statistics, deviations
+from fst.losses.colour import colours_of_styles
 from fst.metrics.brushwork import Brushwork, Covariances, Found, brushwork_covariances
 from fst.metrics.distances import (
     ContentDistance,
@@ -116,7 +116,7 @@ class Ruler:
             "ssim": PhotoSimilarity(count),
             "flat": Flat(calm),
             "halo": Halo(count),
-            "contrast": Contrast(torch.stack([style.deviation for style in seen[:count]])),
+            "contrast": Contrast(torch.cat([style.colours for style in seen[:count]])),
         }
         for prefix in ("", "unstylised_"):
             metrics[f"{prefix}brushwork"] = Brushwork(views[:count])
@@ -185,11 +185,11 @@ def _own_places(
 @dataclass
 class _Seen:
     """What the pictures of a style measure: covariances of all views; of styles that are painted
-    in, calm ground, deviation of the colours, and Gram matrices at each size."""
+    in, calm ground, deviations of the colours, and Gram matrices at each size."""
 
     strokes: Covariances
     calm: Tensor | None = None
-    deviation: Tensor | None = None  # (3,)
+    colours: Tensor | None = None  # (1, 3)
     grams: Sequence[dict[str, Tensor]] = ()
 
 
@@ -201,7 +201,7 @@ def _seen(network: LossNetwork, style: Style, sizes_px: Sequence[int], is_painte
     if not is_painted:
         return _Seen(strokes)
     grams = [style_grams(network, [pictures]) for pictures in sizes]
-    return _Seen(strokes, calm_ground(views), deviations(colour_statistics(views)), grams)
+    return _Seen(strokes, calm_ground(views), colours_of_styles([views]), grams)
 
 
 def load_views(style: Style, size_px: int) -> list[Tensor]:

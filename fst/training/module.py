@@ -14,7 +14,7 @@ from torchmetrics import MeanMetric
 from fst.data.batches import read_batch
 from fst.data.styles import Style
 from fst.errors import FstError
-from fst.losses.colour import colour_distance
+from fst.losses.colour import paleness
 from fst.losses.consistency import Twins
 from fst.losses.grey import grey_places
 from fst.losses.perceptual import PerceptualLoss
@@ -32,7 +32,6 @@ from fst.training.warm_start import (
     Keeper,
     convolution_weights,
     hold_kept_styles,
-    match_colours,
     style_parameters,
 )
 
@@ -152,8 +151,6 @@ class StyleTransferModule(pl.LightningModule):
         in_grey = bool(self.objective.grey_every)
         held = targets_of_styles(self.perceptual, self.styles, sizes_px, crop_px, in_grey)
         self.perceptual.set_targets(*held.targets, colours=held.colours)
-        if stage == "fit":
-            self._match_colours()
         self.marks = held.marks
         self.metrics = HeldOutMetrics(held, self.perceptual.loss_network)
         self.drift = MeanMetric().to(device) if self.keeper is not None else None
@@ -281,21 +278,13 @@ class StyleTransferModule(pl.LightningModule):
             yield "grid", self.objective.grid_weight, grid_pattern(stylized)
         if self.objective.colour_weight:
             own = self.perceptual.colours_of(each_id(style_index, len(photos)))
-            yield "colour", self.objective.colour_weight, colour_distance(stylized, own)
+            yield "colour", self.objective.colour_weight, paleness(stylized, own)
         if twins is not None:
             yield "consistency", self.objective.consistency_weight, twins.difference(stylized)
         if self.keeper is not None:
             which = self.trainer.global_rank, self.trainer.world_size
             kept = self.keeper.loss(self.network, photos, self._seed_of_step(), *which)
             yield "kept", KEPT_WEIGHT, kept
-
-    def _match_colours(self) -> None:
-        """Begin with the contrast and colours of the styles, which the last norm has to keep."""
-        held_out = getattr(self.trainer.datamodule, "held_out", ())  # another's has none
-        if self.objective.colour_weight and len(held_out):
-            crops = self.trainer.datamodule.val_dataloader().dataset
-            photos = [crops[place].float() / 255 for place in range(min(4, len(crops)))]
-            match_colours(self.network, self.perceptual.colours.cpu(), photos, self.first_id)
 
     def _seed_of_batch(self) -> int:
         """Another for each batch of each process, and not that of the shifts."""

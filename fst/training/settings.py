@@ -66,7 +66,7 @@ class Objective(Settings):
         tv_weight: Weight of total variation.
         grid_weight: Weight of patterns in step with the pixel grid, see
             `fst.losses.terms.grid_pattern`.
-        colour_weight: Weight of the contrast and colours of the style, see `fst.losses.colour`.
+        colour_weight: Weight of what contrast and colours lack, see `fst.losses.colour`.
         consistency_weight: Weight of what changes where a photo is moved by a few pixels, see
             `Twins`; without effect in batches of 1.
         grey_every: One image in so many is compared with photo and style in grey, see

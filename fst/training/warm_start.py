@@ -1,6 +1,5 @@
 """What a network takes over from another, what of it learns, and how it keeps earlier styles."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -8,12 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fst.errors import FstError
-from fst.losses.colour import colour_statistics, deviations
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import load_style_model
-
-MATCHING_ROUNDS, MOST_SCALED = 3, (0.5, 2.0)  # a round: photos of one colour have no deviation
 
 
 class OtherArchitectureError(FstError):
@@ -68,37 +64,6 @@ def warm_start(network: TransformerNet, style_names: list[str], model: str | Pat
         elif isinstance(module, torch.nn.Conv2d):
             module.weight.copy_(modules[name].weight)
     return [name for name in style_names if name in known]
-
-
-@torch.no_grad()
-def match_colours(
-    network: TransformerNet, colours: Tensor, photos: Sequence[Tensor], first_id: int = 0
-) -> Tensor:
-    """Have the mean and deviation of each colour channel be those of the style's pictures.
-
-    The last norm has a gamma and a beta for each channel of each style, just before the sigmoid:
-    those are scaled and shifted until the paintings of the photos agree. Nothing else changes.
-
-    Args:
-        network: Changed in place.
-        colours: Of `fst.losses.colour.colours_of_styles`, for the style ids from `first_id` on.
-        photos: Each (3, H, W) in [0, 1].
-        first_id: Of `colours`.
-
-    Returns:
-        (S, 3): what the deviations were before, in parts of the style's.
-    """
-    norm, found = network.conv_out.norm, []
-    for style_id, wanted in enumerate(colours, first_id):
-        weights = network.one_hot(torch.tensor([style_id]))
-        for number in range(MATCHING_ROUNDS):
-            now = colour_statistics([network(photo[None], weights)[0] for photo in photos])
-            share = deviations(now) / deviations(wanted)
-            found += [share] * (number == 0)
-            slope = (now[0] * (1 - now[0])).clamp_min(1e-3)  # of the sigmoid
-            norm.beta[style_id] += (wanted[0] - now[0]) / slope
-            norm.gamma[style_id] /= share.clamp(*MOST_SCALED)
-    return torch.stack(found)
 
 
 def convolution_weights(network: nn.Module) -> list[Tensor]:
