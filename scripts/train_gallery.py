@@ -207,11 +207,11 @@ def match_colours(network: TransformerNet, styles: list[str], photos: list[Path]
     norm = network.conv_out.norm
     for style_id, style in enumerate(styles):
         pictures = [images.load(path, STYLE_PX) for path in images.find([style])]
-        mean, deviation = channels(pictures)
+        mean, deviation = channel_moments(pictures)
         weights = network.one_hot(torch.tensor([style_id]))
         for number in range(MATCHED_ROUNDS):
             painted = [network(content, weights)[0] for content in contents]
-            mean_now, deviation_now = channels(painted)
+            mean_now, deviation_now = channel_moments(painted)
             if not number:
                 shares = " ".join(f"{share:.2f}" for share in deviation_now / deviation)
                 print(f"{style}: deviations of red, green and blue were {shares} of the painting's")
@@ -219,7 +219,7 @@ def match_colours(network: TransformerNet, styles: list[str], photos: list[Path]
             norm.gamma[style_id] *= deviation / deviation_now
 
 
-def channels(pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
+def channel_moments(pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of red, green and blue, averaged over pictures (3, H, W)."""
     moments = [torch.std_mean(picture, (1, 2), correction=0) for picture in pictures]
     deviations, means = (torch.stack(part).mean(0) for part in zip(*moments, strict=True))

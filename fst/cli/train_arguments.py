@@ -235,7 +235,7 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
     add("--grid-weight", type=NonNegativeFloat, metavar="W",
         help=f"weight against patterns of the pixel grid (default: {grid:g})")  # fmt: skip
     add("--colour-weight", type=NonNegativeFloat, metavar="W",
-        help=f"weight against colours paler than the style's (default: {colour:g})")  # fmt: skip
+        help=f"weight against less contrast than the style's (default: {colour:g})")  # fmt: skip
     add("--consistency-weight", type=NonNegativeFloat, metavar="W",
         help=f"weight of painting shifted photos alike (default: {consistency:g})")  # fmt: skip
     add("--grey-every", type=NonNegativeInt, metavar="N",

@@ -1,4 +1,4 @@
-"""Paleness: what a painting lacks of the contrast and the colours of its style.
+"""Paleness: how far a painting falls short of its style in contrast and colour.
 
 Networks paint paler than their styles: in the gallery, the deviation of a channel was mostly 0.65
 to 0.95 of the style's. Presumably they hedge where they cannot tell what goes where, and the
@@ -13,7 +13,7 @@ from torch import Tensor
 
 # Lightness, red against green, and blue against yellow.
 AXES = ((1 / 3, 1 / 3, 1 / 3), (1.0, -1.0, 0.0), (-0.5, -0.5, 1.0))
-LEAST = 0.02  # deviation of a style's axis; grey pictures have no colour at all
+LEAST_DEVIATION = 0.02  # what shortfalls are divided by at least; grey styles have no colour
 
 
 def colour_deviations(images: Tensor) -> Tensor:
@@ -31,28 +31,29 @@ def colour_deviations(images: Tensor) -> Tensor:
 
 
 def colours_of_styles(styles: Sequence[Sequence[Tensor]]) -> Tensor | None:
-    """Those of each style, means over its pictures (3, H, W), at least `LEAST`: (S, 3); None of no
+    """Colour deviations of each style, averaged over its pictures (3, H, W): (S, 3); None without
     styles."""
     each = [torch.cat([colour_deviations(p[None]) for p in pictures]) for pictures in styles]
-    return torch.stack([d.mean(0).clamp_min(LEAST) for d in each]) if each else None
+    return torch.stack([deviations.mean(0) for deviations in each]) if each else None
 
 
 def strength(images: Tensor, of_styles: Tensor) -> Tensor:
-    """Deviations of images in parts of their styles', at most 1: (B, 3).
+    """Deviations of images as fractions of their styles', at most 1: (B, 3).
 
     Args:
         images: (B, 3, H, W) in [0, 1].
         of_styles: (B, 3), of `colours_of_styles`.
     """
-    return (colour_deviations(images) / of_styles).clamp_max(1)
+    missing = (of_styles - colour_deviations(images)).clamp_min(0)
+    return 1 - missing / of_styles.clamp_min(LEAST_DEVIATION)
 
 
 def paleness(images: Tensor, of_styles: Tensor) -> Tensor:
-    """How much weaker images are than their styles: the mean over images and axes of
-    max(0, 1 - deviation(y) / deviation(s))^2.
+    """How far images fall short of their styles in contrast and colour: the mean over images and
+    axes of max(0, 1 - deviation(y) / deviation(s))^2.
 
-    Stronger ones are not penalised: eyes do not mind them, and dark photos of pale styles, or
-    colourful ones of faint styles, are clearer so.
+    Stronger ones are not penalised: a dark photo painted in a pale style, or a colourful one in a
+    faint style, would lose its contrast.
 
     Args:
         images: (B, 3, H, W) in [0, 1].

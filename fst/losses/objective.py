@@ -24,7 +24,7 @@ GATYS_STYLE_WEIGHT = 5.0
 # Shorter side of the style pictures, which sets the size of the strokes; never enlarged.
 STYLE_SIZE_PX = 512
 GRID_WEIGHT = 300.0  # of patterns in step with the pixel grid, in training
-# Of what paintings lack of the contrast and colours of their style, in training.
+# Against less contrast or colour than the style has, in training.
 COLOUR_WEIGHT = 10.0
 # Of what changes where the photo moves by a few pixels, in training: content nearer and ground
 # calmer at about equal brushwork, with no further pass.
@@ -74,7 +74,7 @@ def grid_weight(classic: bool) -> float:
 
 
 def colour_weight(classic: bool) -> float:
-    """Weight of contrast and colours of a mode: the recipes have none."""
+    """Weight against paleness in a mode: the recipes have none."""
     return 0.0 if classic else COLOUR_WEIGHT
 
 

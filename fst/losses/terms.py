@@ -1,4 +1,4 @@
-"""The terms of the loss beside style: content, smoothness, and what keeps step with pixels."""
+"""The terms of the loss beside style: content, smoothness, patterns in step with the pixel grid."""
 
 from torch import Tensor
 

@@ -1,7 +1,7 @@
 """How near stylized images are to their style and their photo, measured on held-out photos.
 
 *Brushwork* and *found* judge the strokes, style and content distance and SSIM what is kept of
-style and photo, *flat*, *halo* and *contrast* three faults that all of those overlook. `Ruler`
+style and photo, *flat*, *halo* and *contrast* three faults that those do not measure. `Ruler`
 measures all of them; each is a torchmetrics metric with one value a style id.
 """
 

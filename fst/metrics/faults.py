@@ -1,5 +1,4 @@
-"""Three faults that no distance of features sees: texture on flat ground, rims along edges, and
-pale colours.
+"""Three faults that strokes do not show: texture on flat ground, rims along edges, and paleness.
 
 Lengths are in pixels of a photo whose shorter side is 320.
 """
@@ -185,11 +184,11 @@ class Halo(PerStyleMean):
 
 
 class Contrast(PerStyleMean):
-    """How far stylized images have their style's contrast and colours, per style id; below 1, pale.
+    """How much of their style's contrast and colour stylized images have, per style id; 1 is all.
 
     The mean over lightness and two opponent colours of `fst.losses.colour.strength`: the standard
-    deviation over the pixels in parts of the style's, at most 1. Ours: brushwork does not see it,
-    and the content distance rewards pale images.
+    deviation over the pixels as a fraction of the style's, at most 1. Ours: brushwork does not see
+    paleness, and the content distance rewards it.
 
     Args:
         of_styles: (S, 3), of `fst.losses.colour.colours_of_styles`.

@@ -66,7 +66,8 @@ class Objective(Settings):
         tv_weight: Weight of total variation.
         grid_weight: Weight of patterns in step with the pixel grid, see
             `fst.losses.terms.grid_pattern`.
-        colour_weight: Weight of what contrast and colours lack, see `fst.losses.colour`.
+        colour_weight: Weight against less contrast or colour than the style has, see
+            `fst.losses.colour.paleness`.
         consistency_weight: Weight of what changes where a photo is moved by a few pixels, see
             `Twins`; without effect in batches of 1.
         grey_every: One image in so many is compared with photo and style in grey, see
@@ -139,7 +140,7 @@ class Objective(Settings):
         return each(self.style_size_px, [style.size_px for style in styles])
 
     def window(self, height: int, width: int, seed: int) -> tuple[slice, slice]:
-        """Rows and columns that the loss network sees where `seed` draws their place.
+        """Rows and columns that the loss network sees; `seed` draws their position.
 
         Of one size for all seeds, so that what is compiled or tuned for a size serves them all.
         """
