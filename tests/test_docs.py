@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from fst.cli.commands import COMMANDS
+from fst.losses import objective
 from fst.stylize.stylizer import Stylizer
 
 ROOT = Path(__file__).parents[1]
@@ -286,3 +287,12 @@ def test_the_notebooks_cells_are_a_page(hooks):
     cells = json.loads(path.read_text())["cells"]
     assert page.startswith("# ")
     assert page.count("```python\n") == sum(cell["cell_type"] == "code" for cell in cells)
+
+
+def test_the_default_weights_are_those_of_the_formula():
+    """In its order: content, style, tv, grid, colour, consistency."""
+    text = (ROOT / "docs" / "how_it_works.md").read_text()
+    told = re.search(r"default weights are\s+(.+?) and (\d+), in this order", text)
+    numbers = [*told[1].split(", "), told[2]]
+    beside = objective.GRID_WEIGHT, objective.COLOUR_WEIGHT, objective.CONSISTENCY_WEIGHT
+    assert [float(number) for number in numbers] == [*objective.WEIGHTS, *beside]
