@@ -5,9 +5,8 @@
 
 Paints photos three times with one model: normalised by their own means and variances, as the
 network does; by the average of their own and the typical ones (of the photos of --typical, in the
-same style); and by the typical ones alone. Writes a sheet, a row a photo, and prints flat and halo
-(`fst.metrics`) of each column, and "light": the correlation of the brightness of painting and photo
-in cells of 16 px, 1 where light and dark lie as in the photo.
+same style); and by the typical ones alone. Writes a sheet, a row a photo, and prints flat, halo and
+tone (`fst.metrics`) of each column.
 """
 
 import argparse
@@ -16,20 +15,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from frame import parser_of, run_script
 from torch import Tensor
 from tqdm import tqdm
 
 from fst import Stylizer
 from fst.io import images
-from fst.metrics.brushwork import grey_of
-from fst.metrics.faults import Flat, Halo
+from fst.metrics import Flat, Halo, Tone
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.stylize.blend_grid import table_of
 
 SHARES = {"own statistics": 1.0, "half and half": 0.5, "typical statistics": 0.0}
-CELL_PX = 16
 
 
 class Norms:
@@ -93,12 +89,6 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def light(painting: Tensor, photo: Tensor) -> float:
-    """Correlation of brightness in cells, of two images (3, H, W)."""
-    cells = [F.avg_pool2d(grey_of(image[None]), CELL_PX).flatten() for image in (painting, photo)]
-    return torch.corrcoef(torch.stack(cells))[0, 1].item()
-
-
 @torch.inference_mode()
 def run(args: argparse.Namespace) -> None:
     """Paint, print and write."""
@@ -109,18 +99,17 @@ def run(args: argparse.Namespace) -> None:
     norms.gather(lambda: [stylizer.stylize(photo, style) for photo in tqdm(typical, disable=None)])
     photos = [images.load(path, args.size) for path in images.find(args.photos)]
     rows = [[photo] for photo in photos]
-    print("| | flat | halo | light |\n|---|---:|---:|---:|")
+    print("| | flat | halo | tone |\n|---|---:|---:|---:|")
     for name, norms.share in SHARES.items():
         for row in rows:
             row.append(stylizer.stylize(row[0], style).clamp(0, 1))
-        flat, halo = Flat(torch.zeros(1)), Halo(1)
+        metrics = Flat(torch.zeros(1)), Halo(1), Tone(1)
         for row in rows:
             pair = row[-1][None], row[0][None], torch.zeros(1, dtype=torch.long)
-            flat.update(*pair)
-            halo.update(*pair)
-        lights = sum(light(row[-1], row[0]) for row in rows) / len(rows)
-        figures = flat.compute().item(), halo.compute().item(), lights
-        print(f"| {name} | {' | '.join(f'{figure:.3f}' for figure in figures)} |")
+            for metric in metrics:
+                metric.update(*pair)
+        figures = " | ".join(f"{metric.compute().item():.3f}" for metric in metrics)
+        print(f"| {name} | {figures} |")
     images.save(table_of(rows, args.size), args.output, overwrite=True)
 
 

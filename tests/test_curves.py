@@ -33,6 +33,8 @@ EXPECTED_SCALARS = (
         "train/tv",
         "train/grid",
         "train/colour",
+        "train/grain",
+        "train/tone",
         "lr-Adam/styles",
         "lr-Adam/convolutions",
     }

@@ -290,9 +290,11 @@ def test_the_notebooks_cells_are_a_page(hooks):
 
 
 def test_the_default_weights_are_those_of_the_formula():
-    """In its order: content, style, tv, grid, colour, consistency."""
+    """In its order: content, style, tv, and those of training alone."""
     text = (ROOT / "docs" / "how_it_works.md").read_text()
     told = re.search(r"default weights are\s+(.+?) and (\d+), in this order", text)
     numbers = [*told[1].split(", "), told[2]]
-    beside = objective.GRID_WEIGHT, objective.COLOUR_WEIGHT, objective.CONSISTENCY_WEIGHT
-    assert [float(number) for number in numbers] == [*objective.WEIGHTS, *beside]
+    usual = objective.of_training(classic=False)
+    del usual["grey_every"]
+    expected = [*objective.WEIGHTS, *usual.values()]
+    assert [float(number) for number in numbers] == expected

@@ -20,8 +20,11 @@ from fst.data.batches import StyleBatch
 from fst.data.styles import load_pictures
 from fst.errors import FstError
 from fst.io.images import load
-from fst.losses.colour import colours_of_styles, paleness
+from fst.losses.colour import paleness
+from fst.losses.grain import excess_grain
 from fst.losses.perceptual import PerceptualLoss
+from fst.losses.tone import misplaced_tone
+from fst.losses.traits import Traits
 from fst.networks.loss_network import load_loss_network
 from fst.training.curves import PaintingGrid, RunLog
 from fst.training.module import StyleTransferModule
@@ -148,8 +151,9 @@ def test_forward_paints_each_image_in_its_own_style(make_module):
 def test_one_step_is_one_step_of_adam(make_module, tmp_path):
     """The oracle: the gradient by hand, and Adam's first step, lr * sign(gradient)."""
     module = make_module(
-        shift_px=0, learning_rate=0.01, colour_weight=0, consistency_weight=0, grey_every=0
-    )
+        shift_px=0, learning_rate=0.01, grain_weight=0, colour_weight=0, tone_weight=0,
+        consistency_weight=0, grey_every=0,
+    )  # fmt: skip
     before = copy.deepcopy(module.network)
     fit(module, tmp_path, steps=1)
     photos, style_index = Repeated().batches[0]
@@ -293,7 +297,9 @@ def test_the_loss_sees_one_window_of_photo_and_painting(make_module, tmp_path, m
     photos, ids = Repeated().batches[0]
     photos = photos.float() / 255
     painted = make_module()(photos, ids)  # of the same seed
-    module = make_module(shift_px=3, consistency_weight=0, colour_weight=0)
+    module = make_module(
+        shift_px=3, consistency_weight=0, grain_weight=0, colour_weight=0, tone_weight=0
+    )
     fit(module, tmp_path, steps=1)
     ((stylized, content),) = seen
     windows = [(..., slice(t, t + 37), slice(k, k + 45)) for t in range(4) for k in range(4)]
@@ -419,18 +425,28 @@ def test_one_of_four_photos_is_the_one_before_it_moved(
     assert ("train/consistency" in trainer.callback_metrics) == moved
 
 
-def test_each_image_is_held_against_the_colours_of_its_own_style(make_module, tmp_path):
-    module = make_module(colour_weight=7, consistency_weight=0, grey_every=0, grid_weight=0)
+def test_each_image_is_held_against_traits_of_its_style_and_tones_of_its_photo(
+    make_module, tmp_path
+):
+    module = make_module(
+        grain_weight=0.3, colour_weight=7, tone_weight=5, consistency_weight=0, grey_every=0,
+        grid_weight=0,
+    )  # fmt: skip
     trainer = fit(module, tmp_path, steps=1)
     before = make_module(consistency_weight=0)  # of the same seed
     photos, style_index = Repeated().batches[0]
-    colours = colours_of_styles([load_pictures([style], 512)[0] for style in before.styles])
-    painted = before(photos.float() / 255, style_index)
-    expected = paleness(painted, colours[style_index])
+    own = Traits.of([load_pictures([style], 512)[0] for style in before.styles]).rows(style_index)
+    photos = photos.float() / 255
+    painted = before(photos, style_index).detach()
+    grain = excess_grain(painted, own.grain)
+    colour = paleness(painted, own.colours)
+    tone = misplaced_tone(painted, photos, own.colours[:, 0])
     measured = trainer.callback_metrics
-    torch.testing.assert_close(measured["train/colour"], expected.detach())
+    torch.testing.assert_close(measured["train/grain"], grain)
+    torch.testing.assert_close(measured["train/colour"], colour)
+    torch.testing.assert_close(measured["train/tone"], tone)
     rest = measured["train/content"] + 20 * measured["train/style"]
-    torch.testing.assert_close(measured["train/loss"], rest + 7 * measured["train/colour"])
+    torch.testing.assert_close(measured["train/loss"], rest + 0.3 * grain + 7 * colour + 5 * tone)
 
 
 @pytest.mark.parametrize(("every", "expected"), [(None, {(0, 2), (1, 3)}), (4, None), (0, {()})])

@@ -37,7 +37,9 @@ COMMANDS = {
 COMPLETING = "_ARGCOMPLETE"
 
 
-def new_parser(prog: str, description: str, end: str, **options: Any) -> argparse.ArgumentParser:
+def new_parser(
+    prog: str, description: str, end: str | None = None, **options: Any
+) -> argparse.ArgumentParser:
     """The parser of a command, as all of them have it; `finish` it when its flags are there."""
     shape = partial(argparse.RawDescriptionHelpFormatter, max_help_position=36, width=100)
     return argparse.ArgumentParser(

@@ -33,9 +33,7 @@ from fst.training.start import (
     settle,
 )
 
-EPILOG = (
-    "Lightning's Trainer: --trainer.NAME, as --trainer.devices 2; --trainer.help lists its flags"
-)
+ABOUT = "Train one network to paint in many styles. Flags of Lightning's Trainer: --trainer.help."
 BEGINNINGS = ("add_to", "from_scratch", "warm_start")
 
 
@@ -140,8 +138,7 @@ def _parser() -> ArgumentParser:
 def _answer(argv: list[str]) -> None:
     """Show our flags alone, on one screen; or complete them, or show the version."""
     usage = "fst-train --styles a.jpg b.jpg [--content photos/] [options]"
-    about = "Train one network to paint in many styles."
-    parser = new_parser("fst-train", about, EPILOG, usage=usage, add_help=False)
+    parser = new_parser("fst-train", ABOUT, usage=usage, add_help=False)
     parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
     _add_arguments(parser)
     parser.add_argument("--config", metavar="YAML",
@@ -222,9 +219,15 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
     add_loss(parser)
-    style, grid = objective.WEIGHTS[1], objective.GRID_WEIGHT
-    colour, consistency = objective.COLOUR_WEIGHT, objective.CONSISTENCY_WEIGHT
-    grey = objective.GREY_EVERY
+    usual = objective.of_training(classic=False)
+    style, grey = objective.WEIGHTS[1], usual.pop("grey_every")
+    against = {
+        "grid_weight": "against patterns of the pixel grid",
+        "grain_weight": "against finer texture than the style's",
+        "colour_weight": "against less contrast than the style's",
+        "tone_weight": "against light and dark unlike the photo's",
+        "consistency_weight": "of painting shifted photos alike",
+    }
     add = parser.add_argument
     add("--content-weight", type=NonNegativeFloat, metavar="W",
         help="weight of content (default: 1)")  # fmt: skip
@@ -232,12 +235,9 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
         help=f"weight of style (default: {style:g}); one, or one per style")  # fmt: skip
     add("--tv-weight", type=NonNegativeFloat, metavar="W",
         help="weight of total variation (default: 0)")  # fmt: skip
-    add("--grid-weight", type=NonNegativeFloat, metavar="W",
-        help=f"weight against patterns of the pixel grid (default: {grid:g})")  # fmt: skip
-    add("--colour-weight", type=NonNegativeFloat, metavar="W",
-        help=f"weight against less contrast than the style's (default: {colour:g})")  # fmt: skip
-    add("--consistency-weight", type=NonNegativeFloat, metavar="W",
-        help=f"weight of painting shifted photos alike (default: {consistency:g})")  # fmt: skip
+    for name, weight in usual.items():
+        add(_flag(name), type=NonNegativeFloat, metavar="W",
+            help=f"weight {against[name]} (default: {weight:g})")  # fmt: skip
     add("--grey-every", type=NonNegativeInt, metavar="N",
         help=f"one image in N is compared in grey (default: {grey}; 0: none)")  # fmt: skip
 

@@ -16,6 +16,12 @@ AXES = ((1 / 3, 1 / 3, 1 / 3), (1.0, -1.0, 0.0), (-0.5, -0.5, 1.0))
 LEAST_DEVIATION = 0.02  # what shortfalls are divided by at least; grey styles have no colour
 
 
+def opponents(images: Tensor) -> Tensor:
+    """Lightness and two opponent colours of (B, 3, H, W), as channels: the same shape, fp32."""
+    red, green, blue = images.float().unbind(1)
+    return torch.stack([r * red + g * green + b * blue for r, g, b in AXES], 1)
+
+
 def colour_deviations(images: Tensor) -> Tensor:
     """Standard deviations of lightness and of two opponent colours over the pixels of each image.
 
@@ -25,16 +31,13 @@ def colour_deviations(images: Tensor) -> Tensor:
     Returns:
         (B, 3), with finite gradients for images of one colour, too.
     """
-    red, green, blue = images.float().unbind(1)
-    axes = torch.stack([r * red + g * green + b * blue for r, g, b in AXES], 1)
-    return (axes.var((2, 3), correction=0) + 1e-8).sqrt()
+    return (opponents(images).var((2, 3), correction=0) + 1e-8).sqrt()
 
 
-def colours_of_styles(styles: Sequence[Sequence[Tensor]]) -> Tensor | None:
-    """Colour deviations of each style, averaged over its pictures (3, H, W): (S, 3); None without
-    styles."""
+def colours_of_styles(styles: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Colour deviations of each style, averaged over its pictures (3, H, W): (S, 3)."""
     each = [torch.cat([colour_deviations(p[None]) for p in pictures]) for pictures in styles]
-    return torch.stack([deviations.mean(0) for deviations in each]) if each else None
+    return torch.stack([deviations.mean(0) for deviations in each])
 
 
 def strength(images: Tensor, of_styles: Tensor) -> Tensor:

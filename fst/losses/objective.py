@@ -24,8 +24,11 @@ GATYS_STYLE_WEIGHT = 5.0
 # Shorter side of the style pictures, which sets the size of the strokes; never enlarged.
 STYLE_SIZE_PX = 512
 GRID_WEIGHT = 300.0  # of patterns in step with the pixel grid, in training
+GRAIN_WEIGHT = 0.1  # of finer texture than the style has, in training
 # Against less contrast or colour than the style has, in training.
 COLOUR_WEIGHT = 10.0
+# Against light and dark elsewhere than in the photo, in training.
+TONE_WEIGHT = 0.5
 # Of what changes where the photo moves by a few pixels, in training: content nearer and ground
 # calmer at about equal brushwork, with no further pass.
 CONSISTENCY_WEIGHT = 30.0
@@ -68,24 +71,18 @@ def layer_weights(layers: Sequence[str]) -> list[float]:
     return [part / sum(parts) for part in parts]
 
 
-def grid_weight(classic: bool) -> float:
-    """Weight of the grid pattern of a mode: the recipes have none."""
-    return 0.0 if classic else GRID_WEIGHT
-
-
-def colour_weight(classic: bool) -> float:
-    """Weight against paleness in a mode: the recipes have none."""
-    return 0.0 if classic else COLOUR_WEIGHT
-
-
-def consistency_weight(classic: bool) -> float:
-    """Weight of the consistency of a mode: the recipes have none."""
-    return 0.0 if classic else CONSISTENCY_WEIGHT
-
-
-def grey_every(classic: bool) -> int:
-    """One training image in so many is compared in grey; in the recipes none, 0."""
-    return 0 if classic else GREY_EVERY
+def of_training(classic: bool) -> dict[str, float]:
+    """Weights of the further terms of training, and how often images are grey, by their names as
+    settings; the recipes have none."""
+    usual = {
+        "grid_weight": GRID_WEIGHT,
+        "grain_weight": GRAIN_WEIGHT,
+        "colour_weight": COLOUR_WEIGHT,
+        "tone_weight": TONE_WEIGHT,
+        "consistency_weight": CONSISTENCY_WEIGHT,
+        "grey_every": GREY_EVERY,
+    }
+    return dict.fromkeys(usual, 0) if classic else usual
 
 
 def gatys_grey(classic: bool, texture: bool) -> bool:

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from fst.errors import FstError
 from fst.losses import objective
-from fst.losses.colour import colours_of_styles
 from fst.losses.grey import equalised, with_grey
 from fst.losses.parse import Statistic, statistic_of
 from fst.losses.style_groups import StyleGroup, StyleIndex, check_ids, each_id, grouped
 from fst.losses.style_loss import StyleStatistic, Targets
 from fst.losses.terms import classic_content_distance, content_distance, total_variation
+from fst.losses.traits import Traits
 from fst.networks.loss_network import LossNetwork
 
 
@@ -77,7 +77,7 @@ class PerceptualLoss(nn.Module):
         equal = [1.0] * len(self.style_layers)
         self.layer_weights = equal if classic else objective.layer_weights(self.style_layers)
         self.groups: list[StyleGroup] | None = None  # until the styles are set
-        self.colours: Tensor | None = None  # (S, 3), see `colours_of`
+        self.traits: Traits | None = None
         self.num_styles = 0
 
     @property
@@ -94,12 +94,12 @@ class PerceptualLoss(nn.Module):
         device = fn(torch.empty(0, device=self.device)).device
         self.loss_network.to(device)
         self.groups = self.groups and [group.to(device) for group in self.groups]
-        self.colours = None if self.colours is None else self.colours.to(device)
+        self.traits = self.traits and self.traits.to(device)
         return super()._apply(fn, recurse)
 
     def set_styles(self, styles: Sequence[Sequence[Tensor]], in_grey: bool = False) -> None:
         """Compute the targets, once; see `style_targets`. With `in_grey`, those in grey too."""
-        self.set_targets(*self.style_targets(styles, in_grey), colours=colours_of_styles(styles))
+        self.set_targets(*self.style_targets(styles, in_grey), traits=Traits.of(styles))
 
     @torch.no_grad()
     def style_targets(
@@ -127,22 +127,22 @@ class PerceptualLoss(nn.Module):
         self,
         targets: Sequence[dict[str, Targets]],
         in_grey: Sequence[dict[str, Targets]] = (),
-        colours: Tensor | None = None,
+        traits: Traits | None = None,
     ) -> None:
-        """Take what `style_targets` (and `colours_of_styles`) computed, here or elsewhere."""
-        self.num_styles, self.colours = len(targets), colours
+        """Take what `style_targets` (and `Traits.of`) computed, here or elsewhere."""
+        self.num_styles, self.traits = len(targets), traits
         statistics = self._statistics_of(self.num_styles) * (2 if in_grey else 1)
         self.groups = grouped(statistics, [*targets, *in_grey], self.style_layers)
 
-    def colours_of(self, style_index: Tensor) -> Tensor:
-        """The targets of `fst.losses.colour.paleness`, (B, 3), for style ids (B,).
+    def traits_of(self, style_index: Tensor) -> Traits:
+        """What style ids (B,) stand for beside their features.
 
         Raises:
-            FstError: The styles were set without their colours.
+            FstError: The styles were set without their traits.
         """
-        if self.colours is None:
-            raise FstError("the styles are set without colours: call set_styles")
-        return self.colours[style_index.to(self.colours.device, non_blocking=True)]
+        if self.traits is None:
+            raise FstError("the styles are set without traits: call set_styles")
+        return self.traits.rows(style_index)
 
     def _statistics_of(self, num_styles: int) -> list[Statistic]:
         statistics = self.statistics * (num_styles if len(self.statistics) == 1 else 1)

@@ -1,7 +1,7 @@
 """How near stylized images are to their style and their photo, measured on held-out photos.
 
-*Brushwork* and *found* judge the strokes, style and content distance and SSIM what is kept of
-style and photo, *flat*, *halo* and *contrast* three faults that those do not measure. `Ruler`
+*Brushwork* and *found* judge the strokes, style and content distance, SSIM and *tone* what is kept
+of style and photo, *flat*, *halo* and *contrast* three faults that those do not measure. `Ruler`
 measures all of them; each is a torchmetrics metric with one value a style id.
 """
 
@@ -10,6 +10,7 @@ from fst.metrics.distances import (
     ContentDistance,
     PhotoSimilarity,
     StyleDistance,
+    Tone,
     content_layer,
     measured_layers,
     style_grams,
@@ -28,6 +29,7 @@ __all__ = [
     "PhotoSimilarity",
     "Ruler",
     "StyleDistance",
+    "Tone",
     "brushwork_covariances",
     "content_layer",
     "load_views",

@@ -1,19 +1,22 @@
-"""A mean for each style id, what metrics share; style and content distance, and similarity."""
+"""A mean for each style id, what metrics share; distances from style and photo."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from fst.losses.gram import gram_matrix
 from fst.losses.terms import content_distance
+from fst.losses.tone import tones
 from fst.networks.loss_network import LossNetwork
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1")
 # Deep: shallower features forbid to redraw in strokes what they are to keep.
 CONTENT_LAYER = "relu4_3"
+MIN_TONES = 1e-5  # variance of the tones of a photo; less are of rounding
 
 
 def layers_of(network: LossNetwork, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -160,3 +163,21 @@ class PhotoSimilarity(PerStyleMean):
             stylized.float(), photos.float(), data_range=1.0, reduction="none"
         )
         self._add(similarity.reshape(-1), style_index)
+
+
+class Tone(PerStyleMean):
+    """Mean correlation of light and dark in images with those of their photos, per style id.
+
+    Pearson's correlation of the lightness of y and x in cells of 16 x 16 px, see
+    `fst.losses.tone.tones`; 1 where tones lie as in the photo, with any contrast. Photos of one
+    tone are not counted; NaN where all are. Ours.
+    """
+
+    higher_is_better = True
+
+    def update(self, stylized: Tensor, photos: Tensor, style_index: Tensor) -> None:
+        """Add stylized images; arguments as of `PhotoSimilarity.update`, of any size."""
+        painted, given = tones(stylized), tones(photos)
+        counted = given.square().mean(1) > MIN_TONES
+        correlation = F.cosine_similarity(painted, given, dim=1, eps=1e-6)
+        self._add(correlation[counted], style_index[counted])

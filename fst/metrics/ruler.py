@@ -22,6 +22,7 @@ from fst.metrics.distances import (
     ContentDistance,
     PhotoSimilarity,
     StyleDistance,
+    Tone,
     content_layer,
     measured_layers,
     style_grams,
@@ -36,6 +37,7 @@ COLUMNS = {  # key of a figure: heading of a table
     "style": "style distance",
     "content": "content distance",
     "ssim": "SSIM",
+    "tone": "tone",
     "flat": "flat",
     "halo": "halo",
     "contrast": "contrast",
@@ -114,6 +116,7 @@ class Ruler:
         metrics: dict[str, Metric] = {
             "content": ContentDistance(count, content_layer(self.network)),
             "ssim": PhotoSimilarity(count),
+            "tone": Tone(count),
             "flat": Flat(calm),
             "halo": Halo(count),
             "contrast": Contrast(torch.cat([style.colours for style in seen[:count]])),
@@ -140,7 +143,7 @@ class Ruler:
         features = self.network(shown, self._layers)
         index = self._update("", features, brushwork_covariances(self.network, shown), style_id)
         self._metrics["content"].update(features, self._content, index)
-        for key in ("ssim", "flat", "halo"):
+        for key in ("ssim", "tone", "flat", "halo"):
             self._metrics[key].update(shown, self._photo, index)
         self._metrics["contrast"].update(shown, index)
 

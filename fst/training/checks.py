@@ -12,8 +12,8 @@ from fst.errors import FstError
 from fst.losses.objective import STYLE_LAYERS
 from fst.losses.objective import statistic as statistic_asked_for
 
-FLOATS = ("lr", "content_weight", "style_weight", "tv_weight", "grid_weight", "colour_weight",
-    "consistency_weight")  # fmt: skip
+FLOATS = ("lr", "content_weight", "style_weight", "tv_weight", "grid_weight", "grain_weight",
+    "colour_weight", "tone_weight", "consistency_weight")  # fmt: skip
 
 
 def check_loss_network(settings: Any) -> Any:

@@ -24,9 +24,9 @@ from fst.training.card import flat_settings
 
 # What TensorBoard's table of hyperparameters has of a run, and what runs are compared by there.
 TURNED = ("styles", "steps", "batch_size", "size_px", "style_size_px", "style_loss",
-    "content_weight", "style_weight", "tv_weight", "grid_weight", "colour_weight",
-    "consistency_weight", "grey_every", "learning_rate", "width", "num_blocks",
-    "began_from")  # fmt: skip
+    "content_weight", "style_weight", "tv_weight", "grid_weight", "grain_weight",
+    "colour_weight", "tone_weight", "consistency_weight", "grey_every", "learning_rate", "width",
+    "num_blocks", "began_from")  # fmt: skip
 COMPARED = ("val/brushwork", "val/style", "val/content", "val/found")
 GRID_PHOTOS = 4  # rows of the grid; with 8 styles of 256 px it takes TensorBoard 2 s to encode
 GRID_STYLES = 16  # columns at most: wider grids are unreadable

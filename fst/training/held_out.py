@@ -9,9 +9,9 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
 from fst.data.styles import Style, fingerprint, load_pictures
-from fst.losses.colour import colours_of_styles
 from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style_loss import Targets
+from fst.losses.traits import Traits
 from fst.metrics import (
     Brushwork,
     ContentDistance,
@@ -42,14 +42,14 @@ class Held:
         grams: For each size of the pictures what `StyleDistance` needs.
         views: For each style what `Brushwork` needs.
         marks: For each style what tells that others are of the same pictures, for the style model.
-        colours: Of `colours_of_styles`.
+        traits: What else the loss knows of the styles.
     """
 
     targets: list[list[dict[str, Targets]]]
     grams: list[dict[str, Tensor]]
     views: list[dict[str, Tensor]]
     marks: list[dict[str, str]]
-    colours: Tensor | None
+    traits: Traits | None
 
 
 def targets_of_styles(
@@ -89,7 +89,7 @@ def compute_targets(
     device = perceptual.device
     pictures = _moved(load_pictures(styles, sizes_px), device)
     targets = perceptual.style_targets(pictures, in_grey)
-    colours = colours_of_styles(pictures)
+    traits = Traits.of(pictures)
     network, grams = perceptual.loss_network, []
     views: list[list[dict[str, Tensor]]] = [[] for _ in styles]
     for size in VIEW_SIZES:
@@ -100,7 +100,7 @@ def compute_targets(
             of_style += [brushwork_covariances(network, picture[None]) for picture in shown]
     stacked = [{name: torch.cat([v[name] for v in each]) for name in each[0]} for each in views]
     marks = [{"fingerprint": fingerprint(style)} for style in styles]
-    return Held(targets, grams, stacked, marks, colours)
+    return Held(targets, grams, stacked, marks, traits)
 
 
 def _moved(values: Any, device: torch.device | str) -> Any:

@@ -16,10 +16,12 @@ from fst.data.styles import Style
 from fst.errors import FstError
 from fst.losses.colour import paleness
 from fst.losses.consistency import Twins
+from fst.losses.grain import excess_grain
 from fst.losses.grey import grey_places
 from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style_groups import StyleIndex, check_ids, each_id
 from fst.losses.terms import grid_pattern
+from fst.losses.tone import misplaced_tone
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import save_style_model
 from fst.training.card import style_model_metadata
@@ -150,7 +152,7 @@ class StyleTransferModule(pl.LightningModule):
         sizes_px = self.objective.sizes_px(self.styles)
         in_grey = bool(self.objective.grey_every)
         held = targets_of_styles(self.perceptual, self.styles, sizes_px, crop_px, in_grey)
-        self.perceptual.set_targets(*held.targets, colours=held.colours)
+        self.perceptual.set_targets(*held.targets, traits=held.traits)
         self.marks = held.marks
         self.metrics = HeldOutMetrics(held, self.perceptual.loss_network)
         self.drift = MeanMetric().to(device) if self.keeper is not None else None
@@ -276,9 +278,14 @@ class StyleTransferModule(pl.LightningModule):
         """Name, weight and value of what is minimised beside the perceptual loss."""
         if self.objective.grid_weight:
             yield "grid", self.objective.grid_weight, grid_pattern(stylized)
+        own = self.perceptual.traits_of(each_id(style_index, len(photos)))
+        if self.objective.grain_weight:
+            yield "grain", self.objective.grain_weight, excess_grain(stylized, own.grain)
         if self.objective.colour_weight:
-            own = self.perceptual.colours_of(each_id(style_index, len(photos)))
-            yield "colour", self.objective.colour_weight, paleness(stylized, own)
+            yield "colour", self.objective.colour_weight, paleness(stylized, own.colours)
+        if self.objective.tone_weight:
+            misplaced = misplaced_tone(stylized, photos, own.colours[:, 0])
+            yield "tone", self.objective.tone_weight, misplaced
         if twins is not None:
             yield "consistency", self.objective.consistency_weight, twins.difference(stylized)
         if self.keeper is not None:

@@ -66,8 +66,12 @@ class Objective(Settings):
         tv_weight: Weight of total variation.
         grid_weight: Weight of patterns in step with the pixel grid, see
             `fst.losses.terms.grid_pattern`.
+        grain_weight: Weight of finer texture than the style has, see
+            `fst.losses.grain.excess_grain`.
         colour_weight: Weight against less contrast or colour than the style has, see
             `fst.losses.colour.paleness`.
+        tone_weight: Weight against light and dark elsewhere than in the photo, see
+            `fst.losses.tone.misplaced_tone`.
         consistency_weight: Weight of what changes where a photo is moved by a few pixels, see
             `Twins`; without effect in batches of 1.
         grey_every: One image in so many is compared with photo and style in grey, see
@@ -88,7 +92,9 @@ class Objective(Settings):
     style_weight: float | Sequence[float] | None = None
     tv_weight: float | None = None
     grid_weight: float | None = None
+    grain_weight: float | None = None
     colour_weight: float | None = None
+    tone_weight: float | None = None
     consistency_weight: float | None = None
     grey_every: int | None = None
     classic_weights: bool = False
@@ -98,14 +104,9 @@ class Objective(Settings):
 
     def __post_init__(self) -> None:
         self.style_loss = self.style_loss or objective.statistic(self.classic_weights)
-        if self.grid_weight is None:
-            self.grid_weight = objective.grid_weight(self.classic_weights)
-        if self.colour_weight is None:
-            self.colour_weight = objective.colour_weight(self.classic_weights)
-        if self.consistency_weight is None:
-            self.consistency_weight = objective.consistency_weight(self.classic_weights)
-        if self.grey_every is None:
-            self.grey_every = objective.grey_every(self.classic_weights)
+        for name, usual in objective.of_training(self.classic_weights).items():
+            if getattr(self, name) is None:
+                setattr(self, name, usual)
         if not isinstance(self.grey_every, int) or not 0 <= self.grey_every < 2**31:
             raise FstError(f"grey_every {self.grey_every!r}: must be a whole number from 0 up")
 

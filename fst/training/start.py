@@ -30,7 +30,8 @@ LEARNING_RATE, CUDA_BATCH, CUDA_LEARNING_RATE = 1e-3, 16, 2e-3
 SCRATCH_TRUNK = (0.5, 8)  # width and residual blocks
 # Settings that are fields of `Objective` under the same name.
 _OF_OBJECTIVE = ("content_layer", "style_layers", "content_weight", "tv_weight", "grid_weight",
-    "colour_weight", "consistency_weight", "grey_every", "classic_weights")  # fmt: skip
+    "grain_weight", "colour_weight", "tone_weight", "consistency_weight", "grey_every",
+    "classic_weights")  # fmt: skip
 
 
 class Refused(FstError):
@@ -188,7 +189,7 @@ def make_module(settings: Any, styles: list, kept: list, network: Any) -> "Style
     given = {name: getattr(settings, name) for name in _OF_OBJECTIVE}
     if settings.resume:  # runs from before there was one of these go on without
         stored = _resumed(settings)["hyper_parameters"].get("objective", {})
-        for name in ("colour_weight", "consistency_weight", "grey_every"):
+        for name in objective.of_training(classic=True).keys() - {"grid_weight"}:
             given[name] = stored.get(name, 0) if given[name] is None else given[name]
     minimised = Objective(
         loss_network=_one_or_each(settings.loss_weights) or settings.loss_network,
