@@ -72,7 +72,9 @@ def _losses() -> None:
     from fst.losses.perceptual import PerceptualLoss
     from fst.losses.terms import grid_pattern
     from fst.networks.loss_network import LITE, load_loss_network
+    from fst.training.settings import Objective
 
+    usual = Objective()
     sizes = [[(96, 80)], [(80, 96), (96, 96)], [(80, 80)]]
     pictures = [[torch.rand(3, *size) for size in one] for one in sizes]
     painted, photos = torch.rand(2, 2, 3, asked.size_px, asked.size_px)
@@ -85,7 +87,10 @@ def _losses() -> None:
         y = painted.clone().to(device).requires_grad_(True)
         with torch.autocast(y.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
             total = perceptual(y, photos.to(device), index)["total"]
-        (total + 300 * grid_pattern(y)).backward()
+        total = total + usual.grid_weight * grid_pattern(y)
+        further = perceptual.traits_of(index).terms(y, photos.to(device), *usual.trait_weights)
+        total = total + sum(weight * term for _, weight, term in further)
+        total.backward()
         return total.detach(), y.grad
 
     def compared(statistic: Any, dtype: Any = None) -> tuple[str, str]:

@@ -18,7 +18,6 @@ from check_gpu_measure import (
     wait,
 )
 
-GRID_WEIGHT = 300.0
 BATCHES, COMPILED_BATCHES = (4, 16, 32, 64), (4, 16)
 MOST_KERNELS = 6  # named in a row
 
@@ -60,8 +59,10 @@ def make_step(network: str, batch: int, compiling: bool = False) -> Callable[[],
     from fst.losses.terms import grid_pattern
     from fst.networks.loss_network import load_loss_network
     from fst.networks.transformer import TransformerNet
+    from fst.training.settings import Objective
 
     torch.manual_seed(0)
+    usual = Objective()
     last, size = torch.channels_last, asked.size_px
     painter = TransformerNet(2, 0.5, 1 if asked.tiny else 5).to(asked.device).to(memory_format=last)
     judge = load_loss_network(network).to(asked.device).to(memory_format=last)
@@ -75,7 +76,9 @@ def make_step(network: str, batch: int, compiling: bool = False) -> Callable[[],
     def loss() -> Any:
         painted = painter(photos, weights)
         crops = painted[:, :, 2:-1, 2:-1], photos[:, :, 2:-1, 2:-1]
-        return perceptual(*crops, index)["total"] + GRID_WEIGHT * grid_pattern(painted)
+        total = perceptual(*crops, index)["total"] + usual.grid_weight * grid_pattern(painted)
+        further = perceptual.traits_of(index).terms(painted, photos, *usual.trait_weights)
+        return total + sum(weight * term for _, weight, term in further)
 
     # Without a GPU only the capture is tried: making code for a CPU takes minutes.
     backend = "inductor" if asked.on_gpu else "aot_eager"

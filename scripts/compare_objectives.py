@@ -119,7 +119,7 @@ def table(results: dict[str, dict[str, float | None]]) -> str:
     headings = COLUMNS | {"minutes": "minutes"}
     lines = [f"| | {' | '.join(headings.values())} |", "|---|" + "---:|" * len(headings)]
     for case, row in results.items():
-        cells = ("-" if row[key] is None else f"{row[key]:.3f}" for key in headings)
+        cells = ("-" if row.get(key) is None else f"{row[key]:.3f}" for key in headings)
         lines.append(f"| {case} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

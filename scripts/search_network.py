@@ -160,7 +160,7 @@ def table(results: dict[str, dict[str, float | None]]) -> str:
     headings = COLUMNS | SPEED
     lines = [f"| | {' | '.join(headings.values())} |", "|---|" + "---:|" * len(headings)]
     for shape, row in results.items():
-        cells = ["-" if row[key] is None else f"{row[key]:.3f}" for key in COLUMNS]
+        cells = ["-" if row.get(key) is None else f"{row[key]:.3f}" for key in COLUMNS]
         cells += [f"{row[key]:,.0f}" if key in row else "-" for key in SPEED]
         lines.append(f"| {shape} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -94,7 +94,7 @@ def test_the_settings_are_a_table_of_what_is_used(log):
     assert settings["styles"] == "stripes, cloud" and settings["style_loss"] == "wasserstein"
     assert (settings["batch_size"], settings["size_px"]) == ("2", "48")
     weights = [float(settings[f"{name}_weight"]) for name in ("content", "style", "tv", "grid")]
-    assert weights == [*objective.WEIGHTS, objective.GRID_WEIGHT]
+    assert weights == [*objective.WEIGHTS, objective.TRAINING_WEIGHTS["grid_weight"]]
     assert "slim_vgg19.safetensors" in text and "/slim_vgg19" not in text
 
 

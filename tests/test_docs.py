@@ -294,7 +294,5 @@ def test_the_default_weights_are_those_of_the_formula():
     text = (ROOT / "docs" / "how_it_works.md").read_text()
     told = re.search(r"default weights are\s+(.+?) and (\d+), in this order", text)
     numbers = [*told[1].split(", "), told[2]]
-    usual = objective.of_training(classic=False)
-    del usual["grey_every"]
-    expected = [*objective.WEIGHTS, *usual.values()]
+    expected = [*objective.WEIGHTS, *objective.TRAINING_WEIGHTS.values()]
     assert [float(number) for number in numbers] == expected

@@ -1,4 +1,6 @@
-"""The term against texture that is finer than the style's."""
+"""The term against more fine texture than the style has."""
+
+from itertools import product
 
 import numpy as np
 import pytest
@@ -8,11 +10,10 @@ from hypothesis import strategies as st
 
 from fst.losses.colour import opponents
 from fst.losses.grain import LEAST_GRAIN, excess_grain, grain, grain_of_styles
-from fst.losses.traits import Traits
 
 SIDES = st.integers(8, 30)
 SEEDS = st.integers(0, 99)
-FINE = [(u, v) for u in range(8) for v in range(8) if max(u, v) >= 4]
+FINE = [*product(range(4, 8), range(8)), *product(range(4), range(4, 8))]
 
 
 def images_of(count, height=24, width=32, seed=0):
@@ -49,15 +50,18 @@ def test_grain_is_that_of_cosine_transforms_of_blocks(height, width, seed):
 @pytest.mark.parametrize(("period", "is_grain"), [(2, True), (3, True), (16, False), (32, False)])
 def test_fine_stripes_are_grain_and_strokes_are_not(period, is_grain):
     strength = grain(stripes(period))[0, 0].max().item()
-    assert (strength > 0.1) == is_grain and (strength < 0.03) != is_grain
+    assert strength > 0.1 if is_grain else strength < 0.03
 
 
 def test_a_coloured_grid_of_even_lightness_is_seen():
     checks = (torch.arange(64)[:, None] + torch.arange(64)) % 2 * 0.1
     grid = torch.stack([0.5 + checks, 0.5 - checks, torch.full((64, 64), 0.5)])
     of_style = grain_of_styles([[torch.full((3, 64, 64), 0.5)]])
-    assert excess_grain(grid[None], of_style).item() > 1
-    assert grain(grid[None])[0, 0].max().item() < 1e-4  # not in lightness
+    found = grain(grid[None])
+    assert found[0, 0].max().item() < 1e-4  # not in lightness
+    expected = (255 * found - 1).clamp_min(0).square().mean().item()  # a plain style has the least
+    assert expected > 1
+    assert excess_grain(grid[None], of_style).item() == pytest.approx(expected, rel=1e-4)
 
 
 @given(SEEDS)
@@ -83,11 +87,19 @@ def test_a_style_has_the_mean_grain_of_its_pictures_of_any_size():
     torch.testing.assert_close(grain_of_styles([pictures])[0], torch.stack(each).mean(0))
 
 
-@pytest.mark.parametrize("style", [torch.zeros(3, 16, 16), torch.rand(3, 16, 16)])
+@pytest.mark.parametrize("style", [torch.zeros(3, 16, 16), images_of(1)[0]])
 def test_images_and_styles_of_one_colour_have_finite_gradients(style):
     image = torch.full((1, 3, 24, 24), 0.4, requires_grad=True)
     excess_grain(image, grain_of_styles([[style]])).backward()
     assert image.grad.isfinite().all()
+
+
+def test_what_was_measured_in_inference_mode_leaves_no_trace():
+    with torch.inference_mode():
+        grain(images_of(1))
+    image = images_of(1).requires_grad_()
+    grain(image).sum().backward()
+    assert image.grad.abs().sum() > 0
 
 
 def test_autocast_leaves_it_in_fp32():
@@ -95,12 +107,3 @@ def test_autocast_leaves_it_in_fp32():
     expected = grain(images)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(grain(images), expected, rtol=0, atol=0)
-
-
-def test_traits_are_rows_of_styles():
-    pictures = images_of(3)
-    traits = Traits.of([[picture] for picture in pictures])
-    rows = traits.rows(torch.tensor([2, 0, 2]))
-    for name, table in rows._asdict().items():
-        torch.testing.assert_close(table, getattr(traits, name)[[2, 0, 2]])
-    assert Traits.of([]) is None

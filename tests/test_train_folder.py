@@ -54,6 +54,16 @@ def test_ctrl_c_before_the_first_step_leaves_nothing_and_says_so(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("rank", "told"), [("0", "fst-train: interrupted\n"), ("1", "")])
+def test_of_several_processes_the_first_says_that_they_were_interrupted(
+    argv, monkeypatch, capsys, rank, told
+):
+    monkeypatch.setenv("LOCAL_RANK", rank)  # as Lightning and torchrun do
+    raising(monkeypatch, "__init__", KeyboardInterrupt())
+    assert main(argv) == 130
+    assert capsys.readouterr().err == told
+
+
 def test_a_thumbnail_among_the_style_pictures_is_refused_before_a_folder_is_made(
     train_argv, style_files, tmp_path, capsys
 ):

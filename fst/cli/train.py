@@ -38,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
         with ExitStack() as held:
             return _run(sys.argv[1:] if argv is None else argv, held)
     except KeyboardInterrupt:  # later ones end the run after a whole step
-        tell(PROGRAM, "interrupted")
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # one of the processes of a machine says so
+            tell(PROGRAM, "interrupted")
         return 130
 
 

@@ -33,7 +33,7 @@ from fst.training.start import (
     settle,
 )
 
-ABOUT = "Train one network to paint in many styles. Flags of Lightning's Trainer: --trainer.help."
+ABOUT = "Train one network to paint in many styles. Lightning's: --trainer.NAME (--trainer.help)."
 BEGINNINGS = ("add_to", "from_scratch", "warm_start")
 
 
@@ -219,15 +219,14 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
     add_loss(parser)
-    usual = objective.of_training(classic=False)
-    style, grey = objective.WEIGHTS[1], usual.pop("grey_every")
-    against = {
+    purposes = {
         "grid_weight": "against patterns of the pixel grid",
-        "grain_weight": "against finer texture than the style's",
+        "grain_weight": "against more fine texture than the style's",
         "colour_weight": "against less contrast than the style's",
         "tone_weight": "against light and dark unlike the photo's",
         "consistency_weight": "of painting shifted photos alike",
     }
+    style, grey = objective.WEIGHTS[1], objective.GREY_EVERY
     add = parser.add_argument
     add("--content-weight", type=NonNegativeFloat, metavar="W",
         help="weight of content (default: 1)")  # fmt: skip
@@ -235,9 +234,9 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
         help=f"weight of style (default: {style:g}); one, or one per style")  # fmt: skip
     add("--tv-weight", type=NonNegativeFloat, metavar="W",
         help="weight of total variation (default: 0)")  # fmt: skip
-    for name, weight in usual.items():
+    for name, weight in objective.TRAINING_WEIGHTS.items():
         add(_flag(name), type=NonNegativeFloat, metavar="W",
-            help=f"weight {against[name]} (default: {weight:g})")  # fmt: skip
+            help=f"weight {purposes[name]} (default: {weight:g})")  # fmt: skip
     add("--grey-every", type=NonNegativeInt, metavar="N",
         help=f"one image in N is compared in grey (default: {grey}; 0: none)")  # fmt: skip
 

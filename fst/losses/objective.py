@@ -23,15 +23,16 @@ WEIGHTS = (1.0, 20.0, 0.0)
 GATYS_STYLE_WEIGHT = 5.0
 # Shorter side of the style pictures, which sets the size of the strokes; never enlarged.
 STYLE_SIZE_PX = 512
-GRID_WEIGHT = 300.0  # of patterns in step with the pixel grid, in training
-GRAIN_WEIGHT = 0.1  # of finer texture than the style has, in training
-# Against less contrast or colour than the style has, in training.
-COLOUR_WEIGHT = 10.0
-# Against light and dark elsewhere than in the photo, in training.
-TONE_WEIGHT = 0.5
-# Of what changes where the photo moves by a few pixels, in training: content nearer and ground
-# calmer at about equal brushwork, with no further pass.
-CONSISTENCY_WEIGHT = 30.0
+# Weights of further terms, which training has and fst-gatys and the published recipes have not.
+TRAINING_WEIGHTS = {
+    "grid_weight": 300.0,  # of patterns in step with the pixel grid
+    "grain_weight": 0.1,  # of more fine texture than the style has
+    "colour_weight": 10.0,  # of less contrast or colour than the style has
+    "tone_weight": 0.5,  # of light and dark elsewhere than in the photo
+    # Of what changes where the photo moves by a few pixels: content nearer and ground calmer at
+    # about equal brushwork, with no further pass.
+    "consistency_weight": 30.0,
+}
 # One training image in so many is compared in grey with an equalised histogram: strokes and shapes
 # whatever the colours, light and dark as in the photo.
 GREY_EVERY = 2
@@ -71,18 +72,14 @@ def layer_weights(layers: Sequence[str]) -> list[float]:
     return [part / sum(parts) for part in parts]
 
 
-def of_training(classic: bool) -> dict[str, float]:
-    """Weights of the further terms of training, and how often images are grey, by their names as
-    settings; the recipes have none."""
-    usual = {
-        "grid_weight": GRID_WEIGHT,
-        "grain_weight": GRAIN_WEIGHT,
-        "colour_weight": COLOUR_WEIGHT,
-        "tone_weight": TONE_WEIGHT,
-        "consistency_weight": CONSISTENCY_WEIGHT,
-        "grey_every": GREY_EVERY,
-    }
-    return dict.fromkeys(usual, 0) if classic else usual
+def training_weights(classic: bool) -> dict[str, float]:
+    """Weights of the further terms of training, by their names as settings."""
+    return dict.fromkeys(TRAINING_WEIGHTS, 0.0) if classic else TRAINING_WEIGHTS
+
+
+def grey_every(classic: bool) -> int:
+    """One training image in so many is compared in grey; in the recipes none, 0."""
+    return 0 if classic else GREY_EVERY
 
 
 def gatys_grey(classic: bool, texture: bool) -> bool:

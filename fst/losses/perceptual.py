@@ -135,7 +135,7 @@ class PerceptualLoss(nn.Module):
         self.groups = grouped(statistics, [*targets, *in_grey], self.style_layers)
 
     def traits_of(self, style_index: Tensor) -> Traits:
-        """What style ids (B,) stand for beside their features.
+        """The traits of the styles of ids (B,), on the device of the loss.
 
         Raises:
             FstError: The styles were set without their traits.

@@ -1,8 +1,8 @@
-"""Tone: light and dark in a painting should lie as they do in the photo.
+"""Tone: light and dark in a stylized image should lie as they do in its photo.
 
-Instance norm and the style's statistics give every picture as much light and dark as the painting
-has: a network that is left to itself puts them where the photo has neither, as blue patches on snow
-or a pale sky instead of a dark one. Painters change colours and keep tones.
+Instance norm and the statistics of style ask for as much light and dark in every image as there is
+in the style image: a network that is left to itself puts them where the photo has neither, such as
+blue patches on snow or a pale sky instead of a dark one. Painters change colours and keep tones.
 """
 
 import torch.nn.functional as F
@@ -28,8 +28,10 @@ def misplaced_tone(images: Tensor, photos: Tensor, deviations: Tensor) -> Tensor
     """Light and dark that the photo does not explain.
 
     With the tones t of the image y and the photo x: the mean over images of
-    min over k >= 0 of mean (t(y) - k t(x))^2 / deviation(s)^2. Any contrast will do (k), but
-    not the reverse, nor patches where the photo is plain.
+    min over k >= 0 of mean[(t(y) - k t(x))^2] / max(deviation(s), 0.02)^2. Where tones lie as in
+    the photo, any contrast k will do, but not the reverse, nor patches where the photo is plain.
+    It grows with the square of the image's contrast, so it needs `fst.losses.colour.paleness`
+    beside it. Ours.
 
     Args:
         images: y, (B, 3, H, W) in [0, 1].

@@ -1,4 +1,4 @@
-"""A mean for each style id, what metrics share; distances from style and photo."""
+"""The mean for each style id that metrics share; distances from style and photo."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ from fst.networks.loss_network import LossNetwork
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1")
 # Deep: shallower features forbid to redraw in strokes what they are to keep.
 CONTENT_LAYER = "relu4_3"
-MIN_TONES = 1e-5  # variance of the tones of a photo; less are of rounding
+MIN_TONE_VARIANCE = 1e-5  # of a photo; below is only rounding
 
 
 def layers_of(network: LossNetwork, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -176,8 +176,11 @@ class Tone(PerStyleMean):
     higher_is_better = True
 
     def update(self, stylized: Tensor, photos: Tensor, style_index: Tensor) -> None:
-        """Add stylized images; arguments as of `PhotoSimilarity.update`, of any size."""
+        """Add stylized images; arguments as of `PhotoSimilarity.update`.
+
+        Images below 32 px on both sides are a single cell, and are not counted.
+        """
         painted, given = tones(stylized), tones(photos)
-        counted = given.square().mean(1) > MIN_TONES
+        counted = given.square().mean(1) > MIN_TONE_VARIANCE
         correlation = F.cosine_similarity(painted, given, dim=1, eps=1e-6)
         self._add(correlation[counted], style_index[counted])

@@ -42,7 +42,7 @@ class Held:
         grams: For each size of the pictures what `StyleDistance` needs.
         views: For each style what `Brushwork` needs.
         marks: For each style what tells that others are of the same pictures, for the style model.
-        traits: What else the loss knows of the styles.
+        traits: Of `Traits.of`, for `PerceptualLoss.set_targets`.
     """
 
     targets: list[list[dict[str, Targets]]]

@@ -14,14 +14,11 @@ from torchmetrics import MeanMetric
 from fst.data.batches import read_batch
 from fst.data.styles import Style
 from fst.errors import FstError
-from fst.losses.colour import paleness
 from fst.losses.consistency import Twins
-from fst.losses.grain import excess_grain
 from fst.losses.grey import grey_places
 from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style_groups import StyleIndex, check_ids, each_id
 from fst.losses.terms import grid_pattern
-from fst.losses.tone import misplaced_tone
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import save_style_model
 from fst.training.card import style_model_metadata
@@ -278,14 +275,9 @@ class StyleTransferModule(pl.LightningModule):
         """Name, weight and value of what is minimised beside the perceptual loss."""
         if self.objective.grid_weight:
             yield "grid", self.objective.grid_weight, grid_pattern(stylized)
-        own = self.perceptual.traits_of(each_id(style_index, len(photos)))
-        if self.objective.grain_weight:
-            yield "grain", self.objective.grain_weight, excess_grain(stylized, own.grain)
-        if self.objective.colour_weight:
-            yield "colour", self.objective.colour_weight, paleness(stylized, own.colours)
-        if self.objective.tone_weight:
-            misplaced = misplaced_tone(stylized, photos, own.colours[:, 0])
-            yield "tone", self.objective.tone_weight, misplaced
+        if any(self.objective.trait_weights):
+            own = self.perceptual.traits_of(each_id(style_index, len(photos)))
+            yield from own.terms(stylized, photos, *self.objective.trait_weights)
         if twins is not None:
             yield "consistency", self.objective.consistency_weight, twins.difference(stylized)
         if self.keeper is not None:

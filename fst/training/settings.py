@@ -66,7 +66,7 @@ class Objective(Settings):
         tv_weight: Weight of total variation.
         grid_weight: Weight of patterns in step with the pixel grid, see
             `fst.losses.terms.grid_pattern`.
-        grain_weight: Weight of finer texture than the style has, see
+        grain_weight: Weight of more fine texture than the style has, see
             `fst.losses.grain.excess_grain`.
         colour_weight: Weight against less contrast or colour than the style has, see
             `fst.losses.colour.paleness`.
@@ -104,9 +104,11 @@ class Objective(Settings):
 
     def __post_init__(self) -> None:
         self.style_loss = self.style_loss or objective.statistic(self.classic_weights)
-        for name, usual in objective.of_training(self.classic_weights).items():
+        for name, usual in objective.training_weights(self.classic_weights).items():
             if getattr(self, name) is None:
                 setattr(self, name, usual)
+        if self.grey_every is None:
+            self.grey_every = objective.grey_every(self.classic_weights)
         if not isinstance(self.grey_every, int) or not 0 <= self.grey_every < 2**31:
             raise FstError(f"grey_every {self.grey_every!r}: must be a whole number from 0 up")
 
@@ -122,6 +124,11 @@ class Objective(Settings):
         else:
             plain["loss_network"] = [str(name) for name in self.loss_network]
         return plain
+
+    @property
+    def trait_weights(self) -> tuple[float, float, float]:
+        """Of grain, colour and tone, for `Traits.terms`."""
+        return self.grain_weight, self.colour_weight, self.tone_weight
 
     def check_counts(self, num_styles: int) -> None:
         """Raise FstError of lists that have not one entry a style."""

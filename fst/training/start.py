@@ -32,6 +32,8 @@ SCRATCH_TRUNK = (0.5, 8)  # width and residual blocks
 _OF_OBJECTIVE = ("content_layer", "style_layers", "content_weight", "tv_weight", "grid_weight",
     "grain_weight", "colour_weight", "tone_weight", "consistency_weight", "grey_every",
     "classic_weights")  # fmt: skip
+# Those that there were not in fst 0.1.0, whose checkpoints have none of them.
+_LATER = ("grain_weight", "colour_weight", "tone_weight", "consistency_weight", "grey_every")
 
 
 class Refused(FstError):
@@ -189,7 +191,7 @@ def make_module(settings: Any, styles: list, kept: list, network: Any) -> "Style
     given = {name: getattr(settings, name) for name in _OF_OBJECTIVE}
     if settings.resume:  # runs from before there was one of these go on without
         stored = _resumed(settings)["hyper_parameters"].get("objective", {})
-        for name in objective.of_training(classic=True).keys() - {"grid_weight"}:
+        for name in _LATER:
             given[name] = stored.get(name, 0) if given[name] is None else given[name]
     minimised = Objective(
         loss_network=_one_or_each(settings.loss_weights) or settings.loss_network,
