@@ -14,7 +14,7 @@ from fst.networks.loss_network import load_loss_network
 
 @pytest.fixture
 def images():
-    return torch.rand(3, 3, 24, 32, generator=torch.Generator().manual_seed(0))
+    return torch.rand(3, 3, 48, 64, generator=torch.Generator().manual_seed(0))
 
 
 def test_rows_are_those_of_the_styles(images):
