@@ -42,16 +42,16 @@ CASES = {
     "no image in grey": "--grey-every 0",
     "one image of four in grey": "--grey-every 4",
     "no colour term": "--colour-weight 0",
-    "no tone term": "--tone-weight 0",
     "no grain term": "--grain-weight 0",
-    "neither tone nor grain": "--tone-weight 0 --grain-weight 0",
+    "tone weight 1": "--tone-weight 1",
+    "tone weight 3": "--tone-weight 3",
     "no consistency": "--consistency-weight 0",
     "consistency weight 100": "--consistency-weight 100",
     "no grid term": "--grid-weight 0",
     "the last layer of each stage": "--style-layers relu1_2 relu2_2 relu3_3 relu4_3 relu5_1",
     "the recipe before": "--style-loss gram --content-layer relu3_2 --style-weight 5 "
     "--style-size 384 --grey-every 0 --consistency-weight 0 --colour-weight 0 "
-    "--tone-weight 0 --grain-weight 0",
+    "--grain-weight 0",
 }
 
 

@@ -28,7 +28,7 @@ TRAINING_WEIGHTS = {
     "grid_weight": 300.0,  # of patterns in step with the pixel grid
     "grain_weight": 0.1,  # of more fine texture than the style has
     "colour_weight": 10.0,  # of less contrast or colour than the style has
-    "tone_weight": 0.5,  # of light and dark elsewhere than in the photo
+    "tone_weight": 0.0,  # of light and dark elsewhere than in the photo
     # Of what changes where the photo moves by a few pixels: content nearer and ground calmer at
     # about equal brushwork, with no further pass.
     "consistency_weight": 30.0,
