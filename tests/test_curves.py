@@ -34,7 +34,6 @@ EXPECTED_SCALARS = (
         "train/grid",
         "train/colour",
         "train/grain",
-        "train/tone",
         "lr-Adam/styles",
         "lr-Adam/convolutions",
     }
