@@ -33,7 +33,7 @@ from fst.training.start import (
     settle,
 )
 
-ABOUT = "Train one network to paint in many styles. Lightning's: --trainer.NAME (--trainer.help)."
+ABOUT = "Train one network to paint in many styles. Lightning's flags: see --trainer.help."
 BEGINNINGS = ("add_to", "from_scratch", "warm_start")
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 # Lightness, red against green, and blue against yellow.
 AXES = ((1 / 3, 1 / 3, 1 / 3), (1.0, -1.0, 0.0), (-0.5, -0.5, 1.0))
-LEAST_DEVIATION = 0.02  # what shortfalls are divided by at least; grey styles have no colour
+LEAST_DEVIATION = 0.02  # what is relative to a deviation is divided by at least this
 
 
 def opponents(images: Tensor) -> Tensor:
