@@ -1,12 +1,13 @@
-"""Flat, halo and contrast of pictures made to have the fault, and of the same without it."""
+"""The faults, measured in pictures made to have them, and in the same without them."""
 
 import numpy as np
 import pytest
 import torch
 
 from fst.losses.colour import colour_deviations, colours_of_styles
-from fst.metrics import Contrast, Flat, Halo
-from fst.metrics.faults import calm_ground, local_contrast
+from fst.losses.grain import grain
+from fst.metrics import Contrast, Flat, Fringes, Halo
+from fst.metrics.faults import calm_ground, finest_colour, local_contrast
 
 SIZE = 160
 ROWS, COLUMNS = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
@@ -167,6 +168,43 @@ def test_a_paler_copy_of_the_style_has_so_much_less_contrast(share):
     metric = Contrast(colours_of_styles([[style]]))
     metric.update((0.5 + share * (style - 0.5))[None], INDEX)
     assert metric.compute().item() == pytest.approx(min(1, share), rel=1e-3)
+
+
+# ---- fringes -----------------------------------------------------------------------------------
+
+
+def test_fringes_are_the_mean_excess_of_the_finest_colours():
+    pictures = torch.rand(3, 3, 24, 32, generator=torch.Generator().manual_seed(0))
+    styles = [[pictures[0] / 3], [pictures[1] / 3, pictures[1].flip(1) / 4]]
+    metric = Fringes(torch.stack([finest_colour(views) for views in styles]))
+    metric.update(pictures[:2], torch.tensor([1, 0]))
+    metric.update(pictures[2:], torch.tensor([1]))
+    finest = [grain(picture[None])[0, 1:].numpy() for picture in pictures]
+    allowed = [
+        np.max([grain(view[None])[0, 1:].numpy() for view in views], axis=0) for views in styles
+    ]
+    each = [
+        np.maximum(0, finest[i] / allowed[style] - 1).mean() for i, style in enumerate((1, 0, 1))
+    ]
+    expected = [each[1], (each[0] + each[2]) / 2]
+    assert metric.compute().tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_fringes_are_of_colour_not_of_lightness_and_not_what_the_style_has():
+    style = DISC + noise(0.01)
+    metric = Fringes(finest_colour([style])[None])
+    stripes = 0.1 * (COLUMNS % 2 - 0.5)[None]
+
+    def fringes_of(image):
+        metric.reset()
+        metric.update(image[None], INDEX)
+        return metric.compute().item()
+
+    coloured = torch.cat([stripes, -stripes, 0 * stripes])
+    assert fringes_of(style) == pytest.approx(0, abs=1e-6)
+    assert fringes_of(style + stripes) == pytest.approx(0, abs=1e-4)
+    assert fringes_of(style + coloured) > 0.5
+    assert np.isnan(fringes_of(style[:, :7]))
 
 
 # ---- as metrics --------------------------------------------------------------------------------

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import SCRIPTS
 from PIL import Image
 
 from fst.assets import GALLERY
 from fst.io import images
+from fst.networks.phases import EvenConv
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import describe, load_style_model, save_style_model
 
@@ -47,11 +49,13 @@ def test_the_gallery_is_trained_in_runs_that_can_be_resumed(script, run, tmp_pat
     for call in seen:
         for flag in ("--styles", "--style-weight", "--style-size"):
             assert len(values(call, flag)) == len(train_gallery.STYLES)
-    assert [values(call, "--grey-every") for call in seen] == [["0"]] * 7 + [["2"]] * 5
+    assert [values(call, "--grey-every") for call in seen] == [["0"]] * 7 + [["2"]] * 7
     assert "--from-scratch" in seen[0] and values(seen[1], "--rows-first") == ["0"]
     assert values(seen[2], "--warm-start")[0].endswith("subjects/model.safetensors")
-    means = [tmp_path / "all" / folder / "mean.safetensors" for folder in ("settled", "matched")]
-    assert [values(call, "--warm-start") for call in seen[10:]] == [[str(mean)] for mean in means]
+    assert [values(call, "--grain-weight") for call in seen] == [["0"]] * 12 + [["0.1"]] * 2
+    began = "settled/mean", "matched/mean", "matched/model", "clean/mean"
+    files = [str(tmp_path / "all" / f"{name}.safetensors") for name in began]
+    assert [values(call, "--warm-start") for call in seen[10:]] == [[file] for file in files]
 
     # The first is done, the second was stopped.
     (tmp_path / "all" / "subjects" / "model.safetensors").unlink()
@@ -83,7 +87,7 @@ def test_matched_colours_are_those_of_the_style(script, run, photo_folder, style
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     photos = sorted(photo_folder.iterdir())[:4]
     styles = [str(path) for path in style_files]
-    script("train_gallery").match_colours(network, styles, photos)
+    script("gallery_colours").match_colours(network, styles, photos)
 
     def statistics(pictures):
         each = [torch.stack([p.mean((1, 2)), p.std((1, 2))]) for p in pictures]
@@ -99,6 +103,34 @@ def test_matched_colours_are_those_of_the_style(script, run, photo_folder, style
         n for n, tensor in network.state_dict().items() if not torch.equal(tensor, before[n])
     }
     assert changed == {"conv_out.norm.gamma", "conv_out.norm.beta"}
+
+
+def test_smoothed_colours_are_those_of_a_filtered_picture(script):
+    """Kernels whose rims are empty lose nothing, so the oracle is the filter itself."""
+    generator = torch.Generator().manual_seed(0)
+    conv = EvenConv(4, 12, 5, bias=False)
+    conv.weight.data = F.pad(torch.randn(12, 4, 3, 3, generator=generator), (1, 1, 1, 1))
+    conv.weight.data[:, :, 1:4, 1:4] -= conv.weight.data.sum((2, 3), keepdim=True) / 9
+    x = torch.randn(1, 4, 14, 12, generator=generator)
+    painted = F.pixel_shuffle(conv(x), 2).detach()  # the network is linear here
+    script("gallery_colours").smooth_colours(conv)
+    smoothed = F.pixel_shuffle(conv(x), 2).detach()
+
+    luma = torch.tensor([0.299, 0.587, 0.114])
+    lightness = torch.einsum("c,bchw->bhw", luma, painted)[:, None]
+    taps = torch.tensor([1.0, 2.0, 1.0])
+    kernel = (taps[:, None] * taps / 16).expand(3, 1, 3, 3)
+    expected = F.conv2d(painted - lightness, kernel, groups=3) + lightness[:, :, 1:-1, 1:-1]
+    torch.testing.assert_close(smoothed[:, :, 1:-1, 1:-1], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_smoothed_kernels_keep_their_sums(script):
+    """So flat ground is painted as before, whatever is at the rims."""
+    conv = EvenConv(2, 12, 5, bias=False)
+    before = conv.kernel().detach().clone()
+    script("gallery_colours").smooth_colours(conv)
+    assert not torch.allclose(conv.weight, before, atol=0.01)
+    torch.testing.assert_close(conv.kernel().sum((2, 3)), before.sum((2, 3)))
 
 
 def test_the_sheet_holds_every_photo_in_every_style(

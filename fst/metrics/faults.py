@@ -1,4 +1,4 @@
-"""Three faults that strokes do not show: texture on flat ground, rims along edges, and paleness.
+"""Faults that strokes do not show: texture on flat ground, rims along edges, paleness, fringes.
 
 Lengths are in pixels of a photo whose shorter side is 320.
 """
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fst.losses.colour import strength
+from fst.losses.grain import BLOCK_PX, LEAST_GRAIN, grain
 from fst.metrics.brushwork import grey_of
 from fst.metrics.distances import PerStyleMean
 
@@ -204,3 +205,40 @@ class Contrast(PerStyleMean):
         """Add stylized images (B, 3, H, W) in [0, 1], painted in the styles (B,)."""
         wanted = self.of_styles.to(style_index.device)[style_index]
         self._add(strength(stylized, wanted).mean(1), style_index)
+
+
+# ---- fringes -----------------------------------------------------------------------------------
+
+
+def finest_colour(views: Sequence[Tensor]) -> Tensor:
+    """How strong the finest colour of one style's pictures (3, H, W) is: (2, 48).
+
+    `fst.losses.grain.grain` in the two opponent colours, the largest over the views.
+    """
+    return torch.cat([grain(view[None])[:, 1:] for view in views]).amax(0)
+
+
+class Fringes(PerStyleMean):
+    """How much stronger the finest colour is than in the style's pictures, per style id; 0 is none.
+
+    The mean over two opponent colours and the 48 finest frequencies (`fst.losses.grain.grain`) of
+    max(0, g(y) / max(g(s), 1/255) - 1), with g of the style the largest over its views
+    (`finest_colour`). 1: on average twice as strong, which at full size shows as coloured rims and
+    stripes of single pixels. Images with a side below 8 px are not counted. Ours: nothing else here
+    sees them.
+
+    Args:
+        of_styles: (S, 2, 48), `finest_colour` of each style id.
+    """
+
+    def __init__(self, of_styles: Tensor) -> None:
+        super().__init__(len(of_styles))
+        self.of_styles = of_styles
+
+    def update(self, stylized: Tensor, style_index: Tensor) -> None:
+        """Add stylized images (B, 3, H, W) in [0, 1], painted in the styles (B,)."""
+        if min(stylized.shape[2:]) < BLOCK_PX:
+            return
+        wanted = self.of_styles.to(style_index.device)[style_index].clamp_min(LEAST_GRAIN)
+        excess = (grain(stylized)[:, 1:] / wanted - 1).clamp_min(0)
+        self._add(excess.mean((1, 2)), style_index)

@@ -27,7 +27,7 @@ from fst.metrics.distances import (
     measured_layers,
     style_grams,
 )
-from fst.metrics.faults import Contrast, Flat, Halo, calm_ground
+from fst.metrics.faults import Contrast, Flat, Fringes, Halo, calm_ground, finest_colour
 from fst.networks.loss_network import LossNetwork
 
 VIEW_SIZES_PX = (320, 480, 640)
@@ -41,6 +41,7 @@ COLUMNS = {  # key of a figure: heading of a table
     "flat": "flat",
     "halo": "halo",
     "contrast": "contrast",
+    "fringes": "fringes",
     "unstylised_brushwork": "photo's brushwork",
     "unstylised_found": "photo's found",
     "unstylised_style": "photo's style distance",
@@ -120,6 +121,7 @@ class Ruler:
             "flat": Flat(calm),
             "halo": Halo(count),
             "contrast": Contrast(torch.cat([style.colours for style in seen[:count]])),
+            "fringes": Fringes(torch.stack([style.finest for style in seen[:count]])),
         }
         for prefix in ("", "unstylised_"):
             metrics[f"{prefix}brushwork"] = Brushwork(views[:count])
@@ -145,7 +147,8 @@ class Ruler:
         self._metrics["content"].update(features, self._content, index)
         for key in ("ssim", "tone", "flat", "halo"):
             self._metrics[key].update(shown, self._photo, index)
-        self._metrics["contrast"].update(shown, index)
+        for key in ("contrast", "fringes"):
+            self._metrics[key].update(shown, index)
 
     def _update(self, prefix: str, features: dict, strokes: Covariances, style_id: int) -> Tensor:
         index = torch.tensor([style_id], device=self._device)
@@ -188,11 +191,12 @@ def _own_places(
 @dataclass
 class _Seen:
     """What the pictures of a style measure: covariances of all views; of styles that are painted
-    in, calm ground, deviations of the colours, and Gram matrices at each size."""
+    in, calm ground, deviations of the colours, finest colour, and Gram matrices at each size."""
 
     strokes: Covariances
     calm: Tensor | None = None
     colours: Tensor | None = None  # (1, 3)
+    finest: Tensor | None = None  # (2, 48)
     grams: Sequence[dict[str, Tensor]] = ()
 
 
@@ -204,7 +208,8 @@ def _seen(network: LossNetwork, style: Style, sizes_px: Sequence[int], is_painte
     if not is_painted:
         return _Seen(strokes)
     grams = [style_grams(network, [pictures]) for pictures in sizes]
-    return _Seen(strokes, calm_ground(views), colours_of_styles([views]), grams)
+    colours, finest = colours_of_styles([views]), finest_colour(views)
+    return _Seen(strokes, calm_ground(views), colours, finest, grams)
 
 
 def load_views(style: Style, size_px: int) -> list[Tensor]:
