@@ -36,7 +36,7 @@ from fst.gatys.descent import (
     bytes_per_pixel,
     working_bytes,
 )
-from fst.gatys.optimization import default_loss
+from fst.gatys.optimization import MARGIN_PX, default_loss
 from fst.io import images
 from fst.networks.loss_network import LossNetwork, layer_names
 
@@ -205,11 +205,12 @@ def descend(size_px: int) -> None:
 
 def promised_mib(size_px: int) -> float:
     """The memory that `fst.gatys.optimize` says that `descend` takes at most."""
-    run = Descent(default_loss(), False, 1, None, in_grey=True)
+    run = Descent(default_loss(), False, 1, None, in_grey=True, margin_px=MARGIN_PX)
     noise = torch.rand(1, 3, 64, 64)
     run.set_targets(noise, [noise[0]])
     fixed = IMAGES_KEPT * IMAGE_BYTES + 2 * IMAGE_BYTES * MAX_HISTORY
-    return (working_bytes(run) + size_px**2 * (fixed + bytes_per_pixel(run))) / 2**20
+    pixels = (size_px + 2 * MARGIN_PX) ** 2
+    return (working_bytes(run) + pixels * (fixed + bytes_per_pixel(run))) / 2**20
 
 
 def add_arguments(add: Callable) -> None:

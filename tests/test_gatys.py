@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import smooth_field, stripes
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from fst.errors import FstError
 from fst.gatys import descent, optimize
 from fst.gatys.descent import bytes_per_pixel, history
-from fst.gatys.optimization import POOLING, default_loss, shape_of, styles_at
+from fst.gatys.optimization import MARGIN_PX, POOLING, default_loss, shape_of, styles_at
 from fst.io import images
 from fst.losses.grey import equalised
 from fst.losses.perceptual import PerceptualLoss
@@ -30,6 +31,11 @@ def make_loss(loss_weights):
 
 PHOTO = images.to_tensor(smooth_field(4, 48, 64))
 STYLE = images.to_tensor(stripes(1, 64))
+
+
+def framed(image):
+    """What the loss sees of an image where there is a content."""
+    return F.pad(image[None], (MARGIN_PX,) * 4, mode="reflect")
 
 
 def style_of(loss, image, style=STYLE):
@@ -82,7 +88,7 @@ def test_the_losses_told_are_those_of_the_image_returned(make_loss):
     result = optimize(PHOTO, [STYLE], **options)
     terms = make_loss(weights=(1.0, 3.0, 0.1))
     terms.set_styles([[STYLE]])
-    expected = terms(result.image[None], PHOTO[None], torch.tensor([0]))
+    expected = terms(framed(result.image), framed(PHOTO), torch.tensor([0]))
     for name, value in result.losses.items():
         assert value == pytest.approx(expected[name].item(), rel=1e-4, abs=1e-7)
     assert result.image.min() >= 0 and result.image.max() <= 1
@@ -96,14 +102,17 @@ def test_in_grey_the_losses_are_the_means_of_colour_and_grey(make_loss, classic,
     """By default so, but not by the classic recipe, nor of textures, whose colours count."""
     options = {"sizes": [48], "style_size_px": 64, "steps": 3, "start": PHOTO}
     result = optimize(content, [STYLE], loss=make_loss(classic=classic), **options)
-    pairs = [(result.image, content, STYLE)]
+    shown = [
+        image if classic or content is None else framed(image)[0] for image in (result.image, PHOTO)
+    ]
+    pairs = [(*shown, STYLE)]
     if in_grey:
         pairs.append(tuple(equalised(image[None])[0] for image in pairs[0]))
     means = dict.fromkeys(("content", "style"), 0.0)
     for image, photo, style in pairs:
         terms = make_loss(classic=classic)
         terms.set_styles([[style]])
-        target = None if photo is None else terms.content_target(photo[None])
+        target = None if content is None else terms.content_target(photo[None])
         for name in means:
             means[name] += terms.terms(image[None], target, 0)[name].item() / len(pairs)
     for name, mean in means.items():
@@ -239,7 +248,11 @@ def spoil(monkeypatch, loss, when):
 
     def spoiled(pixels, target, *which):
         result = terms(pixels, target, *which)
-        if pixels.shape[2:] == (48, 64) and pixels.requires_grad and when(next(calls)):
+        if (
+            pixels.shape[2:] == framed(PHOTO).shape[2:]
+            and pixels.requires_grad
+            and when(next(calls))
+        ):
             result["total"] = result["total"] * math.nan
         return result
 

@@ -13,6 +13,7 @@ from fst.errors import FstError
 from fst.losses.grey import with_grey
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks import winograd
+from fst.networks.padding import pad
 from fst.runtime.memory import readable_bytes
 
 Shape = tuple[int, int]  # height and width
@@ -76,9 +77,17 @@ class Descent:
     """
 
     def __init__(
-        self, loss: PerceptualLoss, bf16: bool, total: int, on_step: OnStep, in_grey: bool = False
+        self,
+        loss: PerceptualLoss,
+        bf16: bool,
+        total: int,
+        on_step: OnStep,
+        in_grey: bool = False,
+        margin_px: int = 0,
     ) -> None:
-        """`in_grey`: the mean of the losses of the image and of a copy in grey is minimised."""
+        """`in_grey`: the mean of the losses of the image and of a copy in grey is minimised;
+        `margin_px`: the loss sees so much of the image's reflection around it."""
+        self.margin_px = margin_px
         self.loss, self.bf16, self.total, self.on_step = loss, bf16, total, on_step
         self.number, self.stopped = 0, "done"
         self.device = loss.loss_network.mean.device
@@ -96,13 +105,15 @@ class Descent:
 
     def content_target(self, content: Tensor) -> Tensor:
         """Of a content image (1, 3, H, W), for each copy."""
-        return self.loss.content_target(with_grey(self._copied(content), self.grey))
+        return self.loss.content_target(with_grey(self._shown(content), self.grey))
 
     def terms(self, image: Tensor, target: Tensor | None) -> dict[str, Tensor]:
         """Those of `PerceptualLoss` of an image (1, 3, H, W), means over its copies."""
-        return self.loss.terms(self._copied(image), target, 0, self.grey)
+        return self.loss.terms(self._shown(image), target, 0, self.grey)
 
-    def _copied(self, image: Tensor) -> Tensor:
+    def _shown(self, image: Tensor) -> Tensor:
+        """What the loss sees of an image (1, 3, H, W): its copies, with margins."""
+        image = pad(image, (self.margin_px,) * 4, "reflect")
         return image.expand(self.copies, -1, -1, -1)
 
     def objective(self, pixels: Tensor, target: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -229,14 +240,19 @@ def _numbers(terms: dict[str, Tensor]) -> dict[str, float]:
 
 
 def history(
-    shape: Shape, optimizer: str, bytes_per_pixel: float, budget: int, working: int = 0
+    shape: Shape,
+    optimizer: str,
+    bytes_per_pixel: float,
+    budget: int,
+    working: int = 0,
+    margin_px: int = 0,
 ) -> int:
     """How many steps L-BFGS may remember within a budget of bytes; 0 for Adam.
 
     Raises:
         ImageTooLargeError: The image does not fit, with as few as `MIN_HISTORY`.
     """
-    pixels = shape[0] * shape[1]
+    pixels = math.prod(side + 2 * margin_px for side in shape)
     least = MIN_HISTORY if optimizer == "lbfgs" else 0
     fixed = working + pixels * (IMAGES_KEPT * IMAGE_BYTES + bytes_per_pixel)
     step = pixels * 2 * IMAGE_BYTES
@@ -260,7 +276,8 @@ def bytes_per_pixel(run: Descent) -> float:
     """Peak of the loss and its gradient above the images themselves."""
     small, large = PROBE_SIZES_PX  # the difference leaves out what does not grow: the targets
     grown = _saved_bytes(run, large) - _saved_bytes(run, small)
-    return BACKWARD_FACTOR * grown / (large**2 - small**2)
+    seen = [(size_px + 2 * run.margin_px) ** 2 for size_px in (small, large)]
+    return BACKWARD_FACTOR * grown / (seen[1] - seen[0])
 
 
 def _saved_bytes(run: Descent, side: int) -> int:

@@ -35,6 +35,9 @@ from fst.runtime.memory import available_bytes, best_precision
 # Zero padding: with reflection each layer mirrors the edge once more, and dashes grow there.
 # Not for textures: those of another size than the style's picture have another share of edges.
 POOLING, PADDING = "avg", "zeros"
+# What of its reflection the loss sees around an image: zero padding leaves dark lines and coloured
+# blobs in the outer pixels. Not for textures, which are not padded, nor by the classic recipe.
+MARGIN_PX = 8
 STARTS = ("content", "noise")
 # At the first size, which makes the forms, and at others. Compared in grey as well, a step takes
 # twice as long, and half as many lead further (docs/quality.md).
@@ -47,7 +50,7 @@ class GatysResult:
 
     Attributes:
         image: The best image of the last size begun, (3, H, W) in [0, 1] on the CPU, fp32.
-        losses: Its terms, measured in fp32 after clipping to [0, 1].
+        losses: Its terms, measured in fp32 after clipping to [0, 1]; with margins, see `optimize`.
         steps: Evaluations done, over all sizes.
         stopped: "done", "interrupted" (Ctrl-C) or "diverged".
     """
@@ -79,14 +82,15 @@ def optimize(
     """Paint one image by gradient descent on its pixels.
 
     Minimises loss(y) + r mean((y - clip(y, 0, 1))^2) over the pixels y (Gatys et al. 2016, eq. 7).
-    Differs from the paper: relative losses, and r, twice the weights of content and style, keeps
-    the pixels in range (not with the classic weights, whose scale is another). A step is one
-    evaluation of loss and gradient: L-BFGS's line search (strong Wolfe conditions) takes one to two
-    an iteration. The best image evaluated is kept.
+    Differs from the paper: relative losses; and r, twice the weights of content and style, keeps
+    the pixels in range; where there is a content image, the loss sees both images with 8 px of
+    their reflection around them. (With the classic weights, whose scale is another, neither.) A
+    step is one evaluation of loss and gradient: L-BFGS's line search (strong Wolfe conditions)
+    takes one to two an iteration. The best image evaluated is kept.
 
-    Memory: at most H W (24 m + 192 + a) bytes for an image of H x W pixels. m is L-BFGS's history,
-    two images of fp32 a step: as much as fits, at most 20 (Adam: 0). a is what the loss needs for
-    its gradient, measured on a small image before the first step.
+    Memory: at most H W (24 m + 192 + a) bytes for an image of H x W pixels with its margins. m is
+    L-BFGS's history, two images of fp32 a step: as much as fits, at most 20 (Adam: 0). a is what
+    the loss needs for its gradient, measured on a small image before the first step.
 
     Args:
         content: x, (3, h, w) in [0, 1]; None synthesises texture from the style alone.
@@ -133,7 +137,8 @@ def optimize(
     _check(content, style, loss, start, optimizer)
     device = loss.loss_network.mean.device
     bf16 = best_precision(device.type) == "bf16-mixed" if bf16 is None else bf16
-    run = Descent(loss, bf16, sum(counts), on_step, in_grey)
+    margin_px = 0 if content is None or loss.classic else MARGIN_PX
+    run = Descent(loss, bf16, sum(counts), on_step, in_grey, margin_px)
     for image in (start, content):  # gives the proportions, the content before all
         aspect = aspect_of(image) if isinstance(image, Tensor) else aspect
     shapes = [shape_of(size_px, aspect) for size_px in sizes]
@@ -142,7 +147,7 @@ def optimize(
     budget = max_memory_bytes or available_bytes(device) // 2
     each, working = bytes_per_pixel(run), working_bytes(run)
     # For all sizes before work begins: a size that does not fit is told at once.
-    histories = [history(shape, optimizer, each, budget, working) for shape in shapes]
+    histories = [history(shape, optimizer, each, budget, working, margin_px) for shape in shapes]
     image = first_image(content, start, shapes[0], seed).to(device)
     for shape, count, remembered in zip(shapes, counts, histories, strict=True):
         method = Method(optimizer, learning_rate or OPTIMIZERS[optimizer], remembered)
