@@ -1,4 +1,4 @@
-"""Sections of check_gpu.py on the training step: how fast, and what torch.compile would give."""
+"""Sections of check_gpu.py on the training step: how fast, and what torch.compile gives."""
 
 import time
 from collections.abc import Callable
@@ -42,16 +42,12 @@ def throughput() -> None:
 
 
 def compiled() -> None:
-    """The step through torch.compile: how long it takes to begin, and what it gives."""
-    from fst.networks.loss_network import LITE
-
+    """fst-train with its networks compiled: to be held against the same in `throughput`."""
     for batch in (2,) if asked.tiny else COMPILED_BATCHES:
-        attempt(f"compiled step, lite, batch {batch}", lambda b=batch: _compiled(LITE, b))
-    if not asked.tiny:
-        attempt("compiled step, VGG-16, batch 32", lambda: _compiled(vgg16(), 32))
+        attempt(f"fst-train, compiled, lite, batch {batch}", lambda b=batch: _compiled(b))
 
 
-def make_step(network: str, batch: int, compiling: bool = False) -> Callable[[], None]:
+def make_step(network: str, batch: int) -> Callable[[], None]:
     """A training step of the module's parts: paint, loss, gradient, Adam. In bf16 on a GPU."""
     import torch
 
@@ -80,13 +76,9 @@ def make_step(network: str, batch: int, compiling: bool = False) -> Callable[[],
         further = perceptual.traits_of(index).terms(painted, photos, *usual.trait_weights)
         return total + sum(weight * term for _, weight, term in further)
 
-    # Without a GPU only the capture is tried: making code for a CPU takes minutes.
-    backend = "inductor" if asked.on_gpu else "aot_eager"
-    forward = torch.compile(loss, backend=backend) if compiling else loss
-
     def step() -> None:
         with torch.autocast(photos.device.type, torch.bfloat16, enabled=asked.on_gpu):
-            total = forward()
+            total = loss()
         adam.zero_grad(set_to_none=True)
         total.backward()
         adam.step()
@@ -109,11 +101,12 @@ def _timed(network: str, batch: int, ceiling: float) -> tuple[str, str]:
     return f"{ms:.2f} ms/step", note + f"{share:.1%} of the bf16 floor, peak {peak:.1f} GiB"
 
 
-def _whole(batch: int, bar: str = "false") -> tuple[str, str]:
+def _whole(batch: int, bar: str = "false", name: str = "whole", *more: Any) -> tuple[str, str]:
+    """A short run of fst-train, with callbacks beside its own."""
     clock = step_clock()
     flags = list(short(6 if asked.tiny else 120, "--batch-size", batch))
     flags[flags.index("--trainer.enable_progress_bar") + 1] = bar
-    fit(f"whole_{batch}_{bar}", *flags, callbacks=[clock])
+    fit(f"{name}_{batch}_{bar}", *flags, callbacks=[*more, clock])
     return f"{clock.ms(40):.2f} ms/step", f"{1e3 * batch / clock.ms(40):.0f} images/s"
 
 
@@ -139,14 +132,13 @@ def _kernels(network: str, batch: int) -> tuple[str, str]:
     return f"{len(found) // count} a step", note
 
 
-def _compiled(network: str, batch: int) -> tuple[str, str]:
-    import torch
+def _compiled(batch: int) -> tuple[str, str]:
+    from fst.training.compiled import Compiled
 
-    torch._dynamo.reset()
-    step = make_step(network, batch, compiling=True)
+    # Without a GPU only the capture is tried: making code for a CPU takes minutes.
+    networks = Compiled("inductor" if asked.on_gpu else "aot_eager")
     start = time.perf_counter()
-    step()
-    wait()
-    began = time.perf_counter() - start
-    ms = in_a_row_ms(step)
-    return f"{ms:.2f} ms/step", f"{1e3 * batch / ms:.0f} images/s; the first took {began:.0f} s"
+    step, rate = _whole(batch, "false", "compiled", networks)
+    if not networks.compiled:
+        raise RuntimeError("the run went on without")
+    return step, f"{rate}; {time.perf_counter() - start:.0f} s for the whole run"

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fst.networks.padding import pad, padded_by_slices
+from fst.networks.padding import extended, pad, padded_by_slices
 
 SIDES = [(1, 1, 1, 1), (4, 4, 4, 4), (0, 3, 0, 1), (2, 0, 0, 0), (1, 1, 0, 0), (3, 2, 1, 4)]
 
@@ -26,6 +26,18 @@ def test_slices_pad_as_torch_does_and_keep_the_layout(sides, mode, layout, size)
     (expected * weights).sum().backward()
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-6, atol=1e-6)
     assert ours.grad.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("sides", SIDES)
+def test_what_is_compiled_pads_as_torch_does(sides):
+    ours = torch.rand(2, 3, 5, 6, requires_grad=True)
+    theirs = ours.detach().clone().requires_grad_(True)
+    got, expected = extended(ours, sides), F.pad(theirs, sides, mode="replicate")
+    assert torch.equal(got, expected)
+    weights = torch.rand(expected.shape)
+    (got * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])

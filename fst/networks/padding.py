@@ -25,10 +25,20 @@ def pad(x: Tensor, sides: Sides, mode: str) -> Tensor:
     Returns:
         (B, C, top + H + bottom, left + W + right), in the layout of `x`.
     """
-    # The compiler makes slices of its own.
-    if x.device.type == "cpu" or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
+        # Of the gradient of "replicate", inductor expects another layout than it gets (torch 2.14).
+        return extended(x, sides) if mode == "replicate" else F.pad(x, sides, mode=mode)
+    if x.device.type == "cpu":
         return F.pad(x, sides, mode=mode)
     return padded_by_slices(x, sides, mode) if any(sides) else x
+
+
+def extended(x: Tensor, sides: Sides) -> Tensor:
+    """Padding by "replicate" in parts that the compiler fuses: outer columns and rows, repeated."""
+    for dim, (before, after) in ((3, sides[:2]), (2, sides[2:])):
+        first, last = x.narrow(dim, 0, 1), x.narrow(dim, x.shape[dim] - 1, 1)
+        x = torch.cat([*[first] * before, x, *[last] * after], dim)
+    return x
 
 
 def padded_by_slices(x: Tensor, sides: Sides, mode: str) -> Tensor:
