@@ -32,7 +32,7 @@ SECTIONS = {
     "video": ("check_gpu_paint", 40),
     "gatys": ("check_gpu_paint", 40),
     "ddp": ("check_gpu_run", 40),
-    "compiled": ("check_gpu_train", 120),
+    "compiled": ("check_gpu_train", 150),
 }
 LEAST_S = 10  # left of the budget: a section is not begun with less
 TINY_FACTOR = 4  # of the limits: a CPU takes its time

@@ -6,27 +6,27 @@ import torch
 from torch import Tensor
 
 from fst.io import images
+from fst.losses.grey import grey_of
 from fst.networks.phases import EvenConv
 from fst.networks.transformer import TransformerNet
 
 PHOTO_PX, STYLE_PX, ROUNDS = 256, 512, 3  # shorter sides; how often colours are matched
-LUMA = 0.299, 0.587, 0.114  # ITU-R BT.601: lightness of red, green and blue
 
 
 @torch.no_grad()
 def smooth_colours(conv: EvenConv) -> None:
-    """Blur what the last convolution paints at full size in colour, but not in lightness.
+    """Blur what the last convolution gives in colour, and not in lightness.
 
-    What is painted of each channel is that of the lightness plus a difference, and the differences
-    are blurred by (1, 2, 1) / 4 along rows and columns, as if each picture were filtered; at the
+    The kernels of each channel are those of the lightness plus a difference, and the differences
+    are blurred by (1, 2, 1) / 4 along rows and columns, as if the picture were filtered; at the
     rims of the kernels, which keep their size, what would fall off is added to the last entry. The
-    four pixels of a place then differ little in colour, and so there are no coloured fringes; eyes
-    see colours less sharply than lightness, which JPEG uses as well.
+    four pixels of a place then differ little in colour, and coloured fringes are fainter. Eyes see
+    colour less sharply than lightness; JPEG relies on this too. (The norm and the sigmoid come
+    after, so a painting's lightness changes a little.)
     """
-    luma = torch.tensor(LUMA)[:, None, None, None, None, None]
     # Channel, row and column of the pixel, channel that comes in, row and column of the kernel.
     kernels = conv.kernel().unflatten(0, (3, 2, 2))
-    lightness = (luma * kernels).sum(0, keepdim=True)
+    lightness = grey_of(kernels.reshape(1, 3, -1, 1)).view_as(kernels[:1])
     differences = kernels - lightness
     for pixel_dim, kernel_dim in ((1, 4), (2, 5)):
         differences = blurred(differences, pixel_dim, kernel_dim)

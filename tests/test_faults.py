@@ -190,6 +190,16 @@ def test_fringes_are_the_mean_excess_of_the_finest_colours():
     assert metric.compute().tolist() == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_style_without_colour_is_taken_to_have_what_rounding_leaves():
+    """One wave of length 2/255 in blue: twice the floor, in one of 2 x 48 numbers."""
+    metric = Fringes(finest_colour([torch.full((3, 16, 16), 0.5)])[None])
+    wave = torch.cos(7 * torch.pi / 16 * (2 * torch.arange(8) + 1)) / 2 / 8**0.5  # of length 1
+    image = torch.full((1, 3, 16, 16), 0.5)
+    image[:, 2] += 2 / 255 * wave.repeat(2)
+    metric.update(image, INDEX)
+    assert metric.compute().item() == pytest.approx(1 / 96, rel=1e-2)
+
+
 def test_fringes_are_of_colour_not_of_lightness_and_not_what_the_style_has():
     style = DISC + noise(0.01)
     metric = Fringes(finest_colour([style])[None])

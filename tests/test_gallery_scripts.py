@@ -39,7 +39,9 @@ def test_the_gallery_is_trained_in_runs_that_can_be_resumed(script, run, tmp_pat
         return 0
 
     monkeypatch.setattr(train_gallery, "fst_train", train)
-    monkeypatch.setattr(train_gallery, "match_colours", lambda *_: None)
+    changes = []
+    monkeypatch.setattr(train_gallery, "match_colours", lambda *_: changes.append("matched"))
+    monkeypatch.setattr(train_gallery, "smooth_colours", lambda _: changes.append("smoothed"))
     monkeypatch.setattr(train_gallery.images, "find", lambda _: [])
     argv = ["train_gallery", "--paintings", "p", "--photos", "c", "--loss-weights", "v"]
     argv += ["--steps", *[str(steps)] * len(train_gallery.RUNS), "-o", str(tmp_path / "all")]
@@ -56,6 +58,8 @@ def test_the_gallery_is_trained_in_runs_that_can_be_resumed(script, run, tmp_pat
     began = "settled/mean", "matched/mean", "matched/model", "clean/mean"
     files = [str(tmp_path / "all" / f"{name}.safetensors") for name in began]
     assert [values(call, "--warm-start") for call in seen[10:]] == [[file] for file in files]
+
+    assert changes == ["matched", "smoothed", "matched"]  # of the 12th run and of the last
 
     # The first is done, the second was stopped.
     (tmp_path / "all" / "subjects" / "model.safetensors").unlink()

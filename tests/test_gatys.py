@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ SAMPLE_STYLES = Path(__file__).parents[1] / "datasets" / "samples" / "styles"
 @pytest.fixture
 def make_loss(loss_weights):
     """A loss on the slim VGG."""
-    return lambda **options: PerceptualLoss(load_loss_network(loss_weights), **options)
+    network = partial(load_loss_network, loss_weights, padding="zeros")
+    return lambda **options: PerceptualLoss(network(), **options)
 
 
 PHOTO = images.to_tensor(smooth_field(4, 48, 64))
@@ -306,6 +308,9 @@ def test_the_history_is_what_fits():
     assert history((100, 200), "lbfgs", 1000, 10 * enough) == 20
     assert history((100, 200), "lbfgs", 1000, pixels * (192 + 1000 + 24 * 7)) == 7
     assert history((100, 200), "adam", 1000, pixels * (192 + 1000)) == 0
+    with_margins = 116 * 216 * (192 + 1000 + 24 * 7)
+    assert history((100, 200), "lbfgs", 1000, with_margins, margin_px=8) == 7
+    assert history((100, 200), "lbfgs", 1000, with_margins - 1, margin_px=8) == 6
 
 
 def test_an_image_that_does_not_fit_is_refused_before_the_first_step(make_loss):
@@ -316,13 +321,15 @@ def test_an_image_that_does_not_fit_is_refused_before_the_first_step(make_loss):
     assert not seen
 
 
-def test_what_the_gradient_needs_grows_with_the_pixels(make_loss):
+@pytest.mark.parametrize("margin_px", [0, 8])
+def test_what_the_gradient_needs_grows_with_the_pixels(make_loss, margin_px):
     # Counted at 64 and 128 px; the real figure at 256 px must lie on the same line.
-    run = descent.Descent(make_loss(), bf16=False, total=1, on_step=None)
+    run = descent.Descent(make_loss(), bf16=False, total=1, on_step=None, margin_px=margin_px)
     run.set_targets(PHOTO[None], [STYLE])
     counted = bytes_per_pixel(run) / descent.BACKWARD_FACTOR
     largest = descent._saved_bytes(run, 256) - descent._saved_bytes(run, 128)
-    assert counted == pytest.approx(largest / (256**2 - 128**2), rel=0.03)
+    grown = (256 + 2 * margin_px) ** 2 - (128 + 2 * margin_px) ** 2
+    assert counted == pytest.approx(largest / grown, rel=0.03)
     # relu1_1 alone keeps a padded image, four channels, and the image: more than that in all.
     assert counted > 4 * (3 + 4 + 3)
 

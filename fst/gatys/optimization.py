@@ -35,8 +35,8 @@ from fst.runtime.memory import available_bytes, best_precision
 # Zero padding: with reflection each layer mirrors the edge once more, and dashes grow there.
 # Not for textures: those of another size than the style's picture have another share of edges.
 POOLING, PADDING = "avg", "zeros"
-# What of its reflection the loss sees around an image: zero padding leaves dark lines and coloured
-# blobs in the outer pixels. Not for textures, which are not padded, nor by the classic recipe.
+# What of its reflection the loss sees around an image where the loss network pads with zeros, which
+# leaves dark lines and coloured blobs in the outer pixels. Not by the classic recipe.
 MARGIN_PX = 8
 STARTS = ("content", "noise")
 # At the first size, which makes the forms, and at others. Compared in grey as well, a step takes
@@ -50,7 +50,8 @@ class GatysResult:
 
     Attributes:
         image: The best image of the last size begun, (3, H, W) in [0, 1] on the CPU, fp32.
-        losses: Its terms, measured in fp32 after clipping to [0, 1]; with margins, see `optimize`.
+        losses: Its terms, measured in fp32 after clipping to [0, 1]; those of the image with its
+            margins, where it has them.
         steps: Evaluations done, over all sizes.
         stopped: "done", "interrupted" (Ctrl-C) or "diverged".
     """
@@ -82,11 +83,11 @@ def optimize(
     """Paint one image by gradient descent on its pixels.
 
     Minimises loss(y) + r mean((y - clip(y, 0, 1))^2) over the pixels y (Gatys et al. 2016, eq. 7).
-    Differs from the paper: relative losses; and r, twice the weights of content and style, keeps
-    the pixels in range; where there is a content image, the loss sees both images with 8 px of
-    their reflection around them. (With the classic weights, whose scale is another, neither.) A
-    step is one evaluation of loss and gradient: L-BFGS's line search (strong Wolfe conditions)
-    takes one to two an iteration. The best image evaluated is kept.
+    Differs from the paper: relative losses; r, twice the weights of content and style, keeps the
+    pixels in range; and the loss sees image and content with 8 px of their reflection around them,
+    where there is a content and the loss network pads with zeros. With the classic weights there
+    are no margins, and r is 0. A step is one evaluation of loss and gradient: L-BFGS's line search
+    (strong Wolfe conditions) takes one to two an iteration. The best image evaluated is kept.
 
     Memory: at most H W (24 m + 192 + a) bytes for an image of H x W pixels with its margins. m is
     L-BFGS's history, two images of fp32 a step: as much as fits, at most 20 (Adam: 0). a is what
@@ -137,7 +138,8 @@ def optimize(
     _check(content, style, loss, start, optimizer)
     device = loss.loss_network.mean.device
     bf16 = best_precision(device.type) == "bf16-mixed" if bf16 is None else bf16
-    margin_px = 0 if content is None or loss.classic else MARGIN_PX
+    zeros = loss.loss_network.padding == "zeros"
+    margin_px = MARGIN_PX if zeros and content is not None and not loss.classic else 0
     run = Descent(loss, bf16, sum(counts), on_step, in_grey, margin_px)
     for image in (start, content):  # gives the proportions, the content before all
         aspect = aspect_of(image) if isinstance(image, Tensor) else aspect

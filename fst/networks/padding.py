@@ -13,7 +13,8 @@ Sides = tuple[int, int, int, int]  # left, right, top, bottom
 def pad(x: Tensor, sides: Sides, mode: str) -> Tensor:
     """What `torch.nn.functional.pad` does, and its gradient.
 
-    On a GPU that one's kernels know NCHW alone, so that maps with the channels last are copied
+    Under `torch.compile` and `torch.export`, it is torch's own, or parts that fuse (`extended`). On
+    a GPU that one's kernels know NCHW alone, so that maps with the channels last are copied
     there and back, refuse maps of 2^31 numbers, and add up gradients in any order, which
     `torch.use_deterministic_algorithms` refuses. There the borders are copied as slices.
 
@@ -25,12 +26,14 @@ def pad(x: Tensor, sides: Sides, mode: str) -> Tensor:
     Returns:
         (B, C, top + H + bottom, left + W + right), in the layout of `x`.
     """
+    if not any(sides):
+        return x
     if torch.compiler.is_compiling():
         # Of the gradient of "replicate", inductor expects another layout than it gets (torch 2.14).
         return extended(x, sides) if mode == "replicate" else F.pad(x, sides, mode=mode)
     if x.device.type == "cpu":
         return F.pad(x, sides, mode=mode)
-    return padded_by_slices(x, sides, mode) if any(sides) else x
+    return padded_by_slices(x, sides, mode)
 
 
 def extended(x: Tensor, sides: Sides) -> Tensor:

@@ -1,16 +1,17 @@
 """Train with the networks compiled by torch.compile: for long runs on a GPU."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor, nn
 
-from fst.data.batches import StyleBatch
 from fst.runtime.console import tell
 from fst.training.finite import FiniteGuard
-from fst.training.module import CROP_PX, StyleTransferModule
+from fst.training.module import StyleTransferModule
 
-EAGER, USUAL = "force_eager", "default"  # stances of torch.compiler
+SHOWN_REASON = 200  # characters of what a compiler says
 
 
 class Compiled(pl.Callback):
@@ -18,57 +19,68 @@ class Compiled(pl.Callback):
 
     `fst-train ... --trainer.callbacks fst.training.compiled.Compiled`
 
-    That takes a minute or two before the first step, in which a black batch goes through; a step
-    then launches fewer kernels. What the network learns differs by rounding. Validations, whose
-    pictures have other sizes, are not compiled, and neither are the statistics of the loss. Where
-    compiling fails, the run goes on without, and says why.
+    The first batch goes through once more, which takes a minute or more; each step then launches
+    fewer kernels. What the network learns differs by rounding. Only training steps are compiled,
+    for batches of one size: not validations, the pictures of which have other sizes, and not the
+    statistics of the loss. Where compiling fails, in any process, the run goes on without, and says
+    why. After the run the networks are as before.
     """
 
     def __init__(self, backend: Any = "inductor") -> None:
         """`backend`: of `torch.compile`."""
         self.backend = backend
-        self.compiled = False
+        self.compiled: bool | None = None  # not tried yet
+        self._forwards: list[tuple[nn.Module, Callable]] = []
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: StyleTransferModule) -> None:
-        """Compile, and go through a step that changes nothing."""
-        try:
-            for network in (pl_module.network, pl_module.perceptual.loss_network):
-                network.compile(backend=self.backend, dynamic=False)
-            _try_step(trainer, pl_module)
-            self.compiled = True
-        except Exception as error:  # of any kind: compilers, drivers
-            torch.compiler.set_stance(EAGER)
-            reason = " ".join(str(error).split())[:160]
-            if trainer.is_global_zero:
-                tell("fst-train", f"not compiled ({type(error).__name__}: {reason})")
-        finally:
-            pl_module.zero_grad(set_to_none=True)
-            pl_module.finite = FiniteGuard()
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: StyleTransferModule) -> None:
+        """Each run compiles anew."""
+        self.compiled = None
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: StyleTransferModule) -> None:
-        """Pictures of many sizes are not worth it."""
-        torch.compiler.set_stance(EAGER)
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: StyleTransferModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Before the first step, compile; before each, put the compiled networks in place."""
+        if self.compiled is None:
+            self._compile(trainer, pl_module, batch, batch_idx)
+        if self.compiled:
+            self._put_in_place()
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: StyleTransferModule) -> None:
-        """Go on as before."""
-        torch.compiler.set_stance(USUAL if self.compiled else EAGER)
-
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: StyleTransferModule) -> None:
-        """Leave the process as it was."""
-        torch.compiler.set_stance(USUAL)
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: Any, loss: Tensor) -> None:
+        """Whoever copies or shows the networks after a step finds them as they were."""
+        self._take_away()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """As `on_fit_end`."""
-        torch.compiler.set_stance(USUAL)
+        """As after a step."""
+        self._take_away()
 
+    def _compile(
+        self, trainer: pl.Trainer, module: StyleTransferModule, batch: Any, batch_idx: int
+    ) -> None:
+        networks = module.network, module.perceptual.loss_network
+        options = {"backend": self.backend, "dynamic": False}
+        reason = ""
+        try:
+            self._forwards = [(n, torch.compile(n.forward, **options)) for n in networks]
+            self._put_in_place()
+            with trainer.precision_plugin.train_step_context():
+                loss = module.training_step(batch, batch_idx)["loss"]
+            loss.backward()
+        except Exception as error:  # of any kind: compilers, drivers
+            lines = str(error).strip().splitlines()[:2]
+            reason = " ".join([f"{type(error).__name__}:", *map(str.strip, lines)])[:SHOWN_REASON]
+        finally:
+            self._take_away()
+            module.zero_grad(set_to_none=True)
+            module.finite = FiniteGuard()
+        self.compiled = trainer.strategy.reduce_boolean_decision(not reason)
+        if not self.compiled and trainer.is_global_zero:
+            reason = reason or "it failed in another process"
+            tell("fst-train", f"the networks are not compiled, training goes on without: {reason}")
 
-def _try_step(trainer: pl.Trainer, module: StyleTransferModule) -> None:
-    """Forward and backward pass of a black batch of the run's size."""
-    data = trainer.datamodule
-    size_px = getattr(data, "size_px", CROP_PX)
-    count = getattr(data, "batch_size", 1)
-    photos = torch.zeros(count, 3, size_px, size_px, device=module.device)
-    batch = StyleBatch(photos, torch.zeros(count, dtype=torch.long))
-    with trainer.precision_plugin.train_step_context():
-        loss = module.training_step(batch, 0)["loss"]
-    loss.backward()
+    def _put_in_place(self) -> None:
+        for network, forward in self._forwards:
+            network.forward = forward
+
+    def _take_away(self) -> None:
+        for network, _ in self._forwards:
+            vars(network).pop("forward", None)
