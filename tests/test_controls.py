@@ -261,6 +261,13 @@ def test_what_is_no_mask_is_refused(stylizer, mask):
         stylizer.stylize(PHOTO, where=mask)
 
 
+def test_what_is_of_another_kind_is_named(stylizer):
+    with pytest.raises(FstError, match="a mask of type Image: expected a tensor"):
+        stylizer.stylize(PHOTO, where=Image.new("L", (9, 9)))
+    with pytest.raises(FstError, match="a style of type list: expected an id, a name, or a map"):
+        stylizer.stylize(PHOTO, ["wave", "udnie"])
+
+
 # ---- colours -----------------------------------------------------------------------------------
 
 

@@ -28,6 +28,14 @@ def test_words_that_do_not_are_answered_with_those_there_are(word):
     assert f"it has {', '.join(GALLERY)}" in str(refused.value)
 
 
+def test_of_many_styles_the_first_are_named_and_the_others_counted():
+    names = [f"style{i}" for i in range(10)]
+    for more, end in (([], "style9"), (["wave", "udnie"], "style9 and 2 more")):
+        with pytest.raises(FstError) as refused:
+            find_style([*names, *more], "picasso")
+        assert str(refused.value).endswith(f"it has {', '.join(names[:9])}, {end}")
+
+
 @pytest.mark.parametrize(
     "command, argv, near",
     [

@@ -124,6 +124,20 @@ def test_early_stopping_says_that_and_why_it_stopped(train_argv, tmp_path, capsy
     assert "ended early, after 4 of 12 steps: Monitored metric val/style did not" in out
 
 
+def test_classes_are_not_stored_and_that_is_said(train_argv, tmp_path, capsys):
+    argv = train_argv(tmp_path / "run", "--trainer.callbacks", "Timer", "--steps", 1)
+    assert main(argv) == 0
+    told = "--trainer.callbacks is not stored: to be given again with --resume"
+    assert told in capsys.readouterr().out.splitlines()
+    assert main(["--resume", str(tmp_path / "run")]) == 2  # the folder alone
+    (line,) = capsys.readouterr().err.splitlines()
+    file = tmp_path / "run" / "last.ckpt"
+    assert line.endswith(f"--resume: {tmp_path / 'run'} is a folder: did you mean {file}?")
+    assert main(["--resume", str(tmp_path / "none")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"{tmp_path / 'none'}: no such checkpoint; runs write last.ckpt")
+
+
 def test_a_mistyped_monitor_is_told_in_one_line(train_argv, tmp_path, capsys):
     argv = train_argv(tmp_path / "run", "--val-every", 2, "--trainer.callbacks", "EarlyStopping")
     assert main([*argv, "--trainer.callbacks.monitor", "val/stile"]) == 2

@@ -240,6 +240,8 @@ def _loss(args: argparse.Namespace) -> "PerceptualLoss":
 
 def _output(args: argparse.Namespace) -> Path:
     """The file to write, by the rules of fst-infer; its folder is there, or can be made."""
+    if args.output == "-":
+        raise FstError("-o -: fst-gatys writes files; name one")
     pictures = [Path(given) for given in (args.content, *args.style) if given]
     check_output(args.output, True, {}, 1, 8)
     # abspath: a folder may be given as "."; two names have room for the number of a step

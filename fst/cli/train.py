@@ -100,7 +100,9 @@ def prepare(settings: Any, trainer_settings: dict[str, Any], held: ExitStack) ->
 def _styles(settings: Any, problems: list[str]) -> list | None:
     from fst.data.styles import read_styles
 
-    if settings.resume and not settings.styles and os.path.isfile(settings.resume):
+    if settings.resume and not settings.styles:
+        if not os.path.isfile(settings.resume):
+            return None  # which is told with all else that is wrong
         problems.append(
             f"--resume: {settings.resume} holds no settings, and no config.yaml is beside it: give "
             "--styles, --content and the other flags that the run began with"

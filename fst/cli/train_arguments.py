@@ -101,6 +101,9 @@ class _Stored:
         """Write config.yaml for `--resume` and for `--config` of another run."""
         from fst.io.atomic import write_atomically
 
+        if lost := [f"{TRAINER}{name}" for name in self._classes()]:
+            verb = "is" if len(lost) == 1 else "are"
+            print(f"{', '.join(lost)} {verb} not stored: to be given again with --resume")
         write_atomically(Path(folder) / CONFIG_NAME, self.text().encode())
 
     def text(self, *left_out: str) -> str:
@@ -109,10 +112,14 @@ class _Stored:
         config.resume = config.output = None  # they belong to one call, not to the run
         for name in ("config", "json", *left_out):
             config.pop(name, None)
-        for name, value in vars(config.trainer).items():
-            if not is_plain(name, value):  # a class: the file would be refused
-                config.trainer[name] = None
+        for name in self._classes():  # the file would be refused
+            config.trainer[name] = None
         return self._parser.dump(config, skip_unset=True)
+
+    def _classes(self) -> list[str]:
+        """The Trainer's settings that are no plain values, but make something run."""
+        given = vars(self._config.trainer)
+        return [name for name, value in given.items() if not is_plain(name, value)]
 
 
 def _plain(value: Any) -> Any:

@@ -209,6 +209,7 @@ class PhotoFolder(Dataset):
     def _too_many_bad(self) -> FstError:
         return FstError(
             f"{len(self.bad_files)} of {len(self)} photos cannot be read (at most "
-            f"{self._allowed_bad}, and never {MAX_BAD_IN_A_ROW} in a row, are skipped): "
-            f"{self._named_bad_files(3)}; repair or remove them, or name another folder"
+            f"{MAX_BAD_SHARE:.0%}, here {self._allowed_bad}, and never {MAX_BAD_IN_A_ROW} in a row "
+            f"are skipped): {self._named_bad_files(3)}; repair or remove them, or name another "
+            "folder"
         )

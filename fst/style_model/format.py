@@ -25,6 +25,7 @@ from fst.errors import FstError
 from fst.io.atomic import write_atomically
 from fst.io.torch_files import plain, read_torch_file
 from fst.networks.transformer import SHAPES, TransformerNet
+from fst.style_model.names import MODEL_NAME
 
 FORMAT = 3
 # Bounds on what a file may ask for before memory is taken for it.
@@ -83,6 +84,9 @@ def load_style_model(path: str | Path) -> tuple[TransformerNet, dict[str, Any]]:
     """
     path = Path(path)
     if not os.path.isfile(path):  # unlike Path.is_file, also of names that no file can have
+        inside = path / MODEL_NAME
+        if os.path.isfile(inside):
+            raise FstError(f"{path} is a folder: did you mean {inside}?")
         raise FstError(f"{path}: no such model; give a .safetensors style model or a .ckpt")
     with told_of(path, "style model"):
         if path.suffix.lower() == ".ckpt":

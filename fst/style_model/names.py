@@ -8,7 +8,9 @@ from pathlib import Path
 from fst.assets import GALLERY
 from fst.errors import FstError, near_matches
 
+MODEL_NAME = "model.safetensors"  # of a run's style model
 SHIPPED = "gallery"  # what the model is called that comes with the package
+SHOWN = 10  # names in a message
 MAX_HEADER_BYTES = 10_000_000  # of a style model: more is no answer within a keystroke
 
 
@@ -34,7 +36,8 @@ def find_style(names: Sequence[str], style: int | str) -> int:
         )
     if style in names:
         return list(names).index(style)
-    hint = near_matches(style, names) or f"it has {', '.join(names[:10])}"
+    more = f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
+    hint = near_matches(style, names) or f"it has {', '.join(names[:SHOWN])}{more}"
     raise FstError(f"the model has no style {style!r}: {hint}")
 
 

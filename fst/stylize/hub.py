@@ -13,6 +13,7 @@ from fst.errors import FstError
 from fst.io.atomic import write_atomically
 from fst.style_model.card import jpeg_bytes, picture_of, text_of
 from fst.style_model.format import save_style_model
+from fst.style_model.names import MODEL_NAME
 from fst.stylize.stylizer import Stylizer
 
 try:
@@ -22,7 +23,7 @@ except ImportError as error:
         f"fst.stylize.hub needs huggingface_hub: pip install 'fst[hub]' ({error})"
     ) from None
 
-MODEL_NAME, PICTURE_NAME = "model.safetensors", "model.jpg"
+PICTURE_NAME = "model.jpg"
 
 
 class HubStylizer(Stylizer, ModelHubMixin, library_name="fst"):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -89,6 +89,11 @@ class Stylizer:
         Raises:
             FstError: There is no such style; names those that come near.
         """
+        if not isinstance(style, str | SupportsIndex):
+            raise FstError(
+                f"a style of type {type(style).__name__}: expected an id, a name, or a mapping of "
+                "several to their shares"
+            )
         return find_style(self.style_names, style if isinstance(style, str) else index(style))
 
     def texture_line(self, style: int | str) -> list[int]:

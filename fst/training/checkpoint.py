@@ -19,11 +19,12 @@ from fst.errors import FstError
 from fst.io.atomic import remove_orphans, write_atomically
 from fst.io.torch_files import plain, read_torch_file
 from fst.style_model.format import build, save_style_model
+from fst.style_model.names import MODEL_NAME
 from fst.training.card import style_model_metadata
 from fst.training.stopping import Terminated
 
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam, for each parameter
-CHECKPOINT_NAME, MODEL_NAME = "last.ckpt", "model.safetensors"
+CHECKPOINT_NAME = "last.ckpt"
 CARD_NAMES = ("model.md", "model.jpg")  # MODEL_NAME's
 SETTINGS = "settings"  # in the checkpoint: the command's, as the YAML text of config.yaml
 FILE_NAMES = (CHECKPOINT_NAME, MODEL_NAME, "config.yaml", *CARD_NAMES)  # each written in one step
@@ -94,6 +95,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def _read(path: str | Path, map_location: Any) -> Any:
     if not os.path.isfile(path):  # unlike Path.is_file, also of names that no file can have
+        inside = Path(path, CHECKPOINT_NAME)
+        if os.path.isfile(inside):
+            raise FstError(f"{path} is a folder: did you mean {inside}?")
         raise FstError(f"{path}: no such checkpoint; runs write {CHECKPOINT_NAME}")
     try:
         return read_torch_file(path, map_location, archive=True)

@@ -15,7 +15,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from fst.runtime.console import quieten_lightning
 from fst.runtime.memory import described, exact_fp32, keep_freed_memory
 from fst.runtime.processes import follow_first
-from fst.training.checkpoint import CHECKPOINT_NAME, MODEL_NAME, SETTINGS
+from fst.style_model.names import MODEL_NAME
+from fst.training.checkpoint import CHECKPOINT_NAME, SETTINGS
 from fst.training.curves import RunLogger
 from fst.training.plateau import Curve, Watch, advice
 from fst.training.run_folder import RUNS

@@ -23,8 +23,9 @@ from fst.errors import FstError
 from fst.runtime.console import quieten_lightning
 from fst.runtime.memory import best_precision, is_out_of_memory
 from fst.runtime.processes import follow_first, noted_as_first
+from fst.style_model.names import MODEL_NAME
 from fst.training.card import RunCard
-from fst.training.checkpoint import MODEL_NAME, AtomicCheckpointIO, CheckpointError, RunSaver
+from fst.training.checkpoint import AtomicCheckpointIO, CheckpointError, RunSaver
 from fst.training.curves import PaintingGrid, RunLog, RunLogger
 from fst.training.plateau import Watch
 from fst.training.report import Results, RunEnds, RunProgress, announce

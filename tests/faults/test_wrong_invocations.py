@@ -204,6 +204,7 @@ GATYS = """
 --content none.png --style a.png W | cannot read none.png
 --content broken.png --style a.png W | cannot read broken.png
 --content folder --style a.png W | is a folder
+--content a.png --style a.png W -o - | -o -: fst-gatys writes files
 --content a.png --style none.png W | no such file or folder: none.png
 --content a.png --style folder W | no picture
 --content a.png --style broken.png W | cannot read broken.png

@@ -66,10 +66,15 @@ def mask_rows(mask: Tensor | str | Path, size: tuple[int, int]) -> Enlarged:
             above 1024 px a side it is kept smaller: its borders are soft.
 
     Raises:
-        FstError: The file cannot be read, or the tensor is not (h, w) in [0, 1].
+        FstError: It is of another kind, the file cannot be read, or the tensor is not (h, w) in
+            [0, 1].
     """
-    if not isinstance(mask, Tensor):
+    if isinstance(mask, str | Path):
         mask = read_mask(mask)
+    if not isinstance(mask, Tensor):
+        raise FstError(
+            f"a mask of type {type(mask).__name__}: expected a tensor (H, W) in [0, 1] or a file"
+        )
     if mask.dim() != 2 or not mask.numel() or not ((mask >= 0) & (mask <= 1)).all():
         raise FstError(f"a mask of shape {tuple(mask.shape)}: expected (H, W) in [0, 1]")
     factor = shrink_factor(size, MOST_PX)
