@@ -181,7 +181,7 @@ def paint(
     times = [time.perf_counter()]
     result = optimize(
         photo, pictures, loss=loss, sizes=[min(photo.shape[1:])], steps=args.steps,
-        in_grey=False, on_step=lambda step: times.append(time.perf_counter()),
+        in_grey=False, grain_weight=0, on_step=lambda step: times.append(time.perf_counter()),
     )  # fmt: skip
     # The first evaluation comes after the targets.
     between = [late - early for early, late in pairwise(times[1:])]

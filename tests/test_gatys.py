@@ -17,6 +17,7 @@ from fst.gatys import descent, optimize
 from fst.gatys.descent import bytes_per_pixel, history
 from fst.gatys.optimization import MARGIN_PX, POOLING, default_loss, shape_of, styles_at
 from fst.io import images
+from fst.losses.grain import excess_grain, grain_of_styles
 from fst.losses.grey import equalised
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.loss_network import LossNetwork, load_loss_network
@@ -91,6 +92,9 @@ def test_the_losses_told_are_those_of_the_image_returned(make_loss):
     terms = make_loss(weights=(1.0, 3.0, 0.1))
     terms.set_styles([[STYLE]])
     expected = terms(framed(result.image), framed(PHOTO), torch.tensor([0]))
+    expected["grain"] = excess_grain(result.image[None], grain_of_styles([[STYLE]]))
+    expected["total"] = expected["total"] + 0.01 * expected["grain"]
+    assert set(result.losses) == set(expected) - {"style_per_image"}
     for name, value in result.losses.items():
         assert value == pytest.approx(expected[name].item(), rel=1e-4, abs=1e-7)
     assert result.image.min() >= 0 and result.image.max() <= 1
@@ -141,6 +145,17 @@ def test_several_pictures_are_one_style(make_loss):
         loss.set_styles([[picture]])
         each.append(loss.groups[0].targets["relu1_1"][0][0])
     torch.testing.assert_close(both, (each[0] + each[1]) / 2)
+
+
+def test_the_term_of_grain_takes_noise_away(make_loss):
+    def grain_of(weight, **options):
+        options = {"loss": make_loss(**options), "sizes": [48], "steps": 30}
+        image = optimize(PHOTO, [STYLE], grain_weight=weight, **options).image
+        return excess_grain(image[None], grain_of_styles([[STYLE]]))
+
+    usual = grain_of(None)
+    assert usual == grain_of(0.01) and usual < 0.5 * grain_of(0.0)
+    assert grain_of(None, classic=True) == grain_of(0.0, classic=True)
 
 
 def test_total_variation_smooths(make_loss):

@@ -123,12 +123,15 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
         help="compare in colour alone, as for textures and --classic-weights: half the time per "
         "step, weaker strokes")  # fmt: skip
     add("--tv-weight", type=number, metavar="W", help="weight of total variation (0)")
+    add("--grain-weight", type=number, metavar="W",
+        help="weight against more fine texture than the style's "
+        f"({objective.GATYS_GRAIN_WEIGHT:g})")  # fmt: skip
 
 
 def prepare(args: argparse.Namespace) -> tuple[dict, Path]:
     """Read and check everything: what `optimize` takes, and the file to write."""
     problems: list[str] = []
-    names = ("steps", "optimizer", "seed", "aspect", "in_grey")
+    names = ("steps", "optimizer", "seed", "aspect", "in_grey", "grain_weight")
     settings: dict = {name: getattr(args, name) for name in names}
     made = {"content": _content, "style": _style, "start": _start, "loss": _loss, "output": _output}
     settings |= {name: tried(problems, make, args) for name, make in made.items()}

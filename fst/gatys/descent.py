@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fst.errors import FstError
+from fst.losses.grain import excess_grain
 from fst.losses.grey import with_grey
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks import winograd
@@ -84,22 +85,26 @@ class Descent:
         on_step: OnStep,
         in_grey: bool = False,
         margin_px: int = 0,
+        grain_weight: float = 0.0,
     ) -> None:
         """`in_grey`: the mean of the losses of the image and of a copy in grey is minimised;
-        `margin_px`: the loss sees so much of the image's reflection around it."""
-        self.margin_px = margin_px
+        `margin_px`: the loss sees so much of the image's reflection around it; `grain_weight`: of
+        `fst.losses.grain`, where there is a style."""
+        self.margin_px, self.grain_weight = margin_px, grain_weight
         self.loss, self.bf16, self.total, self.on_step = loss, bf16, total, on_step
         self.number, self.stopped = 0, "done"
         self.device = loss.loss_network.mean.device
         self.range_weight = 0.0 if loss.classic else RANGE_WEIGHT * sum(loss.weights[:2])
         self.copies, self.grey = (2, slice(1, 2)) if in_grey else (1, slice(0))
         self.target: Tensor | None = None
+        self.grain: Tensor | None = None  # of the style, (1, 3, 48)
         self.best, self.best_objective = torch.empty(0), math.inf
 
     def set_targets(self, content: Tensor | None, style: Sequence[Tensor]) -> None:
         """Compute the targets of a content image (1, 3, H, W) and style pictures."""
         pictures = [[picture.to(self.device) for picture in style]] if style else []
         self.loss.set_styles(pictures, in_grey=self.copies == 2)
+        self.grain = self.loss.traits.grain if style and self.grain_weight else None
         if content is not None:
             self.target = self.content_target(content.to(self.device))
 
@@ -108,8 +113,13 @@ class Descent:
         return self.loss.content_target(with_grey(self._shown(content), self.grey))
 
     def terms(self, image: Tensor, target: Tensor | None) -> dict[str, Tensor]:
-        """Those of `PerceptualLoss` of an image (1, 3, H, W), means over its copies."""
-        return self.loss.terms(self._shown(image), target, 0, self.grey)
+        """Those of `PerceptualLoss` of an image (1, 3, H, W), means over its copies, and "grain",
+        which is in "total" with its weight."""
+        terms = self.loss.terms(self._shown(image), target, 0, self.grey)
+        if self.grain is not None:
+            terms["grain"] = excess_grain(image, self.grain)
+            terms["total"] = terms["total"] + self.grain_weight * terms["grain"]
+        return terms
 
     def _shown(self, image: Tensor) -> Tensor:
         """What the loss sees of an image (1, 3, H, W): its copies, with margins."""

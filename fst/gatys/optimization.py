@@ -77,17 +77,19 @@ def optimize(
     aspect: float = 1.0,
     bf16: bool | None = None,
     in_grey: bool | None = None,
+    grain_weight: float | None = None,
     max_memory_bytes: int | None = None,
     on_step: Callable[[GatysStep], None] | None = None,
 ) -> GatysResult:
     """Paint one image by gradient descent on its pixels.
 
     Minimises loss(y) + r mean((y - clip(y, 0, 1))^2) over the pixels y (Gatys et al. 2016, eq. 7).
-    Differs from the paper: relative losses; r, twice the weights of content and style, keeps the
-    pixels in range; and the loss sees image and content with 8 px of their reflection around them,
-    where there is a content and the loss network pads with zeros. With the classic weights there
-    are no margins, and r is 0. A step is one evaluation of loss and gradient: L-BFGS's line search
-    (strong Wolfe conditions) takes one to two an iteration. The best image evaluated is kept.
+    Differs from the paper: relative losses; a term of grain (`fst.losses.grain`); r, twice the
+    weights of content and style, keeps the pixels in range; and the loss sees image and content
+    with 8 px of their reflection around them, where there is a content and the loss network pads
+    with zeros. With the classic weights there are no margins, no grain, and r is 0. A step is one
+    evaluation of loss and gradient: L-BFGS's line search (strong Wolfe conditions) takes one to two
+    an iteration. The best image evaluated is kept.
 
     Memory: at most H W (24 m + 192 + a) bytes for an image of H x W pixels with its margins. m is
     L-BFGS's history, two images of fp32 a step: as much as fits, at most 20 (Adam: 0). a is what
@@ -113,6 +115,8 @@ def optimize(
         in_grey: Compare the image with content and style in grey as well, see `fst.losses.grey`:
             strokes come nearer to the painting's, and an evaluation takes twice as long. By default
             where there are both, and the loss is not classic.
+        grain_weight: Of more fine texture than the style has, see `fst.losses.grain`, without which
+            the pixels are full of coloured noise; by default 0.01, or 0 where the loss is classic.
         max_memory_bytes: Half of what is free by default.
         on_step: Called after every evaluation.
 
@@ -140,7 +144,8 @@ def optimize(
     bf16 = best_precision(device.type) == "bf16-mixed" if bf16 is None else bf16
     zeros = loss.loss_network.padding == "zeros"
     margin_px = MARGIN_PX if zeros and content is not None and not loss.classic else 0
-    run = Descent(loss, bf16, sum(counts), on_step, in_grey, margin_px)
+    grain_weight = objective.gatys_grain(loss.classic, grain_weight)
+    run = Descent(loss, bf16, sum(counts), on_step, in_grey, margin_px, grain_weight)
     for image in (start, content):  # gives the proportions, the content before all
         aspect = aspect_of(image) if isinstance(image, Tensor) else aspect
     shapes = [shape_of(size_px, aspect) for size_px in sizes]

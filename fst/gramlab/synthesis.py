@@ -80,7 +80,7 @@ def synthesize(
             )
             result = optimize(
                 None, pictures, loss=loss, sizes=[size_px], steps=steps, seed=seed,
-                on_step=lambda step: bar.update(),
+                grain_weight=0, on_step=lambda step: bar.update(),
             )  # fmt: skip
             if result.stopped == "interrupted":
                 raise KeyboardInterrupt

@@ -21,9 +21,10 @@ STAGE_WEIGHTS = {1: 1.0, 2: 1.0, 3: 2.0, 4: 4.0, 5: 2.0}
 WEIGHTS = (1.0, 20.0, 0.0)
 # Of one picture: an optimiser follows the style further than a network does.
 GATYS_STYLE_WEIGHT = 5.0
+GATYS_GRAIN_WEIGHT = 0.01
 # Shorter side of the style pictures, which sets the size of the strokes; never enlarged.
 STYLE_SIZE_PX = 512
-# Weights of further terms, which training has and fst-gatys and the published recipes have not.
+# Weights of further terms of training; fst-gatys has that of grain alone, published recipes none.
 TRAINING_WEIGHTS = {
     "grid_weight": 300.0,  # of patterns in step with the pixel grid
     "grain_weight": 0.1,  # of more fine texture than the style has
@@ -80,6 +81,12 @@ def training_weights(classic: bool) -> dict[str, float]:
 def grey_every(classic: bool) -> int:
     """One training image in so many is compared in grey; in the recipes none, 0."""
     return 0 if classic else GREY_EVERY
+
+
+def gatys_grain(classic: bool, given: float | None = None) -> float:
+    """Weight of the grain of an optimised picture: as given, or that of the mode."""
+    usual = 0.0 if classic else GATYS_GRAIN_WEIGHT
+    return usual if given is None else given
 
 
 def gatys_grey(classic: bool, texture: bool) -> bool:
