@@ -20,7 +20,7 @@ from fst.io import images
 from fst.losses.grain import excess_grain, grain_of_styles
 from fst.losses.grey import equalised
 from fst.losses.perceptual import PerceptualLoss
-from fst.networks.loss_network import LossNetwork, load_loss_network
+from fst.networks.loss_network import CombinedLossNetwork, LossNetwork, load_loss_network
 
 SAMPLE_STYLES = Path(__file__).parents[1] / "datasets" / "samples" / "styles"
 
@@ -213,6 +213,22 @@ def test_each_size_begins_from_the_result_before(make_loss):
     assert [step.size_px for step in seen] == [32] * 4 + [48] * 3 + [64] * 2
     assert [step.number for step in seen] == list(range(1, 10)) and seen[0].total == 9
     assert result.image.shape == (3, 64, 85) and result.steps == 9
+
+
+@pytest.mark.parametrize(
+    ("paddings", "side"),
+    [(["zeros"], 64), (["reflect"], 48), (["reflect", "zeros"], 64), (["reflect", "reflect"], 48)],
+)
+def test_margins_are_against_zero_padding_alone(loss_weights, monkeypatch, paddings, side):
+    """Of one network, and of several that are combined."""
+    networks = [load_loss_network(loss_weights, padding=padding) for padding in paddings]
+    network = networks[0] if len(networks) == 1 else CombinedLossNetwork(networks)
+    seen, forward = [], network.forward
+    monkeypatch.setattr(
+        network, "forward", lambda x, layers: seen.append(min(x.shape[2:])) or forward(x, layers)
+    )
+    optimize(PHOTO, [STYLE], loss=PerceptualLoss(network), sizes=[48], steps=1)
+    assert seen[-1] == side
 
 
 def test_targets_are_computed_once_a_size(make_loss, monkeypatch):

@@ -179,6 +179,12 @@ class CombinedLossNetwork(nn.Module):
         return tuple(sorted(self._sources))  # relu1_1 ... relu5_4: at most one digit each
 
     @property
+    def padding(self) -> str:
+        """That of all networks, or "zeros" where one of them pads with zeros."""
+        kinds = {network.padding for network in self.networks}
+        return "zeros" if "zeros" in kinds else kinds.pop()
+
+    @property
     def mean(self) -> Tensor:
         """ImageNet mean, as in `LossNetwork`; tells the device."""
         return self.networks[0].mean

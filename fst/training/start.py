@@ -271,7 +271,7 @@ def announcement(settings: Any, module) -> str | None:
             f"adding to {module.start.began_from}: after {steps} steps the convolutions learn "
             f"too, held to paint its {module.first_id} styles as before"
         )
-    alone = f"; in the first {steps}, only gamma and beta of the styles learn" * bool(steps)
+    alone = f"; until step {steps} only gamma and beta of the styles learn" * bool(steps)
     return f"beginning from the weights of {module.start.began_from}{alone}"
 
 
