@@ -38,6 +38,7 @@ from fst.gatys.descent import (
 )
 from fst.gatys.optimization import MARGIN_PX, default_loss
 from fst.io import images
+from fst.losses.objective import GATYS_GRAIN_WEIGHT
 from fst.networks.loss_network import LossNetwork, layer_names
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -205,7 +206,8 @@ def descend(size_px: int) -> None:
 
 def promised_mib(size_px: int) -> float:
     """The memory that `fst.gatys.optimize` says that `descend` takes at most."""
-    run = Descent(default_loss(), False, 1, None, in_grey=True, margin_px=MARGIN_PX)
+    usual = {"in_grey": True, "margin_px": MARGIN_PX, "grain_weight": GATYS_GRAIN_WEIGHT}
+    run = Descent(default_loss(), False, 1, None, **usual)
     noise = torch.rand(1, 3, 64, 64)
     run.set_targets(noise, [noise[0]])
     fixed = IMAGES_KEPT * IMAGE_BYTES + 2 * IMAGE_BYTES * MAX_HISTORY
