@@ -37,6 +37,7 @@ _SIGNATURES = {
     b"BM": "BMP",
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "TIFF"),
 }
+_UNREAD = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"avif": "AVIF"}  # ISO 14496-12 brands
 
 EXIF_ORIENTATION = 0x0112
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([1-8])")
@@ -136,6 +137,9 @@ def kind_of(file: BinaryIO) -> str:
         raise ImageError("the file is empty")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise ImageError("it is a web page or other markup, not a picture")
+    other = "GIF" if head.startswith(b"GIF8") else _UNREAD.get(head[8:12])
+    if other:
+        raise ImageError(f"{other} is not a format that pictures are read from")
     raise ImageError("it is not a picture of a known format")
 
 

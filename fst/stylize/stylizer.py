@@ -23,7 +23,7 @@ from fst.stylize.controls.texture_size import painted_at_size
 from fst.stylize.options import PaintOptions, StyleChoice, check_range, work_size
 
 PRECISIONS = ("fp32", "bf16")
-FORMS = f"(3 or 4, H, W), or an array (H, W, 3 or 4), of at least {MIN_SIZE_PX} px a side"
+FORMS = f"(3 or 4, H, W), or an array (H, W) or (H, W, 3 or 4), at least {MIN_SIZE_PX} px a side"
 
 
 class Stylizer:
@@ -162,8 +162,9 @@ class Stylizer:
         """Paint one image.
 
         Args:
-            image: (3, H, W) RGB in [0, 1], with alpha (4, H, W); an array (H, W, 3) or (H, W, 4);
-                a Pillow image; or a file, of which alpha and 16 bits a channel are read too.
+            image: (3, H, W) RGB in [0, 1], with alpha (4, H, W); an array (H, W, 3), (H, W, 4) or,
+                grey, (H, W); a Pillow image; or a file, of which alpha and 16 bits a channel are
+                read too.
             style: Id or name, or a blend such as {"wave": 0.7, "udnie": 0.3}.
             options: How; by default the painting at full strength.
             controls: Fields of `PaintOptions`, here without one: `strength=0.5`.
@@ -242,8 +243,8 @@ def read_image(image: Tensor | np.ndarray | Image.Image | str | Path) -> Tensor:
     """An image as (3, H, W) or, with alpha, (4, H, W): fp32 in [0, 1], on the CPU.
 
     Args:
-        image: A tensor (3 or 4, H, W), an array (H, W, 3 or 4), each in [0, 1] or of uint8 or
-            uint16; a Pillow image, turned as its EXIF tag says; or a file.
+        image: A tensor (3 or 4, H, W), an array (H, W, 3 or 4) or, grey, (H, W), each in [0, 1] or
+            of uint8 or uint16; a Pillow image, turned as its EXIF tag says; or a file.
 
     Raises:
         FstError: It is of another kind or shape, out of range, below 16 px a side, or the file
@@ -278,7 +279,9 @@ def _levels(picture: Image.Image) -> np.ndarray:
 
 
 def _from_array(array: np.ndarray) -> Tensor:
-    """(H, W, C) as (C, H, W)."""
+    """(H, W, C) as (C, H, W), grey (H, W) as (3, H, W)."""
+    if array.ndim == 2:
+        array = np.repeat(array[:, :, None], 3, axis=2)
     if array.ndim != 3 or array.shape[2] not in (3, 4):
         raise FstError(f"an array of shape {array.shape}: expected {FORMS}")
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
