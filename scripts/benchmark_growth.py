@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 
 import torch
+from benchmark_networks import SHIPPED_BLOCKS, SHIPPED_WIDTH
 from benchmark_timing import Case, Rows, interleaved
 
 from fst import Stylizer
@@ -18,7 +19,6 @@ from fst.networks.transformer import TransformerNet
 from fst.runtime.memory import keep_freed_memory
 from fst.style_model.format import describe, save_style_model
 
-SHIPPED_WIDTH = 0.5
 PIXELS = [128, 256, 512, 1024]
 STYLES = [1, 16, 256]
 IMAGES = [1, 4, 16]
@@ -79,7 +79,7 @@ def folder_rows(args: argparse.Namespace) -> list[dict[str, object]]:
 
 def add(cases: dict, about: dict, name: str, count: int, styles: int, size_px: int) -> None:
     """Put one case in, with its megapixels and the size of its model file."""
-    network = TransformerNet(styles, SHIPPED_WIDTH).eval().requires_grad_(False)
+    network = TransformerNet(styles, SHIPPED_WIDTH, SHIPPED_BLOCKS).eval().requires_grad_(False)
     metadata = describe(network, [{"name": f"style{i}"} for i in range(styles)], {})
     with tempfile.TemporaryDirectory() as folder:
         size = os.path.getsize(save_style_model(Path(folder) / "m.safetensors", network, metadata))

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from benchmark_timing import Case, by_torch
 from torch import Tensor, nn
 
+from fst.assets import GALLERY
 from fst.data.batches import StyleBatch
 from fst.losses.perceptual import PerceptualLoss
 from fst.networks.loss_network import VGG_CHANNELS, LossNetwork, layer_names, load_loss_network
@@ -17,11 +18,12 @@ from fst.networks.transformer import CHANNELS, TransformerNet
 from fst.runtime.memory import best_precision
 from fst.training.module import StyleTransferModule
 from fst.training.settings import Architecture, Objective
+from fst.training.warm_start import trunk_size
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 CONTENT_LAYER = "relu2_2"
 CONTENT_WEIGHT, STYLE_WEIGHT = 1e5, 1e10
-SHIPPED_WIDTH = 0.5  # the default of fst-train
+SHIPPED_WIDTH, SHIPPED_BLOCKS = trunk_size(GALLERY)  # with which fst-train begins
 
 # ---- the baseline ------------------------------------------------------------------------------
 
@@ -70,7 +72,7 @@ class BaselineNet(nn.Sequential):
 class PlainTransformer(nn.Sequential):
     """A `TransformerNet` in the baseline's layers; sides must be multiples of 4."""
 
-    def __init__(self, width: float = 1.0, num_blocks: int = 8) -> None:
+    def __init__(self, width: float = 1.0, num_blocks: int = SHIPPED_BLOCKS) -> None:
         c1, c2 = (max(1, round(width * channels)) for channels in CHANNELS)
         super().__init__(
             *(ConvNorm(3, c1, 9, stride=2), nn.ReLU()),
@@ -171,7 +173,8 @@ def module_step(
     """A training step of fst: that of the Lightning module, its precision and optimiser."""
     # Below 64 px the shifts would leave relu5_1 too small for reflect padding.
     shift_px = 3 if args.size >= 64 else 0
-    module = StyleTransferModule(["random.jpg"], Architecture(width), Objective(shift_px=shift_px))
+    architecture = Architecture(width, SHIPPED_BLOCKS)
+    module = StyleTransferModule(["random.jpg"], architecture, Objective(shift_px=shift_px))
     loss_network.to(memory_format=torch.channels_last)
     module.perceptual = PerceptualLoss(
         loss_network,
@@ -257,7 +260,7 @@ def loss_cases(args: argparse.Namespace) -> dict[str, Case]:
 def trained_like(width: float) -> TransformerNet:
     """A network of random weights, its tables as trained, not the identity."""
     torch.manual_seed(0)
-    network = TransformerNet(1, width).eval().requires_grad_(False)
+    network = TransformerNet(1, width, SHIPPED_BLOCKS).eval().requires_grad_(False)
     for name, parameter in network.named_parameters():
         if name.endswith(("gamma", "beta")):
             parameter.add_(0.3 * torch.randn_like(parameter))

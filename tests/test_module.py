@@ -3,6 +3,7 @@
 import copy
 import math
 from inspect import signature
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from fst import Stylizer
 from fst.data.batches import StyleBatch
-from fst.data.styles import load_pictures
+from fst.data.styles import load_pictures, read_styles
 from fst.errors import FstError
 from fst.io.images import load
 from fst.losses.colour import paleness
@@ -26,6 +27,7 @@ from fst.losses.perceptual import PerceptualLoss
 from fst.losses.tone import misplaced_tone
 from fst.losses.traits import Traits
 from fst.networks.loss_network import load_loss_network
+from fst.training.checks import check_loss_network
 from fst.training.curves import PaintingGrid, RunLog
 from fst.training.module import StyleTransferModule
 from fst.training.report import RunEnds
@@ -624,3 +626,17 @@ def test_a_step_waits_for_the_device_once(make_module, tmp_path, monkeypatch, st
 
     fit(make_module(style_loss=style_loss), tmp_path, callbacks=[Counting(), RunLog()])
     assert seen[1:] == [(1, 1)] * 3  # of values that are on the CPU by then, and their coming
+
+
+@pytest.mark.parametrize(("classic", "padding"), [(False, "reflect"), (True, "zeros")])
+def test_loss_networks_pad_by_reflection_but_for_the_classic_weights(
+    loss_weights, style_files, tmp_path, classic, padding
+):
+    path = tmp_path / "zeros.safetensors"
+    save_file(load_file(loss_weights), path, metadata={"topology": "vgg19", "padding": "zeros"})
+    given = {"classic_weights": classic, "style_layers": None, "content_layer": "relu2_1"}
+    asked = SimpleNamespace(loss_weights=[str(path)], **given)
+    assert check_loss_network(asked).padding == padding
+    objective = Objective(loss_network=str(path), **given | {"style_layers": ("relu1_1",)})
+    styles = read_styles(style_files)
+    assert objective.perceptual(styles, torch.device("cpu")).loss_network.padding == padding

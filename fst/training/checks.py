@@ -19,15 +19,16 @@ FLOATS = ("lr", "content_weight", "style_weight", "tv_weight", "grid_weight", "g
 def check_loss_network(settings: Any) -> Any:
     """The loss network, read before anything else starts; where it may have to be downloaded, the
     names, for later."""
-    from fst.networks.loss_network import CONVS_PER_STAGE, load_loss_networks
+    from fst.networks.loss_network import CONVS_PER_STAGE
+    from fst.training.settings import read_loss_network
 
     names = settings.loss_weights or [settings.loss_network]
     files = [name for name in names if name not in CONVS_PER_STAGE]
     if len(files) < len(names):
         for file in files:
-            load_loss_networks(file)
+            read_loss_network(file)
         return names
-    network = load_loss_networks(names)
+    network = read_loss_network(names, settings.classic_weights)
     network.require([settings.content_layer, *(settings.style_layers or STYLE_LAYERS)])
     return network
 

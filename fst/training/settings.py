@@ -13,9 +13,20 @@ from fst.losses import objective
 from fst.losses.parse import statistic_of
 from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style_loss import StyleStatistic
-from fst.networks.loss_network import LITE, LossNetwork, load_loss_networks
+from fst.networks.loss_network import LITE, CombinedLossNetwork, LossNetwork, load_loss_networks
 
 Own = TypeVar("Own", bound="Settings")
+
+
+def read_loss_network(
+    names_or_files: str | Path | Sequence[str | Path], classic_weights: bool = False
+) -> LossNetwork | CombinedLossNetwork:
+    """The loss network as a training takes it; arguments and errors as of `load_loss_networks`.
+
+    It pads by reflection, whatever a file says: with zeros around, features change along the edges,
+    and networks learn to paint less texture there. With the classic weights, as its file says.
+    """
+    return load_loss_networks(names_or_files, None, None if classic_weights else "reflect")
 
 
 class Settings:
@@ -166,7 +177,7 @@ class Objective(Settings):
         """
         network = self.loss_network
         if not isinstance(network, torch.nn.Module):
-            network = load_loss_networks(network)
+            network = read_loss_network(network, self.classic_weights)
         return PerceptualLoss(
             network.to(device).to(memory_format=torch.channels_last),
             content_layer=self.content_layer,
