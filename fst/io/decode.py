@@ -38,7 +38,7 @@ _SIGNATURES = {
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "TIFF"),
 }
 # By the brand of their container (ISO/IEC 14496-12, section 4.3); phones write HEIC.
-_UNREAD = {**dict.fromkeys((b"heic", b"heix", b"mif1"), "HEIC"), b"avif": "AVIF"}
+_UNREAD = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"avif": "AVIF"}
 
 EXIF_ORIENTATION = 0x0112
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([1-8])")
