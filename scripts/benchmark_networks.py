@@ -23,7 +23,7 @@ from fst.training.warm_start import trunk_size
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 CONTENT_LAYER = "relu2_2"
 CONTENT_WEIGHT, STYLE_WEIGHT = 1e5, 1e10
-SHIPPED_WIDTH, SHIPPED_BLOCKS = trunk_size(GALLERY)  # with which fst-train begins
+SHIPPED_WIDTH, SHIPPED_BLOCKS = trunk_size(GALLERY)  # what fst-train begins from
 
 # ---- the baseline ------------------------------------------------------------------------------
 
@@ -115,9 +115,9 @@ def random_vgg(
     return state_dict
 
 
-def random_loss_network(topology: str, deepest: str) -> LossNetwork:
+def random_loss_network(topology: str, deepest: str, padding: str = "zeros") -> LossNetwork:
     """A VGG of He-initialised weights, down to one layer."""
-    return LossNetwork(random_vgg(topology, deepest), topology)
+    return LossNetwork(random_vgg(topology, deepest), topology, padding)
 
 
 # ---- one training step -------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def train_cases(args: argparse.Namespace) -> dict[str, Callable[[], Case]]:
     return {
         f"baseline, width {args.width:g}, VGG-16": lambda: baseline_step(args),
         ours: lambda: module_step(
-            args, args.width, random_loss_network("vgg16", "relu4_3"), STYLE_LAYERS
+            args, args.width, random_loss_network("vgg16", "relu4_3", "reflect"), STYLE_LAYERS
         ),
         shipped: lambda: module_step(args, SHIPPED_WIDTH, load_loss_network("vgg16-lite")),
         f"{shipped}, gram": lambda: module_step(

@@ -53,15 +53,14 @@ def make_step(network: str, batch: int) -> Callable[[], None]:
 
     from fst.losses.perceptual import PerceptualLoss
     from fst.losses.terms import grid_pattern
-    from fst.networks.loss_network import load_loss_network
     from fst.networks.transformer import TransformerNet
-    from fst.training.settings import Objective
+    from fst.training.settings import Objective, read_loss_network
 
     torch.manual_seed(0)
     usual = Objective()
     last, size = torch.channels_last, asked.size_px
     painter = TransformerNet(2, 0.5, 1 if asked.tiny else 5).to(asked.device).to(memory_format=last)
-    judge = load_loss_network(network).to(asked.device).to(memory_format=last)
+    judge = read_loss_network(network).to(asked.device).to(memory_format=last)
     perceptual = PerceptualLoss(judge)
     perceptual.set_styles([[torch.rand(3, size, size, device=asked.device)] for _ in range(2)])
     adam = torch.optim.Adam(painter.parameters(), 1e-3, fused=True)

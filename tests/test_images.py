@@ -414,12 +414,16 @@ def test_what_is_no_picture_is_named_with_its_reason(tmp_path):
     (tmp_path / "page.jpg").write_bytes(b"\n<!DOCTYPE html><html>")
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.jpg").write_bytes(b"hello there, this is no picture")
-    (tmp_path / "phone.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    for brand in ("heic", "avif", "mif1"):
+        (tmp_path / brand).write_bytes(b"\0\0\0\x18ftyp" + brand.encode() + bytes(64))
+    (tmp_path / "words.jpg").write_bytes(b"hello a heic text")
     (tmp_path / "folder.jpg").mkdir()
     assert "web page" in refusal(tmp_path / "page.jpg")
     assert "empty" in refusal(tmp_path / "empty.jpg")
     assert "known format" in refusal(tmp_path / "text.jpg")
-    assert "HEIC is not a format" in refusal(tmp_path / "phone.jpg")
+    for brand, name in (("heic", "HEIC"), ("avif", "AVIF"), ("mif1", "HEIF")):
+        assert f"{name} is not a format" in refusal(tmp_path / brand)
+    assert "known format" in refusal(tmp_path / "words.jpg")
     assert "is a folder" in refusal(tmp_path / "folder.jpg")
     assert "no such file" in refusal(tmp_path / "missing.jpg")
     assert "not a directory" in refusal(tmp_path / "text.jpg" / "a.jpg")

@@ -629,14 +629,15 @@ def test_a_step_waits_for_the_device_once(make_module, tmp_path, monkeypatch, st
 
 
 @pytest.mark.parametrize(("classic", "padding"), [(False, "reflect"), (True, "zeros")])
-def test_loss_networks_pad_by_reflection_but_for_the_classic_weights(
+def test_training_pads_by_reflection_except_with_the_classic_weights(
     loss_weights, style_files, tmp_path, classic, padding
 ):
     path = tmp_path / "zeros.safetensors"
     save_file(load_file(loss_weights), path, metadata={"topology": "vgg19", "padding": "zeros"})
     given = {"classic_weights": classic, "style_layers": None, "content_layer": "relu2_1"}
-    asked = SimpleNamespace(loss_weights=[str(path)], **given)
-    assert check_loss_network(asked).padding == padding
+    for files in ([str(path)], [str(loss_weights), str(path)]):
+        asked = SimpleNamespace(loss_weights=files, **given)
+        assert check_loss_network(asked).padding == padding
     objective = Objective(loss_network=str(path), **given | {"style_layers": ("relu1_1",)})
     styles = read_styles(style_files)
     assert objective.perceptual(styles, torch.device("cpu")).loss_network.padding == padding

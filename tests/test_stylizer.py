@@ -218,7 +218,13 @@ def test_grey_and_sixteen_bits_of_pillow_and_other_byte_orders_keep_their_levels
     deep = np.random.default_rng(0).integers(0, 65536, (20, 30), dtype=np.uint16)
     rgb = np.repeat(deep[:, :, None], 3, axis=2)
     expected = stylizer.stylize(torch.from_numpy(rgb / 65535).permute(2, 0, 1), 1)
-    ways = (rgb.astype(">u2"), deep, Image.fromarray(deep), Image.fromarray(deep).convert("I"))
+    ways = (
+        rgb.astype(">u2"),
+        deep,
+        deep[:, :, None],
+        Image.fromarray(deep),
+        Image.fromarray(deep).convert("I"),
+    )
     for image in ways:
         torch.testing.assert_close(stylizer.stylize(image, 1), expected, atol=1e-5, rtol=0)
 

@@ -38,7 +38,11 @@ _SIGNATURES = {
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "TIFF"),
 }
 # By the brand of their container (ISO/IEC 14496-12, section 4.3); phones write HEIC.
-_UNREAD = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"avif": "AVIF"}
+_UNREAD = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "HEIC"),
+    **dict.fromkeys((b"mif1", b"msf1"), "HEIF"),
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+}
 
 EXIF_ORIENTATION = 0x0112
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([1-8])")
@@ -138,8 +142,8 @@ def kind_of(file: BinaryIO) -> str:
         raise ImageError("the file is empty")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise ImageError("it is a web page or other markup, not a picture")
-    other = "GIF" if head.startswith(b"GIF8") else _UNREAD.get(head[8:12])
-    if other:
+    other = _UNREAD.get(head[8:12]) if head[4:8] == b"ftyp" else None
+    if other := "GIF" if head.startswith(b"GIF8") else other:
         raise ImageError(f"{other} is not a format that pictures are read from")
     raise ImageError("it is not a picture of a known format")
 

@@ -279,9 +279,10 @@ def _levels(picture: Image.Image) -> np.ndarray:
 
 
 def _from_array(array: np.ndarray) -> Tensor:
-    """(H, W, C) as (C, H, W), grey (H, W) as (3, H, W)."""
-    if array.ndim == 2:
-        array = np.repeat(array[:, :, None], 3, axis=2)
+    """(H, W, C) as (C, H, W), grey (H, W) or (H, W, 1) as (3, H, W)."""
+    with_channels = array[:, :, None] if array.ndim == 2 else array
+    if with_channels.shape[2:] == (1,):
+        array = np.repeat(with_channels, 3, axis=2)
     if array.ndim != 3 or array.shape[2] not in (3, 4):
         raise FstError(f"an array of shape {array.shape}: expected {FORMS}")
     native = array.astype(array.dtype.newbyteorder("="), copy=False)

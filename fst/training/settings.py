@@ -21,10 +21,11 @@ Own = TypeVar("Own", bound="Settings")
 def read_loss_network(
     names_or_files: str | Path | Sequence[str | Path], classic_weights: bool = False
 ) -> LossNetwork | CombinedLossNetwork:
-    """The loss network as a training takes it; arguments and errors as of `load_loss_networks`.
+    """The loss network as a training takes it; names, files and errors as of `load_loss_networks`.
 
     It pads by reflection, whatever a file says: with zeros around, features change along the edges,
-    and networks learn to paint less texture there. With the classic weights, as its file says.
+    and networks learn to paint less texture there. With the classic weights it pads as the file
+    says, without such a word with zeros.
     """
     return load_loss_networks(names_or_files, None, None if classic_weights else "reflect")
 
@@ -68,8 +69,8 @@ class Objective(Settings):
 
     Attributes:
         loss_network: "vgg16-lite", "vgg16", "vgg19" or a weights file, or several, of which the
-            first that has a layer gives it, see `load_loss_networks`; or a `LossNetwork`, which
-            checkpoints do not hold.
+            first that has a layer gives it, see `read_loss_network`; or a `LossNetwork`, which is
+            used as it is and which checkpoints do not hold.
         content_layer: See `PerceptualLoss`.
         style_layers: Layers of the style loss.
         content_weight: Weight of the content loss.
