@@ -38,11 +38,8 @@ _SIGNATURES = {
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "TIFF"),
 }
 # By the brand of their container (ISO/IEC 14496-12, section 4.3); phones write HEIC.
-_UNREAD = {
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "HEIC"),
-    **dict.fromkeys((b"mif1", b"msf1"), "HEIF"),
-    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
-}
+_BRANDS = {"HEIC": "heic heix heim heis hevc hevx", "HEIF": "mif1 msf1", "AVIF": "avif avis"}
+_CONTAINED = {f"ftyp{b}".encode(): name for name, brands in _BRANDS.items() for b in brands.split()}
 
 EXIF_ORIENTATION = 0x0112
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([1-8])")
@@ -142,8 +139,8 @@ def kind_of(file: BinaryIO) -> str:
         raise ImageError("the file is empty")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise ImageError("it is a web page or other markup, not a picture")
-    other = _UNREAD.get(head[8:12]) if head[4:8] == b"ftyp" else None
-    if other := "GIF" if head.startswith(b"GIF8") else other:
+    other = "GIF" if head.startswith(b"GIF8") else _CONTAINED.get(head[4:12])
+    if other:
         raise ImageError(f"{other} is not a format that pictures are read from")
     raise ImageError("it is not a picture of a known format")
 

@@ -23,9 +23,8 @@ def read_loss_network(
 ) -> LossNetwork | CombinedLossNetwork:
     """The loss network as a training takes it; names, files and errors as of `load_loss_networks`.
 
-    It pads by reflection, whatever a file says: with zeros around, features change along the edges,
-    and networks learn to paint less texture there. With the classic weights it pads as the file
-    says, without such a word with zeros.
+    It pads by reflection, whatever a file says: with zeros around, features change along the edges
+    of pictures. With the classic weights it pads as its file says, by default with zeros.
     """
     return load_loss_networks(names_or_files, None, None if classic_weights else "reflect")
 
