@@ -9,8 +9,8 @@ from benchmark_timing import Case, winograd_from
 from torch import Tensor
 
 from fst.networks.conditional import ConditionalInstanceNorm2d
+from fst.networks.layers import UpsampleConv
 from fst.networks.transformer import CHANNELS as NETWORK_CHANNELS
-from fst.networks.transformer import UpsampleConv
 from fst.networks.winograd import conv2d
 
 CHANNELS = 32, 64, 96, 128, 256  # of 3x3 convolutions
@@ -39,7 +39,7 @@ def layer_cases(size_px: int) -> list[dict[str, Case]]:
     return [
         {
             "upsampling x2, 3x3 convolution": no_grad(upsampled),
-            "the same in four phases": no_grad(lambda: up.upsampled(F.pad(low, (1, 1, 1, 1)))),
+            "the same in four phases": no_grad(lambda: up.convolved(F.pad(low, (1, 1, 1, 1)))),
         },
         {
             "F.instance_norm": no_grad(lambda: F.instance_norm(wide)),

@@ -56,7 +56,7 @@ def onnx_cases(width: float, size_px: int) -> dict[str, Callable[[], np.ndarray]
     painters = {"": onnx_bytes(network, {}), " fp16": onnx_bytes(network, {}, half=True)}
     program = exported_program(network).module()
     cases = {
-        "torch, as fst paints": partial(in_torch, network, image, weights, torch.channels_last),
+        "torch, as fst paints": partial(in_torch, network, image, weights),
         "torch, as exported": partial(in_torch, program, image, weights),
     }
     for name, content in painters.items():
@@ -87,11 +87,9 @@ def in_torch(
     network: torch.nn.Module,
     image: np.ndarray,
     weights: np.ndarray,
-    layout: torch.memory_format = torch.contiguous_format,
 ) -> np.ndarray:
-    """A painting by torch; in channels_last as `Stylizer` makes it, else as a .pt2 file's."""
-    batch = torch.from_numpy(image).contiguous(memory_format=layout)
-    return network(batch, torch.from_numpy(weights)).contiguous().numpy()
+    """A painting by torch."""
+    return network(torch.from_numpy(image), torch.from_numpy(weights)).contiguous().numpy()
 
 
 def onnx_session(content: bytes):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from fst.io.atomic import write_atomically
 from fst.losses.objective import CONTENT_LAYER, STYLE_LAYERS
-from fst.networks.transformer import ResidualBlock, ShuffledConv, TransformerNet, UpsampleConv
+from fst.networks.layers import ResidualBlock, ShuffledConv, UpsampleConv
+from fst.networks.transformer import TransformerNet
 
 WIDTH, HEIGHT = 1000, 606
 INK, PAPER, BLUE, LIGHT, RUST, SAND = (

@@ -1,5 +1,7 @@
 """Conditional instance norm is instance norm with a scale and shift read from a table of styles."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -220,3 +222,30 @@ def test_few_kernels_take_half_precision_and_sum_up_in_fp32():
     torch.testing.assert_close(
         given[1].grad, torch.full((2, 3, 1, 1), 2 * 64.0**2), rtol=0.01, atol=0
     )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    channels=st.sampled_from([1, 3, 12, 48, 63, 64, 65, 130]),
+    height=st.integers(1, 9),
+    width=st.integers(1, 40),
+    cuts=st.lists(st.integers(0, 8), max_size=2),
+    memory_format=st.sampled_from(FORMATS),
+    pooled=st.sampled_from([1, 3]),
+)
+def test_moments_are_those_of_all_pixels(channels, height, width, cuts, memory_format, pooled):
+    """However many channels lie side by side, in any rows, neighbouring channels pooled or not."""
+    channels *= pooled
+    torch.manual_seed(0)
+    x = 5 + torch.randn(1, channels, height, width) * torch.rand(channels, 1, 1)
+    x = x.contiguous(memory_format=memory_format)
+    moments, edges = Moments(), [0, *sorted(cut for cut in cuts if 0 < cut < height), height]
+    for low, high in pairwise(edges):
+        if low < high:
+            moments.add(x[:, :, low:high])
+    moments = moments.pooled(pooled)
+    exact = x[0].double().reshape(channels // pooled, -1)
+    assert moments.count == exact.shape[1]
+    torch.testing.assert_close(moments.mean, exact.mean(1), rtol=1e-6, atol=1e-6)
+    variance = exact.var(1, correction=0)
+    torch.testing.assert_close(moments.variance, variance, rtol=1e-4, atol=1e-6)

@@ -19,7 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from fst.cli import infer
 from fst.errors import FstError
 from fst.io import images
-from fst.networks.transformer import ConditionedConv, ResidualBlock, TransformerNet
+from fst.networks.layers import ConditionedConv, ResidualBlock
+from fst.networks.transformer import TransformerNet
 from fst.style_model.format import describe, save_style_model
 from fst.stylize.bands import large, memory_plan
 from fst.stylize.bands.large import FileOptions, stylize_file

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fst.networks.conditional import ConditionalInstanceNorm2d
-from fst.networks.transformer import ShuffledConv, TransformerNet, UpsampleConv
+from fst.networks.layers import ShuffledConv, UpsampleConv
+from fst.networks.transformer import TransformerNet
 
 STYLES = 3
 
@@ -300,10 +301,10 @@ def test_upsampling_has_second_derivatives_and_a_result_that_may_be_changed():
     torch.manual_seed(0)
     layer = UpsampleConv(1, 2, 2).double()
     x = torch.randn(1, 2, 4, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: F.softplus(layer.upsampled(x)), x)
-    assert torch.autograd.gradgradcheck(lambda x: F.softplus(layer.upsampled(x)), x)
-    wanted = torch.autograd.grad(F.relu(layer.upsampled(x)).sum(), x)
-    got = torch.autograd.grad(F.relu_(layer.upsampled(x)).sum(), x)
+    assert torch.autograd.gradcheck(lambda x: F.softplus(layer.convolved(x)), x)
+    assert torch.autograd.gradgradcheck(lambda x: F.softplus(layer.convolved(x)), x)
+    wanted = torch.autograd.grad(F.relu(layer.convolved(x)).sum(), x)
+    got = torch.autograd.grad(F.relu_(layer.convolved(x)).sum(), x)
     torch.testing.assert_close(got, wanted)
 
 

@@ -21,8 +21,9 @@ from torch.export import Dim, ExportedProgram
 
 from fst import __version__
 from fst.errors import FstError
+from fst.networks.layers import ShuffledConv
 from fst.networks.sizes import MIN_SIZE_PX
-from fst.networks.transformer import ShuffledConv, TransformerNet
+from fst.networks.transformer import TransformerNet
 from fst.style_model.card import default_license
 from fst.stylize.stylizer import Stylizer
 

@@ -1,5 +1,6 @@
 """Conditional instance normalisation: one scale and shift per style and channel."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from fst.networks.padding import layout_of
 from fst.networks.winograd import is_exporting
 
+LANES = 128  # numbers side by side of which torch's kernel for moments is as fast as it can be
 CHUNK_PIXELS = 2**13  # torch's fast kernel adds up in fp32: at a megapixel it is wrong by 1e-3
 
 
@@ -55,6 +57,24 @@ class ConditionalInstanceNorm2d(nn.Module):
             return self._per_image(x, gamma, beta)
         return self._affine(x, gamma[:, :, None, None], beta[:, :, None, None])
 
+    def moments(self, image: Tensor, maps: int = 1) -> "Moments":
+        """Of (1, maps x C, H, W), `maps` neighbouring channels being one of the C normalised."""
+        moments = Moments()
+        moments.add(image)
+        return moments.pooled(maps)
+
+    def affine(self, moments: "Moments", style_weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift, each (K, C), that are this norm in K styles, for features with these
+        moments: scale * x + shift.
+
+        Args:
+            moments: Of each of C channels, over the whole image.
+            style_weights: (K, S).
+        """
+        gamma, beta = (style_weights.to(t) @ t for t in (self.gamma, self.beta))  # (K, C)
+        scale = gamma * torch.rsqrt(moments.variance + self.eps).to(gamma)
+        return scale, beta - moments.mean.to(gamma) * scale
+
     def _normal(self, x: Tensor) -> Tensor:
         return F.instance_norm(x, eps=self.eps)
 
@@ -80,8 +100,7 @@ class ConditionalInstanceNorm2d(nn.Module):
 
     def _exactly(self, image: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         # As fast as the kernel below, and right for images of many megapixels too.
-        moments = Moments()
-        moments.add(image)
+        moments = self.moments(image)
         mean, variance = moments.mean.float(), moments.variance.float()
         return F.batch_norm(image, mean, variance, gamma, beta, training=False, eps=self.eps)
 
@@ -106,6 +125,9 @@ class ConditionalInstanceNorm2d(nn.Module):
 
 class ConditionalAffine2d(ConditionalInstanceNorm2d):
     """The scale and shift alone, gamma_s x + beta_s, after a layer that is not normalised."""
+
+    def affine(self, moments: "Moments", style_weights: Tensor) -> tuple[Tensor, Tensor]:
+        return tuple(style_weights.to(t) @ t for t in (self.gamma, self.beta))
 
     def _normal(self, x: Tensor) -> Tensor:
         return x
@@ -181,19 +203,17 @@ class Moments:
         if rows.device.type != "cpu":
             self._add_there(rows)
             return
-        height, width = rows.shape[2:]
-        step = max(1, CHUNK_PIXELS // width)
-        # Several times faster than var_mean on channels_last; fp32 buffers make it answer in fp32.
-        unused = torch.zeros(2, rows.shape[1])
-        parts = [
-            torch.batch_norm_update_stats(part, unused[0], unused[1], 0.0)
-            for part in rows.split(step, dim=2)
-        ]
-        counts = [min(step, height - low) * width for low in range(0, height, step)]
+        parts, counts = [], []
+        for part, abreast in _parts(rows):
+            # Several times faster than var_mean; fp32 buffers make it answer in fp32.
+            unused = torch.zeros(2, part.shape[1])
+            found = torch.batch_norm_update_stats(part, unused[0], unused[1], 0.0)
+            parts.append([t.view(abreast, -1) for t in found])
+            counts += [part.shape[2] * part.shape[3]] * abreast
         if self.count:
-            parts.append((self.mean, self.variance))
+            parts.append([self.mean[None], self.variance[None]])
             counts.append(self.count)
-        means, variances = (torch.stack(column).double() for column in zip(*parts, strict=True))
+        means, variances = (torch.cat(column).double() for column in zip(*parts, strict=True))
         weights = torch.tensor(counts, dtype=torch.double)  # (parts,)
         self.count = sum(counts)
         self.mean = weights @ means / self.count
@@ -211,7 +231,35 @@ class Moments:
         between = step.square() * (added * (self.count - added) / self.count)
         self.squares = self.squares + variance.to(exact) * added + between
 
+    def pooled(self, maps: int) -> "Moments":
+        """Those of each `maps` neighbouring channels together."""
+        if maps == 1:
+            return self
+        means, squares = (t.unflatten(0, (-1, maps)) for t in (self.mean, self.squares))
+        mean = means.mean(1)
+        between = self.count * (means - mean[:, None]).square()
+        return Moments(self.count * maps, mean, (squares + between).sum(1))
+
     @property
     def variance(self) -> Tensor:
         """Of each channel, (C,)."""
         return self.squares / self.count
+
+
+def _parts(rows: Tensor) -> Iterator[tuple[Tensor, int]]:
+    """Rows (1, C, h, W) in parts (1, k C, h, w) of which fp32 holds the sums, each with its k.
+
+    The kernel takes neighbouring numbers at a time: where pixels have few, k of them count as one.
+    """
+    channels = rows.shape[1]
+    abreast = LANES // channels if layout_of(rows) == torch.channels_last else 1
+    if not 1 < abreast <= rows[0, 0].numel():
+        for part in rows.split(max(1, CHUNK_PIXELS // rows.shape[3]), dim=2):
+            yield part, 1
+        return
+    pixels = rows.permute(0, 2, 3, 1).flatten(0, 2)  # (h W, C)
+    even = len(pixels) // abreast * abreast
+    for part in pixels[:even].unflatten(0, (-1, abreast)).flatten(1).split(CHUNK_PIXELS):
+        yield part.T[None, :, None], abreast
+    if even < len(pixels):
+        yield pixels[even:].T[None, :, None], 1

@@ -49,6 +49,20 @@ def padded_by_slices(x: Tensor, sides: Sides, mode: str) -> Tensor:
     return _Padded.apply(x, sides, mode)
 
 
+def fill_borders(padded: Tensor, sides: Sides, mode: str) -> Tensor:
+    """Write the borders of a map (B, C, top + H + bottom, left + W + right), in place, from what is
+    between them."""
+    left, right, top, bottom = sides
+    rows = padded.narrow(2, top, padded.shape[2] - top - bottom)
+    for x, dim, before, after in ((rows, 3, left, right), (padded, 2, top, bottom)):
+        size = x.shape[dim] - before - after
+        inner = x.narrow(dim, before, size)
+        for border in _borders(size, before, after, mode):
+            found = _cut(inner, dim, border.source)
+            _cut(x, dim, border.place).copy_(found.flip(dim) if border.turns else found)
+    return padded
+
+
 class _Padded(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, sides: Sides, mode: str) -> Tensor:
@@ -57,15 +71,8 @@ class _Padded(torch.autograd.Function):
         height, width = x.shape[2:]
         shape = *x.shape[:2], top + height + bottom, left + width + right
         out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout_of(x))
-        rows = out.narrow(2, top, height)
-        rows.narrow(3, left, width).copy_(x)
-        for padded, dim, before, after in ((rows, 3, left, right), (out, 2, top, bottom)):
-            size = padded.shape[dim] - before - after
-            inner = padded.narrow(dim, before, size)
-            for border in _borders(size, before, after, mode):
-                found = _cut(inner, dim, border.source)
-                _cut(padded, dim, border.place).copy_(found.flip(dim) if border.turns else found)
-        return out
+        out.narrow(2, top, height).narrow(3, left, width).copy_(x)
+        return fill_borders(out, sides, mode)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -1,7 +1,8 @@
 """The transformer network: paints a content image in any of its styles in one pass.
 
 This is the one forward of the package: an export traces it (`fst.export`), and painting in bands
-walks its `layers` (`fst.stylize.bands.streaming`).
+walks its `layers` (`fst.stylize.bands.streaming`). Without gradients on a CPU its layers are passed
+by `fst.networks.inference`, which is the same function in less time.
 """
 
 from collections.abc import Iterator
@@ -11,11 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fst.networks.conditional import ConditionalAffine2d, ConditionalInstanceNorm2d
+from fst.networks import inference
+from fst.networks.conditional import ConditionalAffine2d
+from fst.networks.layers import (
+    ConditionedConv,
+    Layer,
+    ResidualBlock,
+    ShuffledConv,
+    UpsampleConv,
+)
 from fst.networks.padding import pad
-from fst.networks.phases import EvenConv, phase_conv
 from fst.networks.sizes import MIN_SIZE_PX
-from fst.networks.winograd import Conv3x3, is_exporting
+from fst.networks.winograd import is_exporting
 
 CHANNELS = 64, 96  # at half and quarter resolution, at width 1
 STRIDE = 4  # two halvings: sizes are padded up to a multiple of this and cropped back
@@ -94,13 +102,13 @@ class TransformerNet(nn.Module):
             self.conv_out.norm = ConditionalAffine2d(num_styles, 3)
 
     @property
-    def layers(self) -> "list[Layer | ResidualBlock]":
+    def layers(self) -> list[Layer | ResidualBlock]:
         """All that the forward pass goes through, in order."""
         shape = SHAPES[self.shape]
         down, up = ([getattr(self, name) for name, *_ in part] for part in (shape.down, shape.up))
         return [*down, *self.blocks, *up, self.conv_out]
 
-    def convolutions(self) -> "Iterator[tuple[Layer, int]]":
+    def convolutions(self) -> Iterator[tuple[Layer, int]]:
         """The layers and those of the blocks, in order, each with its step: how many pixels of the
         image one pixel that its convolution gives is wide."""
         step = 1
@@ -130,9 +138,17 @@ class TransformerNet(nn.Module):
         if style_weights.dim() == 4:  # the maps follow the picture: its size, then its padding
             style_weights = F.interpolate(style_weights, (height, width), mode="bilinear")
             style_weights = padded_to_stride(style_weights, mode="replicate")
-        for layer in self.layers:
-            x = layer(x, style_weights)
+        x = self._passed(x, style_weights)
         return cropped(self.bounded(x.float()), height, width)
+
+    def _passed(self, x: Tensor, style_weights: Tensor) -> Tensor:
+        """What the last layer gives for images whose sides are multiples of 4."""
+        layers = self.layers
+        if inference.is_made_for(layers, x, style_weights):
+            return inference.passed(layers, x, style_weights)
+        for layer in layers:
+            x = layer(x, style_weights)
+        return x
 
     def bounded(self, x: Tensor) -> Tensor:
         """What the last layer gives, brought into [0, 1]."""
@@ -156,91 +172,6 @@ class TransformerNet(nn.Module):
                 f"style_weights must be {expected} or {(*expected, 'h', 'w')}, "
                 f"got {tuple(style_weights.shape)}"
             )
-
-
-class ConditionedConv(nn.Module):
-    """Reflect-padded convolution, conditional instance norm, ReLU where asked for."""
-
-    def __init__(
-        self,
-        num_styles: int,
-        c_in: int,
-        c_out: int,
-        kernel_size: int,
-        stride: int = 1,
-        relu: bool = False,
-    ):
-        super().__init__()
-        # No bias: the norm that follows removes any constant.
-        if (kernel_size, stride) == (3, 1):
-            self.conv = Conv3x3(c_in, c_out, bias=False)
-        else:
-            self.conv = nn.Conv2d(c_in, c_out, kernel_size, stride, bias=False)
-        self.norm = ConditionalInstanceNorm2d(num_styles, c_out)
-        self.padding, self.relu = (kernel_size // 2,) * 4, relu
-
-    def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        x = self.norm(self.conv(pad(x, self.padding, "reflect")), style_weights)
-        return F.relu_(x) if self.relu else x
-
-
-class ResidualBlock(nn.Module):
-    """Two conditioned 3x3 convolutions around an identity; no activation after the sum."""
-
-    def __init__(self, num_styles: int, channels: int):
-        super().__init__()
-        self.conv1 = ConditionedConv(num_styles, channels, channels, 3, relu=True)
-        self.conv2 = ConditionedConv(num_styles, channels, channels, 3)
-
-    def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        return x + self.conv2(self.conv1(x, style_weights), style_weights)
-
-
-class ShuffledConv(ConditionedConv):
-    """A conditioned convolution of stride 1/2: each place gives 2x2 pixels.
-
-    Shi et al. 2016, "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
-    Convolutional Neural Network". The four begin alike, as nearest-neighbour upsampling would have
-    them (Aitken et al. 2017, "Checkerboard artifact free sub-pixel convolution"), and stay alike on
-    flat ground, see `EvenConv`.
-    """
-
-    def __init__(self, num_styles: int, c_in: int, c_out: int, kernel_size: int):
-        super().__init__(num_styles, c_in, c_out, kernel_size)
-        self.conv = EvenConv(c_in, 4 * c_out, kernel_size, bias=False)
-        alike = self.conv.weight.detach()[::4].repeat_interleave(4, dim=0)
-        self.conv.weight.data.copy_(alike)
-
-    def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        y = self.conv(pad(x, self.padding, "reflect"))  # (B, 4 C, H, W)
-        # Channels first: with three of them, channels last has nothing to gain.
-        return self.norm(F.pixel_shuffle(y.contiguous(), 2), style_weights)  # (B, C, 2H, 2W)
-
-
-class UpsampleConv(nn.Module):
-    """Nearest x2 upsampling, then as `ConditionedConv` with a kernel of 3x3."""
-
-    def __init__(self, num_styles: int, c_in: int, c_out: int, relu: bool = False):
-        super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, 3, bias=False)  # its kernel; see `phase_conv`
-        self.norm = ConditionalInstanceNorm2d(num_styles, c_out)
-        self.relu = relu
-
-    def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
-        if is_exporting():
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = self.conv(pad(x, (1, 1, 1, 1), "reflect"))
-        else:  # the same function, at low resolution
-            x = self.upsampled(pad(x, (1, 1, 1, 1), "replicate"))
-        x = self.norm(x, style_weights)
-        return F.relu_(x) if self.relu else x
-
-    def upsampled(self, padded: Tensor) -> Tensor:
-        """Upsampling and convolution alone: (B, C_in, H+2, W+2) -> (B, C_out, 2H, 2W)."""
-        return phase_conv(padded, self.conv.weight)
-
-
-Layer = ConditionedConv | UpsampleConv  # or a ShuffledConv, which is of the former
 
 
 def padded_to_stride(images: Tensor, mode: str = "reflect") -> Tensor:

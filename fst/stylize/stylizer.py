@@ -216,7 +216,8 @@ class Stylizer:
     def _paint(self, content: Tensor, weights: Tensor) -> Tensor:
         """The network's painting of (3, H, W), on the CPU."""
         batch = content[None].to(self.device)
-        batch = batch.contiguous(memory_format=torch.channels_last)
+        if self.device.type != "cpu":  # there the network takes planes as they are
+            batch = batch.contiguous(memory_format=torch.channels_last)
         bf16 = self.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             painting = self.network(batch, weights)[0]

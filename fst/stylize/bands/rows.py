@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.networks.transformer import STRIDE, ConditionedConv, Layer, ShuffledConv, UpsampleConv
+from fst.networks.layers import ConditionedConv, Layer, ShuffledConv, UpsampleConv
+from fst.networks.transformer import STRIDE
 from fst.stylize.bands.memory_plan import RowStore
 from fst.stylize.controls.masks import Enlarged
 
@@ -134,7 +135,7 @@ class ConvRows:
         x = padded_rows(self.source, first, last, "reflect")
         x = F.pad(x, (reach, reach, 0, 0), mode="reflect")
         self.work((high - low) * self.width * work_of_pixel(self.layer))
-        return self.layer.conv(x).float()
+        return self.layer.convolved(x).float()
 
 
 class UpsampleRows:
@@ -149,7 +150,7 @@ class UpsampleRows:
         x = padded_rows(self.source, first - 1, last + 1, "replicate")
         x = F.pad(x, (1, 1, 0, 0), mode="replicate")
         self.work(2 * (last - first) * self.width * work_of_pixel(self.layer))
-        return self.layer.upsampled(x).float()[:, :, low - 2 * first : high - 2 * first]
+        return self.layer.convolved(x).float()[:, :, low - 2 * first : high - 2 * first]
 
 
 class ShuffleRows:

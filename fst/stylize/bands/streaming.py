@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fst.networks.conditional import ConditionalAffine2d, ConditionalInstanceNorm2d, Moments
-from fst.networks.transformer import STRIDE, Layer, ResidualBlock, TransformerNet
+from fst.networks.conditional import ConditionalInstanceNorm2d, Moments
+from fst.networks.layers import Layer, ResidualBlock
+from fst.networks.transformer import STRIDE, TransformerNet
 from fst.stylize.bands.memory_plan import RowStores
 from fst.stylize.bands.rows import (
     NormRows,
@@ -42,11 +43,7 @@ class Look:
     def affine(self, norm: ConditionalInstanceNorm2d, moments: Moments, step: int):
         """What gives scale and shift, (1, C, 1 or h, 1 or W), for rows of a layer with these
         moments; `step` pixels of the image are one of the layer."""
-        gamma, beta = (self.weights.to(t) @ t for t in (norm.gamma, norm.beta))  # (K, C)
-        scale, shift = gamma, beta
-        if not isinstance(norm, ConditionalAffine2d):
-            scale = gamma * torch.rsqrt(moments.variance + norm.eps).to(gamma)
-            shift = beta - moments.mean.to(gamma) * scale
+        scale, shift = norm.affine(moments, self.weights)  # (K, C)
 
         def of(low: int, high: int) -> tuple[Tensor, Tensor]:
             if not self.masks:

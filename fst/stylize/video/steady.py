@@ -175,23 +175,18 @@ class SteadyNorm(ConditionalInstanceNorm2d):
     def forget(self) -> None:
         self.statistics: dict[tuple[int, ...], Tensor] = {}
 
-    def _exactly(self, image: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        mean, variance = self._averaged(image)
-        return F.batch_norm(image, mean, variance, gamma, beta, training=False, eps=self.eps)
-
-    def _affine(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        mean, variance = (v[None, :, None, None] for v in self._averaged(x))
-        scale = gamma * torch.rsqrt(variance + self.eps)
-        return torch.addcmul(beta - mean * scale, x.to(scale.dtype), scale).to(x.dtype)
-
-    def _averaged(self, image: Tensor) -> Tensor:
-        """Mean and variance, (2, C)."""
-        moments = Moments()
-        moments.add(image)
+    def moments(self, image: Tensor, maps: int = 1) -> Moments:
+        moments = super().moments(image, maps)
         now = torch.stack([moments.mean, moments.variance])
         before = self.statistics.get(self.turn, now)
-        self.statistics[self.turn] = torch.lerp(now, before, self.kept)
-        return self.statistics[self.turn].float().to(image.device)
+        mean, variance = self.statistics[self.turn] = torch.lerp(now, before, self.kept)
+        return Moments(moments.count, mean, moments.count * variance)
+
+    def _affine(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        moments = self.moments(x)
+        mean, variance = (v.float()[None, :, None, None] for v in (moments.mean, moments.variance))
+        scale = gamma * torch.rsqrt(variance + self.eps)
+        return torch.addcmul(beta - mean * scale, x.to(scale.dtype), scale).to(x.dtype)
 
 
 def _with_steady_norms(network: TransformerNet, kept: float) -> TransformerNet:
