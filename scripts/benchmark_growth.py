@@ -18,6 +18,7 @@ from fst.io import images
 from fst.networks.transformer import TransformerNet
 from fst.runtime.memory import keep_freed_memory
 from fst.style_model.format import describe, save_style_model
+from fst.training.settings import Architecture
 
 PIXELS = [128, 256, 512, 1024]
 STYLES = [1, 16, 256]
@@ -79,12 +80,14 @@ def folder_rows(args: argparse.Namespace) -> list[dict[str, object]]:
 
 def add(cases: dict, about: dict, name: str, count: int, styles: int, size_px: int) -> None:
     """Put one case in, with its megapixels and the size of its model file."""
-    network = TransformerNet(styles, SHIPPED_WIDTH, SHIPPED_BLOCKS).eval().requires_grad_(False)
+    size = SHIPPED_WIDTH, SHIPPED_BLOCKS
+    network = TransformerNet(styles, *size, margin=Architecture.margin)
+    network.eval().requires_grad_(False)
     metadata = describe(network, [{"name": f"style{i}"} for i in range(styles)], {})
     with tempfile.TemporaryDirectory() as folder:
         size = os.path.getsize(save_style_model(Path(folder) / "m.safetensors", network, metadata))
     network.to(memory_format=torch.channels_last)
-    photos = torch.rand(count, 3, size_px, size_px).contiguous(memory_format=torch.channels_last)
+    photos = torch.rand(count, 3, size_px, size_px)
     weights = network.one_hot(torch.arange(count) % styles)
 
     def paint() -> None:

@@ -257,10 +257,10 @@ def loss_cases(args: argparse.Namespace) -> dict[str, Case]:
 # ---- one painting ------------------------------------------------------------------------------
 
 
-def trained_like(width: float) -> TransformerNet:
+def trained_like(width: float, margin: int = Architecture.margin) -> TransformerNet:
     """A network of random weights, its tables as trained, not the identity."""
     torch.manual_seed(0)
-    network = TransformerNet(1, width, SHIPPED_BLOCKS).eval().requires_grad_(False)
+    network = TransformerNet(1, width, SHIPPED_BLOCKS, margin=margin).eval().requires_grad_(False)
     for name, parameter in network.named_parameters():
         if name.endswith(("gamma", "beta")):
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -270,17 +270,17 @@ def trained_like(width: float) -> TransformerNet:
 def infer_cases(
     width: float, size_px: int, compiled: bool = False
 ) -> dict[str, Callable[[], Tensor]]:
-    """Paintings of one photo at equal weights: baseline, fst, in bf16 where there is, compiled."""
-    network = trained_like(width)
+    """Paintings of one photo at equal weights, without a margin: baseline, fst, in bf16 where there
+    is, compiled."""
+    network = trained_like(width, margin=0)
     baseline = PlainTransformer(width).eval()
     copy_weights(network, baseline)
     network.to(memory_format=torch.channels_last)
     photo = torch.rand(1, 3, size_px, size_px)
 
     def ours(bf16: bool = False, painter: Callable = network) -> Tensor:
-        batch = photo.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            return painter(batch, network.one_hot(torch.tensor([0])))[0].contiguous()
+            return painter(photo, network.one_hot(torch.tensor([0])))[0].contiguous()
 
     def theirs() -> Tensor:
         with torch.no_grad():

@@ -10,7 +10,7 @@ from fst.cli.train_arguments import parse
 from fst.errors import FstError
 from fst.io import images
 from fst.networks.transformer import TransformerNet
-from fst.style_model.format import load_style_model, save_style_model
+from fst.style_model.format import describe, load_style_model, save_style_model
 from fst.training.module import StyleTransferModule
 from fst.training.start import ADD_BATCH, ADD_STEPS, BATCH, WARM_STEPS
 from fst.training.warm_start import Keeper
@@ -55,6 +55,17 @@ def test_earlier_styles_are_the_same_to_the_bit_and_keep_their_ids(run, added, p
     photo = images.load(next(iter(sorted(photo_folder.iterdir()))))
     for style in before.style_names:
         assert torch.equal(before.stylize(photo, style), after.stylize(photo, style))
+
+
+@pytest.mark.parametrize("margin", [0, 8])
+def test_the_margin_is_that_of_the_model(run, argv, tmp_path, margin):
+    network, metadata = load_style_model(run / "model.safetensors")
+    assert network.margin == 4
+    network.margin = margin
+    metadata = describe(network, metadata["styles"], {})
+    model = str(save_style_model(tmp_path / "m.safetensors", network, metadata))
+    assert main(argv(tmp_path / "run", "--add-to", model, "--steps", "1")) == 0
+    assert load_style_model(tmp_path / "run" / "model.safetensors")[0].margin == margin
 
 
 def test_the_new_style_has_learned_and_is_not_the_blend_it_began_as(added, photo_folder):

@@ -53,19 +53,25 @@ def test_the_same_pictures_elsewhere_resume(own_run):
     assert main(["--resume", str(last), "--steps", "4", "--styles", *styles]) == 0
 
 
-def test_a_run_from_before_a_term_goes_on_without_it(own_run):
+def test_a_run_from_before_a_term_or_the_margin_goes_on_without_it(own_run):
     _, last = own_run
     content = torch.load(last, weights_only=True)
     stored = content["hyper_parameters"]["objective"]
     defaults = {"grey_every": GREY_EVERY, **TRAINING_WEIGHTS}
     del defaults["grid_weight"]  # there from the beginning
     assert {name: stored.pop(name) for name in defaults} == defaults
+    for architecture in (
+        content["hyper_parameters"]["architecture"],
+        content["style_model"]["architecture"],
+    ):
+        assert architecture.pop("margin") == 4
     torch.save(content, last)
     assert main(["--resume", str(last), "--steps", "4"]) == 0
     resumed = torch.load(last, weights_only=True)
     objective = resumed["hyper_parameters"]["objective"]
     assert resumed["global_step"] == 4
     assert [objective[name] for name in defaults] == [0] * len(defaults)
+    assert "margin" not in resumed["style_model"]["architecture"]
 
 
 def test_a_checkpoint_alone_resumes_exactly(run, train_argv, tmp_path, interrupted_at):

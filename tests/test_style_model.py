@@ -17,9 +17,12 @@ from fst.style_model.format import describe, load_style_model, save_style_model
 STYLES = [{"name": name, "images": [f"{name}.jpg"]} for name in ("wave", "rain", "night")]
 
 
+SMALL = {"num_styles": 3, "width": 0.125, "num_blocks": 1}
+
+
 def _network(seed: int = 0) -> TransformerNet:
     torch.manual_seed(seed)
-    network = TransformerNet(num_styles=3, width=0.125, num_blocks=1)
+    network = TransformerNet(**SMALL)
     for parameter in network.parameters():  # else gamma is 1 and beta 0 for every style
         torch.nn.init.normal_(parameter, std=0.3)
     return network
@@ -36,12 +39,15 @@ def model(tmp_path):
     return save_style_model(tmp_path / "model.safetensors", network, describe(network, STYLES, {}))
 
 
-def test_weights_and_metadata_come_back_bit_for_bit(tmp_path):
+@pytest.mark.parametrize("margin", [0, 4, 8])
+def test_weights_and_metadata_come_back_bit_for_bit(tmp_path, margin):
     network = _network()
+    network.margin = margin
     metadata = describe(network, STYLES, {"steps": 7, "lr": 0.1})
     path = save_style_model(tmp_path / "new folder" / "m.safetensors", network, metadata)
     loaded, read_metadata = load_style_model(path)
-    assert read_metadata == metadata
+    assert read_metadata == metadata and loaded.margin == margin
+    assert ("margin" in metadata["architecture"]) == bool(margin)  # older files have none
     stored = network.state_dict()
     assert loaded.state_dict().keys() == stored.keys()
     assert all(torch.equal(tensor, stored[key]) for key, tensor in loaded.state_dict().items())
@@ -183,6 +189,10 @@ def test_a_truncated_checkpoint_is_refused(tmp_path):
         ({"styles": [1, 2, 3]}, "not a readable style model"),
         ({"architecture": {}}, "not a readable style model"),
         ({"architecture": {"num_styles": 3, "width": 0.25, "num_blocks": 1}}, "size mismatch"),
+        *(
+            ({"architecture": SMALL | {"margin": m}}, "margin of .* px: expected 0, 4, 8")
+            for m in (-4, 2, 12, 4.0, True, "4", None)
+        ),
     ],
 )
 def test_metadata_that_does_not_fit_is_refused(tmp_path, changes, message):

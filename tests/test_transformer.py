@@ -323,3 +323,23 @@ def test_bf16_autocast_paints_nearly_the_same_picture():
             got = NETWORK(photo, weights)
     assert got.dtype == torch.float32
     assert (got - expected).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize("margin", [4, 8])
+@pytest.mark.parametrize("as_map", [False, True])
+def test_the_margin_is_painted_with_the_image_and_cut_off(margin, as_map):
+    """But not in training; a map of styles goes on in it as at the border."""
+    network, photo = copy.deepcopy(NETWORK).eval(), photos(1, 22, 35)
+    weights = torch.rand(1, STYLES, 22, 35).softmax(1) if as_map else torch.eye(STYLES)[1:2]
+    sides = margin, margin + 1, margin, margin + 2  # to 24 x 36
+    larger = F.pad(photo, sides, mode="reflect")
+    around = F.pad(weights, sides, mode="replicate") if as_map else weights
+    with torch.no_grad():
+        plain, expected = network(photo, weights), network(larger, around)
+        network.margin = margin
+        got = network(photo, weights)
+        in_training = network.train()(photo, weights)
+    expected = expected[:, :, margin:, margin:][:, :, :22, :35]
+    torch.testing.assert_close(got, expected, rtol=0, atol=2e-5)
+    assert (got - plain).abs().max() > 1e-3
+    torch.testing.assert_close(in_training, plain, rtol=0, atol=0)

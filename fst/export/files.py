@@ -56,7 +56,7 @@ def exported_program(network: TransformerNet) -> ExportedProgram:
     weights = torch.zeros(TRACED_BATCH, network.num_styles)
     batch, height, width = Dim("batch"), *(Dim(n, min=MIN_SIZE_PX) for n in ("height", "width"))
     sizes = {"content": {0: batch, 2: height, 3: width}, "style_weights": {0: batch}}
-    network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    network = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
     if isinstance(network.conv_out, ShuffledConv):
         network.conv_out.conv = network.conv_out.conv.plain()
     network.requires_grad_(False)

@@ -74,7 +74,12 @@ class TransformerNet(nn.Module):
     """
 
     def __init__(
-        self, num_styles: int, width: float = 1.0, num_blocks: int = 8, shape: str = "fst"
+        self,
+        num_styles: int,
+        width: float = 1.0,
+        num_blocks: int = 8,
+        shape: str = "fst",
+        margin: int = 0,
     ) -> None:
         """Make the network.
 
@@ -83,10 +88,12 @@ class TransformerNet(nn.Module):
             width: Scales the channel counts 64-96; rounded, at least 1 channel.
             num_blocks: Residual blocks at quarter resolution.
             shape: Key of `SHAPES`; all but "fst" are for networks that others have trained.
+            margin: Pixels around the image, reflected, that are painted with it and cut off, but
+                for training: at the very border networks paint paler. A multiple of 4.
         """
         super().__init__()
         self.num_styles, self.width, self.num_blocks = num_styles, width, num_blocks
-        self.shape, c = shape, 3
+        self.shape, self.margin, c = shape, margin, 3
         down, up, last_kernel_size, shuffles = SHAPES[shape]
         for name, channels, kernel_size, stride in down:
             c_in, c = c, max(1, round(width * channels))
@@ -134,12 +141,13 @@ class TransformerNet(nn.Module):
         """
         self._check(content, style_weights)
         height, width = content.shape[-2:]
-        x = padded_to_stride(content)
+        margin = 0 if self.training else self.margin
+        x = padded(content, margin)
         if style_weights.dim() == 4:  # the maps follow the picture: its size, then its padding
             style_weights = F.interpolate(style_weights, (height, width), mode="bilinear")
-            style_weights = padded_to_stride(style_weights, mode="replicate")
+            style_weights = padded(style_weights, margin, mode="replicate")
         x = self._passed(x, style_weights)
-        return cropped(self.bounded(x.float()), height, width)
+        return cropped(self.bounded(x.float()), margin, height, width)
 
     def _passed(self, x: Tensor, style_weights: Tensor) -> Tensor:
         """What the last layer gives for images whose sides are multiples of 4."""
@@ -174,19 +182,24 @@ class TransformerNet(nn.Module):
             )
 
 
-def padded_to_stride(images: Tensor, mode: str = "reflect") -> Tensor:
-    """Images (B, C, H, W) with both sides padded, below and on the right, to multiples of 4."""
+def padded(images: Tensor, margin: int, mode: str = "reflect") -> Tensor:
+    """Images (B, C, H, W) with a margin around, and more below and on the right, where sides are
+    no multiples of 4."""
     height, width = images.shape[2:]
     if is_exporting():  # the first rows of a reflection by 3 are those of one by fewer
-        images = F.pad(images, (0, STRIDE - 1, 0, STRIDE - 1), mode=mode)
+        ends = margin, margin + STRIDE - 1
+        images = F.pad(images, (*ends, *ends), mode=mode)
         rows, columns = ((side + STRIDE - 1) // STRIDE * STRIDE for side in (height, width))
-        return cropped(images, rows, columns)
-    return pad(images, (0, -width % STRIDE, 0, -height % STRIDE), mode)
+        return cropped(images, 0, rows + 2 * margin, columns + 2 * margin)
+    sides = margin, margin + -width % STRIDE, margin, margin + -height % STRIDE
+    return pad(images, sides, mode)
 
 
-def cropped(images: Tensor, height: int, width: int) -> Tensor:
-    """The first rows and columns of (B, C, H, W)."""
-    if is_exporting():  # slices would make conditions of the sizes
+def cropped(images: Tensor, margin: int, height: int, width: int) -> Tensor:
+    """So many rows and columns of (B, C, H, W) from the margin on."""
+    if margin:
+        images = images[:, :, margin:, margin:]
+    if is_exporting():  # slices to the sizes would make conditions of the sizes
         rows, columns = (torch.arange(side, device=images.device) for side in (height, width))
         return images.index_select(2, rows).index_select(3, columns)
     return images[:, :, :height, :width]

@@ -3,7 +3,8 @@
 Layout: tensors under the names of `TransformerNet.state_dict()`, and one metadata entry "fst":
 
     {"format": 3, "fst_version": "...",
-     "architecture": {"num_styles": 2, "width": 0.5, "num_blocks": 8},   and a "shape" if not "fst"
+     "architecture": {"num_styles": 2, "width": 0.5, "num_blocks": 8,
+                      "margin": 4},                     0 if not there; and a "shape" if not "fst"
      "styles": [{"name": "wave", "images": ["wave.jpg"],            in order of id
                  "fingerprint": "..."}, ...],                       of the pictures' contents
      "training": {...}}                                              settings and final figures
@@ -24,12 +25,14 @@ from torch import Tensor
 from fst.errors import FstError
 from fst.io.atomic import write_atomically
 from fst.io.torch_files import plain, read_torch_file
-from fst.networks.transformer import SHAPES, TransformerNet
+from fst.networks.sizes import MIN_SIZE_PX
+from fst.networks.transformer import SHAPES, STRIDE, TransformerNet
 from fst.style_model.names import MODEL_NAME
 
 FORMAT = 3
 # Bounds on what a file may ask for before memory is taken for it.
 MAX_STYLES, MAX_WIDTH, MAX_BLOCKS = 100_000, 16.0, 64
+MARGINS = range(0, MIN_SIZE_PX - STRIDE, STRIDE)  # with what rounds sides up, less than a side
 
 
 def describe(
@@ -45,6 +48,7 @@ def describe(
             "num_styles": network.num_styles,
             "width": network.width,
             "num_blocks": network.num_blocks,
+            **({"margin": network.margin} if network.margin else {}),
             **({} if network.shape == "fst" else {"shape": network.shape}),
         },
         "styles": list(styles),
@@ -164,9 +168,12 @@ def build(metadata: dict[str, Any]) -> TransformerNet:
     shape = architecture.get("shape", "fst")
     if shape not in SHAPES:
         raise FstError(f"a network of the shape {shape!r}, unknown to this version: upgrade fst")
+    margin = architecture.get("margin", 0)
+    if margin not in MARGINS or type(margin) is not int:
+        raise FstError(f"a margin of {margin!r} px: expected {', '.join(map(str, MARGINS))}")
     names = [style["name"] for style in metadata["styles"]]
     if len(names) != num_styles or not all(isinstance(name, str) for name in names):
         raise FstError(f"{num_styles} styles but {len(names)} names")
     # Sizes are held against the file's tensors before any is taken for them.
     with torch.device("meta"):
-        return TransformerNet(num_styles, width, num_blocks, shape)
+        return TransformerNet(num_styles, width, num_blocks, shape, margin)

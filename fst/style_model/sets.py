@@ -98,7 +98,8 @@ def with_styles(
             raise FstError(
                 f"two different styles are named {style.name!r}: rename one with fst-styles rename"
             )
-    merged = TransformerNet(len(styles), network.width, network.num_blocks, network.shape)
+    size = network.width, network.num_blocks, network.shape, network.margin
+    merged = TransformerNet(len(styles), *size)
     for name in shapes:
         tensors[name] = torch.stack([style.rows[name] for style in styles])
     merged.load_state_dict(tensors)

@@ -83,7 +83,8 @@ def _unpainted(trainer: pl.Trainer) -> tuple[list[Tensor], str]:
 def _painted(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[Image.Image, str]:
     """The picture, and what is on it."""
     photos, told = _unpainted(trainer)
-    names = [style["name"] for style in style_model_metadata(module)["styles"]]
+    network, metadata = module.style_model()
+    names = [style["name"] for style in metadata["styles"]]
     count = max(0, min(len(module.styles), MAX_STYLES - module.first_id))
     new = load_pictures(module.styles[:count], CELL_PX)
     pictures = [None] * module.first_id + [shown[0] for shown in new]
@@ -91,8 +92,7 @@ def _painted(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[Image.Ima
     @torch.no_grad()
     def paint(photo: Tensor, style_id: int) -> Tensor:
         index = torch.tensor([style_id], device=module.device)
-        batch = photo[None].to(module.device).contiguous(memory_format=torch.channels_last)
-        return module.network(batch, module.network.one_hot(index))[0].float().cpu()
+        return network(photo[None].to(module.device), network.one_hot(index))[0].float().cpu()
 
     told += "; below, in each style."
     told += " Left, what shows the style." if count else ""

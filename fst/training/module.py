@@ -90,14 +90,14 @@ class StyleTransferModule(pl.LightningModule):
         styles = [style.as_dict() for style in self.styles]
         self.save_hyperparameters({"styles": styles, **plain, "seed": seed})
         self.first_id = len(self.start.kept_styles)  # in the network, of the first of `styles`
-        size = self.architecture.width, self.architecture.num_blocks
+        size = self.architecture.as_dict()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = TransformerNet(self.first_id + len(self.styles), *size)
+            network = TransformerNet(self.first_id + len(self.styles), **size)
         self.network = network.to(memory_format=torch.channels_last)
         self.keeper: Keeper | None = None
         if self.first_id and self.start.tune_trunk:
-            self.keeper = Keeper(self.first_id, *size)
+            self.keeper = Keeper(self.first_id, **size)
             hold_kept_styles(self.network, self.first_id)
         elif self.first_id:
             for weight in convolution_weights(self.network):

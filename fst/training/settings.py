@@ -56,10 +56,12 @@ class Architecture(Settings):
     Attributes:
         width: Scales its channels.
         num_blocks: Its residual blocks.
+        margin: See there.
     """
 
     width: float = 0.5
     num_blocks: int = 8
+    margin: int = 4
 
 
 @dataclass

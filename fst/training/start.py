@@ -200,12 +200,21 @@ def make_module(settings: Any, styles: list, kept: list, network: Any) -> "Style
         style_size_px=_one_or_each(settings.style_size),
         **given,
     )
-    architecture = Architecture(settings.width, settings.num_blocks)
+    architecture = Architecture(settings.width, settings.num_blocks, **_margin(settings))
     began = _beginning(settings, kept)
     module = StyleTransferModule(styles, architecture, minimised, *began, seed=settings.seed)
     module.objective.loss_network = network
     _begin(settings, module)
     return module
+
+
+def _margin(settings: Any) -> dict[str, int]:
+    """That of the run or of the model that goes on; of a new network the default."""
+    from fst.style_model.format import load_style_model
+
+    if settings.resume:
+        return {"margin": _resumed(settings)["style_model"]["architecture"].get("margin", 0)}
+    return {"margin": load_style_model(settings.add_to)[0].margin} if settings.add_to else {}
 
 
 def _one_or_each(values: list | None) -> Any:

@@ -95,10 +95,11 @@ class Keeper(nn.Module):
     file.
     """
 
-    def __init__(self, num_styles: int, width: float, num_blocks: int) -> None:
+    def __init__(self, num_styles: int, width: float, num_blocks: int, margin: int = 0) -> None:
         """Make room for the weights of the network as it was: `network`."""
         super().__init__()
-        network = TransformerNet(num_styles, width, num_blocks).requires_grad_(False)
+        network = TransformerNet(num_styles, width, num_blocks, margin=margin)
+        network.requires_grad_(False)
         self.network = network.to(memory_format=torch.channels_last)
 
     def loss(

@@ -23,7 +23,7 @@ from fst.stylize.bands.memory_plan import (
     make_plan,
     memory_left,
 )
-from fst.stylize.bands.rows import ImageRows, PhotoRows, Rows, image_rows
+from fst.stylize.bands.rows import ImageRows, PaddedRows, PhotoRows, Rows, image_rows
 from fst.stylize.bands.streaming import (
     Look,
     SampleStreamer,
@@ -160,7 +160,7 @@ class _Painter:
         stylizer, network, masks, done = self.stylizer, self.stylizer.network, self.options.masks, 0
         chosen = [weights, *(stylizer.style_weights(style) for style in masks)]
         places = [mask_rows(mask, self.work) for mask in masks.values()]
-        look = Look([exaggerated(w, self.options.strength) for w in chosen], places)
+        look = Look([exaggerated(w, self.options.strength) for w in chosen], places, network.margin)
         fast = fast and fast_pays_off(*self.work)
         of_all = (forward_work if fast else planned_work)(network, *self.work)
 
@@ -185,7 +185,8 @@ class _Painter:
             layers = list(zip(styles, shares, strict=True))
             options["sample_weights"] = layered(look.weights[:1], layers)
         kind = SampleStreamer if fast else Streamer
-        self.painting = kind(network, look, self.plan.band_px, **options).paint(seen)
+        padded = PaddedRows(seen, network.margin)
+        self.painting = kind(network, look, self.plan.band_px, **options).paint(padded)
         self.painted = self._network_rows  # (3, n, W)
         if self.work != self.size:
             self.painted = Enlargement(self._network_rows, self.work[0], self.size).rows
@@ -221,14 +222,16 @@ class _Painter:
 
     def content(self, low: int, high: int) -> Tensor:
         """Rows of the photo, (3, h, W) on the CPU."""
-        return self.source.rows(low, high)[0, :, :, : self.size[1]].cpu()
+        return self.source.rows(low, high)[0].cpu()
 
     def _network_rows(self, low: int, high: int) -> Tensor:
         """Rows of the network's painting, (3, n, w) of the size it is painted at."""
-        bf16 = self.stylizer.precision == "bf16"
+        network, bf16 = self.stylizer.network, self.stylizer.precision == "bf16"
+        margin = network.margin
         with torch.autocast(self.stylizer.device.type, torch.bfloat16, enabled=bf16):
-            rows = self.painting.rows(low, high + -high % STRIDE)
-        return self.stylizer.network.bounded(rows[0, :, : high - low, : self.work[1]]).cpu()
+            rows = self.painting.rows(low + margin, high + -high % STRIDE + margin)
+        rows = rows[0, :, : high - low, margin : margin + self.work[1]]
+        return network.bounded(rows).cpu()
 
     def _sample(self, rows: Callable[[int, int], Tensor]) -> Tensor:
         """Evenly spread squares of an image given by its rows, side by side, (C, h, w)."""

@@ -81,14 +81,14 @@ def make_plan(
     """
     height, width, channels = shape
     last = max(layer.conv.out_channels for layer, step in network.convolutions() if step == STRIDE)
-    high, wide = work or (height, width)
+    high, wide = (side + 2 * network.margin for side in work or (height, width))
     maps = 3 if len(network.blocks) else 1  # of the trunk, and of the convolutions of one block
     stored = high * wide * (maps * 4 * last // STRIDE**2 + 3 * 4)
     stored += height * width * 2 * channels * itemsize
     bytes_of_pixel = 4 * _numbers_of_pixel(network)
     row = wide * bytes_of_pixel * BAND_COPIES
     fixed = RESERVE
-    if (high, wide) != (height, width):
+    if work not in (None, (height, width)):
         row = max(row, width * ENLARGED_ROW_BYTES)
         fixed += high * wide * SMALL_BYTES
     in_memory = stored + 64 * row + fixed <= memory_bytes

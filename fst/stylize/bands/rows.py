@@ -33,28 +33,19 @@ class Rows(Protocol):
 
 
 class PhotoRows:
-    """A stored photo (H, W, 3 or 4) in [0, 1], its sides reflected up to multiples of `STRIDE`;
-    where alpha is 0, the colours `hidden` (3, H, W)."""
+    """A stored photo (H, W, 3 or 4) in [0, 1]; where alpha is 0, the colours `hidden` (3, H, W)."""
 
     def __init__(
         self, store: RowStore, device: torch.device, hidden: Enlarged | None = None
     ) -> None:
         self.store, self.device, self.hidden = store, device, hidden
-        self.size = store.shape[:2]
-        self.height, self.width = (side + -side % STRIDE for side in self.size)
+        self.height, self.width = store.shape[:2]
 
     def rows(self, low: int, high: int) -> Tensor:
-        height, width = self.size
-        index = np.arange(low, high)
-        index = np.where(index < height, index, 2 * (height - 1) - index)
-        first, last = index.min(), index.max()
-        levels = self.store.read(first, last + 1)[index - first]
-        x = image_rows(levels)
+        x = image_rows(self.store.read(low, high))
         if x.shape[1] == 4:
-            hidden = self.hidden.rows(first, last + 1)[:, index - first]
-            x = torch.where(x[:, 3:] > 0, x[:, :3], hidden)
-        x = x.to(self.device, memory_format=torch.channels_last)
-        return F.pad(x, (0, self.width - width, 0, 0), mode="reflect")
+            x = torch.where(x[:, 3:] > 0, x[:, :3], self.hidden.rows(low, high))
+        return x.to(self.device, memory_format=torch.channels_last)
 
 
 def image_rows(levels: np.ndarray) -> Tensor:
@@ -65,17 +56,30 @@ def image_rows(levels: np.ndarray) -> Tensor:
 
 
 class ImageRows:
-    """An image (3, h, w) in memory, its sides reflected up to multiples of `STRIDE`."""
+    """An image (3, h, w) in memory."""
 
     def __init__(self, image: Tensor, device: torch.device) -> None:
-        height, width = image.shape[1:]
-        sides = (0, -width % STRIDE, 0, -height % STRIDE)
-        self.image, self.device = F.pad(image[None], sides, mode="reflect"), device
-        self.height, self.width = self.image.shape[2:]
+        self.image, self.device = image[None], device
+        self.height, self.width = image.shape[1:]
 
     def rows(self, low: int, high: int) -> Tensor:
         rows = self.image[:, :, low:high]
         return rows.to(self.device, memory_format=torch.channels_last, copy=True)
+
+
+class PaddedRows:
+    """An image as the network sees it, see `fst.networks.transformer.padded`."""
+
+    def __init__(self, source: Rows, margin: int) -> None:
+        self.source, self.margin = source, margin
+        self.height, self.width = (
+            side + -side % STRIDE + 2 * margin for side in (source.height, source.width)
+        )
+
+    def rows(self, low: int, high: int) -> Tensor:
+        x = padded_rows(self.source, low - self.margin, high - self.margin, "reflect")
+        right = self.width - self.source.width - self.margin
+        return F.pad(x, (self.margin, right, 0, 0), mode="reflect")
 
 
 class StoredRows:

@@ -35,10 +35,13 @@ from fst.stylize.controls.masks import Enlarged
 class Look:
     """Which styles are where: style weights, each with its share of every place."""
 
-    def __init__(self, weights: Sequence[Tensor], masks: Sequence[Enlarged] = ()) -> None:
+    def __init__(
+        self, weights: Sequence[Tensor], masks: Sequence[Enlarged] = (), margin: int = 0
+    ) -> None:
         """Take one style for the whole image, or several, each over those before it: K weights (1,
-        S) and, of the second and later ones, where they are: K - 1 masks (1, H, W)."""
-        self.weights, self.masks = torch.cat(list(weights)), list(masks)
+        S) and, of the second and later ones, where they are: K - 1 masks (1, H, W), and the
+        network's margin around them."""
+        self.weights, self.masks, self.margin = torch.cat(list(weights)), list(masks), margin
 
     def affine(self, norm: ConditionalInstanceNorm2d, moments: Moments, step: int):
         """What gives scale and shift, (1, C, 1 or h, 1 or W), for rows of a layer with these
@@ -58,15 +61,16 @@ class Look:
         height, width = self.masks[0].size
         # One row more on either side: the filter of antialiasing reaches so far.
         first = max(0, low - 1) * step
-        last = min((high + 1) * step, height + -height % STRIDE)
-        index = np.minimum(np.arange(first, last), height - 1)
+        last = min((high + 1) * step, height + -height % STRIDE + 2 * self.margin)
+        index = (np.arange(first, last) - self.margin).clip(0, height - 1)
         masks = [mask.rows(index[0], index[-1] + 1)[0] for mask in self.masks]
         left, shares = torch.ones(index[-1] + 1 - index[0], width), []
         for mask in reversed(masks):
             shares.append(left * mask)
             left = left * (1 - mask)
         shares = torch.stack([left, *reversed(shares)])[None, :, index - index[0]]
-        places = F.pad(shares, (0, -width % STRIDE, 0, 0), mode="replicate")
+        sides = self.margin, -width % STRIDE + self.margin, 0, 0
+        places = F.pad(shares, sides, mode="replicate")
         if step > 1:
             size = tuple(side // step for side in places.shape[-2:])
             places = F.interpolate(places, size, mode="bilinear", antialias=True)
@@ -98,9 +102,9 @@ def _work_of_layers(
     network: TransformerNet, height: int, width: int
 ) -> list[tuple[Layer, int, int]]:
     """Each convolution, its step and its multiplications."""
-    pixels = (height + -height % STRIDE) * (width + -width % STRIDE)
+    high, wide = (side + -side % STRIDE + 2 * network.margin for side in (height, width))
     return [
-        (layer, step, pixels // step**2 * work_of_pixel(layer))
+        (layer, step, high * wide // step**2 * work_of_pixel(layer))
         for layer, step in network.convolutions()
     ]
 
