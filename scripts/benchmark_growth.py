@@ -80,8 +80,8 @@ def folder_rows(args: argparse.Namespace) -> list[dict[str, object]]:
 
 def add(cases: dict, about: dict, name: str, count: int, styles: int, size_px: int) -> None:
     """Put one case in, with its megapixels and the size of its model file."""
-    size = SHIPPED_WIDTH, SHIPPED_BLOCKS
-    network = TransformerNet(styles, *size, margin=Architecture.margin)
+    shape = SHIPPED_WIDTH, SHIPPED_BLOCKS
+    network = TransformerNet(styles, *shape, margin=Architecture.margin)
     network.eval().requires_grad_(False)
     metadata = describe(network, [{"name": f"style{i}"} for i in range(styles)], {})
     with tempfile.TemporaryDirectory() as folder:

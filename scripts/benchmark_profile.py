@@ -14,7 +14,7 @@ from fst.runtime.memory import keep_freed_memory
 PARTS = {
     "convolutions": ("convolution",),
     "Gram and other products": ("::mm", "::bmm", "::addmm", "::baddbmm"),
-    "norms": ("batch_norm",),
+    "norms": ("batch_norm", "::addcmul"),
     "padding": ("_pad",),
     "moving numbers": ("::copy_", "::cat", "::stack", "::clone"),
     "pooling": ("pool",),

@@ -30,7 +30,7 @@ NAMES = ["wave", "the scream | 2", "星月夜"]
 def trained_like(num_styles=3, width=0.25, num_blocks=1, seed=0):
     """Random weights, and tables other than the identity."""
     torch.manual_seed(seed)
-    network = TransformerNet(num_styles, width, num_blocks).eval().requires_grad_(False)
+    network = TransformerNet(num_styles, width, num_blocks, margin=4).eval().requires_grad_(False)
     for name, parameter in network.named_parameters():
         if name.endswith(("gamma", "beta")):
             parameter.add_(0.5 * torch.randn_like(parameter))

@@ -229,7 +229,9 @@ def test_large_pictures_go_in_bands_here_too(run, monkeypatch):
     save_photo("in/large.png", 300, 200)
     save_photo("in/small.png", 20, 20)
     monkeypatch.setattr(memory_plan, "memory_left", lambda *_: 3_000_000)
-    monkeypatch.setattr(memory_plan, "whole_bytes", lambda net, size, work: 100 * size[0] * size[1])
+    monkeypatch.setattr(
+        memory_plan, "whole_bytes", lambda net, size, *_, **__: 100 * size[0] * size[1]
+    )
     assert run("in", "--style", "wave", "-o", "one")[0] == 0
     code, out, told = run("in", "--style", "wave", "-o", "out", "--devices", 1)
     assert code == 0 and len(told) == 1 and "large.png: in bands of rows (exact)" in told[0]

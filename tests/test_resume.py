@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from fst.cli.train import main
 from fst.losses.objective import GREY_EVERY, TRAINING_WEIGHTS
+from fst.training.module import StyleTransferModule
 
 
 def refused(argv, capsys):
@@ -66,6 +67,7 @@ def test_a_run_from_before_a_term_or_the_margin_goes_on_without_it(own_run):
     ):
         assert architecture.pop("margin") == 4
     torch.save(content, last)
+    assert StyleTransferModule.load_from_checkpoint(last).network.margin == 0
     assert main(["--resume", str(last), "--steps", "4"]) == 0
     resumed = torch.load(last, weights_only=True)
     objective = resumed["hyper_parameters"]["objective"]

@@ -11,6 +11,7 @@ from test_motion import _texture
 from fst import Stylizer
 from fst.assets import GALLERY
 from fst.errors import FstError
+from fst.networks import inference
 from fst.networks.conditional import ConditionalInstanceNorm2d
 from fst.stylize.video.steady import SteadyNorm, SteadyStylizer
 
@@ -147,6 +148,20 @@ def test_statistics_are_averaged_over_frames():
         expected = (x - mean[..., None, None]) / (variance[..., None, None] + norm.eps).sqrt()
         with torch.inference_mode():
             assert torch.allclose(steady(x, torch.ones(1, 1)), expected, atol=1e-4)
+
+
+def test_a_clip_is_painted_by_averages_either_way(gallery, monkeypatch):
+    """Layer by layer, and as one picture is painted on a CPU."""
+    frames = [_texture(48, 64) * share for share in (1.0, 0.96, 0.92)]
+    painted = []
+    for way in (True, False):
+        if not way:
+            monkeypatch.setattr(inference, "is_made_for", lambda *_: False)
+        steady = SteadyStylizer(gallery, parts=["statistics"])
+        painted.append([steady.stylize(frame, "wave") for frame in frames])
+    torch.testing.assert_close(*painted, rtol=0, atol=1e-4)
+    alone = gallery.stylize(frames[-1], "wave")
+    assert (painted[0][-1] - alone).abs().mean() > 0.01
 
 
 def test_spatial_weights_have_the_same_averages():

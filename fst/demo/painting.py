@@ -153,7 +153,7 @@ def read_mask(data: bytes, path: Path) -> Mask | None:
 def in_bands(stylizer: "Stylizer", photo: Photo, controls: Controls, limits: Limits) -> bool:
     """Whether the whole painting would take more memory than there is for it."""
     work = work_size(photo.size, controls.plain.texture_size)
-    needed = whole_bytes(stylizer.network, photo.size, work)
+    needed = whole_bytes(stylizer.network, photo.size, work, masked=controls.other is not None)
     return needed > limits.memory_bytes - PROCESS_BYTES
 
 

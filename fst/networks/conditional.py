@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fst.networks.padding import layout_of
 from fst.networks.winograd import is_exporting
 
-LANES = 128  # numbers side by side of which torch's kernel for moments is as fast as it can be
+LANES = 128  # so many numbers side by side torch's kernel for moments takes at full speed
 CHUNK_PIXELS = 2**13  # torch's fast kernel adds up in fp32: at a megapixel it is wrong by 1e-3
 
 
@@ -58,7 +58,12 @@ class ConditionalInstanceNorm2d(nn.Module):
         return self._affine(x, gamma[:, :, None, None], beta[:, :, None, None])
 
     def moments(self, image: Tensor, maps: int = 1) -> "Moments":
-        """Of (1, maps x C, H, W), `maps` neighbouring channels being one of the C normalised."""
+        """What is normalised by: the moments of an image's features.
+
+        Args:
+            image: (1, maps x C, H, W).
+            maps: How many neighbouring channels count as one of the C that are normalised.
+        """
         moments = Moments()
         moments.add(image)
         return moments.pooled(maps)

@@ -1,8 +1,8 @@
 """The transformer network: paints a content image in any of its styles in one pass.
 
-This is the one forward of the package: an export traces it (`fst.export`), and painting in bands
-walks its `layers` (`fst.stylize.bands.streaming`). Without gradients on a CPU its layers are passed
-by `fst.networks.inference`, which is the same function in less time.
+This is the one definition of the function: an export traces it (`fst.export`), painting in bands
+walks its `layers` (`fst.stylize.bands.streaming`), and so does `fst.networks.inference`, in less
+time, where one image is painted on a CPU.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from fst.networks.layers import (
     UpsampleConv,
 )
 from fst.networks.padding import pad
-from fst.networks.sizes import MIN_SIZE_PX
+from fst.networks.sizes import MARGINS, MIN_SIZE_PX
 from fst.networks.winograd import is_exporting
 
 CHANNELS = 64, 96  # at half and quarter resolution, at width 1
@@ -88,9 +88,14 @@ class TransformerNet(nn.Module):
             width: Scales the channel counts 64-96; rounded, at least 1 channel.
             num_blocks: Residual blocks at quarter resolution.
             shape: Key of `SHAPES`; all but "fst" are for networks that others have trained.
-            margin: Pixels around the image, reflected, that are painted with it and cut off, but
-                for training: at the very border networks paint paler. A multiple of 4.
+            margin: 0, 4 or 8 pixels around the image, reflected, that are painted with it and cut
+                off, but for training: along its border a network paints paler.
+
+        Raises:
+            ValueError: The margin is another.
         """
+        if margin not in MARGINS:
+            raise ValueError(f"margin {margin}: expected {', '.join(map(str, MARGINS))}")
         super().__init__()
         self.num_styles, self.width, self.num_blocks = num_styles, width, num_blocks
         self.shape, self.margin, c = shape, margin, 3

@@ -4,7 +4,7 @@ Layout: tensors under the names of `TransformerNet.state_dict()`, and one metada
 
     {"format": 3, "fst_version": "...",
      "architecture": {"num_styles": 2, "width": 0.5, "num_blocks": 8,
-                      "margin": 4},                     0 if not there; and a "shape" if not "fst"
+                      "margin": 4},      0, 4 or 8; 0 if not there; and a "shape" if not "fst"
      "styles": [{"name": "wave", "images": ["wave.jpg"],            in order of id
                  "fingerprint": "..."}, ...],                       of the pictures' contents
      "training": {...}}                                              settings and final figures
@@ -25,14 +25,13 @@ from torch import Tensor
 from fst.errors import FstError
 from fst.io.atomic import write_atomically
 from fst.io.torch_files import plain, read_torch_file
-from fst.networks.sizes import MIN_SIZE_PX
-from fst.networks.transformer import SHAPES, STRIDE, TransformerNet
+from fst.networks.sizes import MARGINS
+from fst.networks.transformer import SHAPES, TransformerNet
 from fst.style_model.names import MODEL_NAME
 
 FORMAT = 3
 # Bounds on what a file may ask for before memory is taken for it.
 MAX_STYLES, MAX_WIDTH, MAX_BLOCKS = 100_000, 16.0, 64
-MARGINS = range(0, MIN_SIZE_PX - STRIDE, STRIDE)  # with what rounds sides up, less than a side
 
 
 def describe(

@@ -240,7 +240,8 @@ class StyleTransferModule(pl.LightningModule):
         checkpoint["style_model"] = style_model_metadata(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the figures of the last validation, which the next files tell again.
+        """Take up the figures of the last validation, which the next files tell again, and the
+        network's margin, which runs from before there was one do without.
 
         Raises:
             CheckpointError: It is of fst 0.1, or its optimizer is that of another network.
@@ -249,6 +250,10 @@ class StyleTransferModule(pl.LightningModule):
         learning = [*style_parameters(self.network), *convolution_weights(self.network)]
         check_moments(checkpoint, learning)
         self.final_metrics = dict(checkpoint["style_model"]["training"]["metrics"])
+        margin = checkpoint["style_model"]["architecture"].get("margin", 0)
+        for network in (self.network, self.keeper and self.keeper.network):
+            if network is not None:
+                network.margin = margin
 
     def style_model(self) -> tuple[TransformerNet, dict[str, Any]]:
         """A copy of the network to paint with, and the metadata: what a style model file holds."""

@@ -14,6 +14,7 @@ from fst.losses.parse import statistic_of
 from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style_loss import StyleStatistic
 from fst.networks.loss_network import LITE, CombinedLossNetwork, LossNetwork, load_loss_networks
+from fst.networks.sizes import MARGINS
 
 Own = TypeVar("Own", bound="Settings")
 
@@ -56,12 +57,19 @@ class Architecture(Settings):
     Attributes:
         width: Scales its channels.
         num_blocks: Its residual blocks.
-        margin: See there.
+        margin: 0, 4 or 8 pixels around a photo that are painted with it and cut off.
+
+    Raises:
+        FstError: The margin is another.
     """
 
     width: float = 0.5
     num_blocks: int = 8
     margin: int = 4
+
+    def __post_init__(self) -> None:
+        if self.margin not in MARGINS:
+            raise FstError(f"margin {self.margin}: expected {', '.join(map(str, MARGINS))}")
 
 
 @dataclass

@@ -23,6 +23,7 @@ FAST_FROM = 4  # times as many pixels: below, a painting in bands is as cheap wi
 # Peak bytes for each fp32 number of the layer that has most of them, of a band and of a whole
 # image; bounds, held against `scripts/benchmark.py streaming` and `memory`.
 BAND_COPIES, WHOLE_COPIES = 10.5, 5
+MAP_COPIES = 4  # of a map that says how much of every style is where
 MIN_BAND_PX, MAX_BAND_PX = 16, 512
 # Where the painting is enlarged, bytes of a pixel: of the small photo, of rows, of the whole.
 SMALL_BYTES, ENLARGED_ROW_BYTES, ENLARGED_BYTES = 24, 160, 36
@@ -39,13 +40,22 @@ class Plan:
 
 
 def whole_bytes(
-    network: TransformerNet, size: tuple[int, int], work: tuple[int, int] | None = None
+    network: TransformerNet,
+    size: tuple[int, int],
+    work: tuple[int, int] | None = None,
+    *,
+    masked: bool = False,
 ) -> int:
     """About what `Stylizer.stylize` takes for an image (H, W), painted at the size `work`, at its
-    peak, with one that is read ahead and one that is being written."""
-    pixels, painted = math.prod(size), math.prod(work or size)
-    enlarged = 0 if painted == pixels else ENLARGED_BYTES
-    return pixels * (60 + enlarged) + painted * (4 * _numbers_of_pixel(network) * WHOLE_COPIES + 40)
+    peak, with one that is read ahead and one that is being written; with other styles in places if
+    `masked`."""
+    pixels, work = math.prod(size), work or size
+    painted = math.prod(side + 2 * network.margin for side in work)
+    enlarged = 0 if work == size else ENLARGED_BYTES
+    of_painted = 4 * _numbers_of_pixel(network) * WHOLE_COPIES + 40
+    if masked:
+        of_painted += 4 * network.num_styles * MAP_COPIES
+    return int(pixels * (60 + enlarged) + painted * of_painted)
 
 
 def _numbers_of_pixel(network: TransformerNet) -> float:

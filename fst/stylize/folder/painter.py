@@ -91,7 +91,9 @@ class Painter:
         work = work_size(size, self.options.texture_size)
         if self.args.fast_statistics and memory_plan.fast_pays_off(*work):
             return False
-        return memory_plan.whole_bytes(self.stylizer.network, size, work) <= self.budget
+        masked = bool(self.options.masks)
+        needed = memory_plan.whole_bytes(self.stylizer.network, size, work, masked=masked)
+        return needed <= self.budget
 
     def _paint(self, photo: Path, targets: list[tuple[int, Path]], reading: Future) -> None:
         """Have one picture painted and written in its styles; tells what is wrong with it."""

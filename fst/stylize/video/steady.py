@@ -176,6 +176,7 @@ class SteadyNorm(ConditionalInstanceNorm2d):
         self.statistics: dict[tuple[int, ...], Tensor] = {}
 
     def moments(self, image: Tensor, maps: int = 1) -> Moments:
+        """Those averaged; each call counts as a frame."""
         moments = super().moments(image, maps)
         now = torch.stack([moments.mean, moments.variance])
         before = self.statistics.get(self.turn, now)
