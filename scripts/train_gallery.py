@@ -35,7 +35,8 @@ it was stopped:
 The clean/model.safetensors of the last run is what is shipped. The first was stopped at step
 6,300, its rate down to a fortieth, and the eighth with its rate at two fifths; in the first two the
 term against checkerboards saw a period of 4 px alone; in the seventh, twins were always the last of
-four images. In all of them the loss network padded with zeros, not by reflection.
+four images. In all of them the loss network padded with zeros, not by reflection, and networks had
+no margin; the shipped file was given its margin afterwards.
 """
 
 import argparse
