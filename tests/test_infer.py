@@ -585,6 +585,16 @@ def test_a_style_the_newest_model_lacks_is_looked_for_in_older_ones_and_the_gall
         assert err[:-1] == (said if name != "newer" else [])
 
 
+def test_of_several_styles_those_that_the_newest_model_lacks_are_named(run, tmp_path, monkeypatch):
+    _save_photo("p.png")
+    gallery = _save_model(tmp_path / "gallery.safetensors", ["g0", "both", "g2"])
+    monkeypatch.setattr(commands, "GALLERY", gallery)
+    _save_model(Path("checkpoints/new/model.safetensors"), ["both"])
+    code, _, err = run("p.png", "--style", "g0", "both", "g2", "-o", "out", model=None)
+    told = "fst-infer: checkpoints/new/model.safetensors has no style g0 or g2"
+    assert (code, err) == (0, [told, "fst-infer: model gallery"])
+
+
 def test_an_id_means_a_style_of_the_newest_model_alone(run, tmp_path, monkeypatch):
     _save_photo("p.png")
     gallery = _save_model(tmp_path / "gallery.safetensors", ["g0", "g1", "g2"])

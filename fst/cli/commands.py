@@ -149,7 +149,8 @@ def open_model(
     if newest is None:
         raise FstError("no style model below checkpoints; train one with fst-train or give --model")
     if chosen not in (None, newest):
-        tell(program, f"{shown_name(newest.path)} has no style {' '.join(wanted)}")
+        lacking = [style for style in wanted if style not in newest.style_names]
+        tell(program, f"{shown_name(newest.path)} has no style {' or '.join(lacking)}")
     chosen = chosen or newest  # whose lack of the style is told with what it has
     tell(program, f"model {shown_name(chosen.path)}")
     return chosen

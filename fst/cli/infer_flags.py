@@ -63,7 +63,11 @@ def add_controls(parser: argparse.ArgumentParser) -> None:
         help="luminance: pixel by pixel; histogram: as a whole")  # fmt: skip
     add("--max-memory", type=amount, metavar="N",
         help="such as 2G; what needs more is painted in bands")  # fmt: skip
-    add("--fast-statistics", action="store_true", help="bands in one pass: faster, not exact")
+    add(
+        "--fast-statistics",
+        action="store_true",
+        help="large pictures in one pass: faster, not exact",
+    )
     add("--steady", type=share, metavar="S", help="videos: 0 frame by frame, to 1 (0.8)")
     add("--sequence", nargs="?", const=Fraction(25), type=frame_rate, metavar="FPS",
         help="the pictures are frames of one video")  # fmt: skip

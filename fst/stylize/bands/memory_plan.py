@@ -106,9 +106,10 @@ def make_plan(
     band_px = min(MAX_BAND_PX, left // row // STRIDE * STRIDE)
     if band_px < MIN_BAND_PX:
         least = fixed + MIN_BAND_PX * row + taken
+        before = f", of which {taken >> 20}M are taken already" if taken else ""
         raise FstError(
             f"a picture {width} px wide needs at least --max-memory "
-            f"{math.ceil(least / 2**20)}M: give more, or shrink it with --size"
+            f"{math.ceil(least / 2**20)}M{before}: give more, or shrink it with --size"
         )
     if not in_memory:
         check_room(stored)
