@@ -1,0 +1,146 @@
+"""Time the page of `fst-export --web` in headless Chromium, and take the picture of docs/export.md.
+
+python scripts/screenshot_web.py -o docs/pictures
+
+Needs Chromium, npm and the extras `onnx` and `test`. Prints a table in Markdown: the folder's size,
+the seconds until the first painting, and those of each size, with one thread and with several.
+"""
+
+import argparse
+import functools
+import io
+import re
+import statistics
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from benchmark import describe_machine
+from PIL import Image
+from screenshot_demo import FLAGS, WAIT_MS, find_browser
+
+from fst.cli import export
+from fst.io import images
+
+CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+PHONE = {"viewport": {"width": 390, "height": 1020}}
+SIZES = ("192", "256", "384", "512")  # of the shorter side, as on the page
+STYLES = ("wave", "starry_night")
+DONE = re.compile(r"(\d+x\d+) px, painted in ([\d.]+) s")
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves a folder; `isolated`: with the headers that let a browser use several threads."""
+
+    isolated = False
+
+    def end_headers(self) -> None:
+        """Add what isolates the page from others."""
+        if self.isolated:
+            self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+            self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        super().end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def main() -> None:
+    """Export, serve, paint, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--model", default="gallery", help="style model (gallery)")
+    add("--repeats", type=int, default=5, help="paintings of each size (5)")
+    add("-o", "--output", type=Path, default=Path("docs/pictures"), help="folder of the picture")
+    args = parser.parse_args()
+    browser = find_browser()
+    if browser is None:
+        sys.exit("screenshot_web: needs Chromium")
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as site, sync_playwright() as playwright:
+        if export.main([args.model, "--web", site]):
+            sys.exit(1)
+        total = sum(path.stat().st_size for path in Path(site).iterdir())
+        print(f"{describe_machine()}\nthe folder: {total / 1e6:.1f} MB\n")
+        chromium = playwright.chromium.launch(executable_path=browser, args=[*FLAGS, *CAMERA])
+        for isolated in (False, True):
+            with served(site, isolated) as address:
+                page = chromium.new_context(**PHONE).new_page()
+                page.goto(address)
+                print_times("several threads" if isolated else "one thread", page, args.repeats)
+                if isolated:
+                    save_picture(page, args.output / "web_phone.jpg")
+
+
+@contextmanager
+def served(folder: str, isolated: bool) -> Iterator[str]:
+    """The address of a web server for `folder`."""
+    handler = type("Served", (Handler,), {"isolated": isolated})
+    serve = functools.partial(handler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/index.html"
+        server.shutdown()
+
+
+def print_times(case: str, page, repeats: int) -> None:
+    """One row: the first painting, medians of the sample photo at each size, and the camera's."""
+    painted(page)
+    first = page.evaluate("performance.now()") / 1000
+    found = dict(times(page, size, repeats) for size in SIZES)
+    page.select_option("#size", SIZES[0])
+    page.click("#camera")
+    page.locator("#status", has_text="256x192").wait_for()
+    found["camera, 256x192"] = statistics.median(next_frame(page) for _ in range(repeats))
+    page.click("#camera")
+    cells = [f"{size} px: {seconds:.2f}" for size, seconds in found.items()]
+    print(f"| {case} | first: {first:.1f} | {' | '.join(cells)} |", flush=True)
+
+
+def times(page, size: str, repeats: int) -> tuple[str, float]:
+    """Width x height of the painting, and the median of the seconds that the page says it took."""
+    page.select_option("#size", size)
+    seconds = []
+    for _ in range(repeats):
+        painted(page)
+        page.evaluate("document.getElementById('status').textContent = ''")
+        page.evaluate("document.getElementById('size').onchange()")
+        shown, took = painted(page)
+        seconds.append(took)
+    return shown, statistics.median(seconds)
+
+
+def next_frame(page) -> float:
+    """Seconds of a picture of the camera."""
+    page.wait_for_timeout(500)
+    return painted(page)[1]
+
+
+def painted(page) -> tuple[str, float]:
+    """What the page says once a painting is there: its size and seconds."""
+    status = page.locator("#status").filter(has_text=DONE)
+    status.wait_for(timeout=WAIT_MS)
+    size, seconds = DONE.search(status.inner_text()).groups()
+    return size, float(seconds)
+
+
+def save_picture(page, path: Path) -> None:
+    """The page with the sample photo in a blend of two styles."""
+    page.reload()
+    painted(page)
+    page.get_by_role("button", name=STYLES[0], exact=True).click()
+    page.get_by_label(f"blend in {STYLES[1]}").click()
+    page.wait_for_timeout(5000)
+    painted(page)
+    shot = Image.open(io.BytesIO(page.screenshot()))
+    path = images.save(images.to_tensor(shot), path, overwrite=True, quality=80)
+    print(path, f"{path.stat().st_size // 1000} KB")
+
+
+if __name__ == "__main__":
+    main()
