@@ -94,8 +94,8 @@ def screenshot(chromium, address: str, options: dict) -> bytes:
         page.wait_for_timeout(3000)
     expect(command).to_have_value(re.compile("--style wave=0.5 starry_night=0.5"))
     page.wait_for_function(
-        "document.querySelectorAll('#styles label').length"
-        " == (document.querySelector('#thumbnails style')?.textContent.match(/url[(]/g) || []).length"
+        "(document.querySelector('#thumbnails style')?.textContent.match(/url[(]/g) || []).length"
+        " == document.querySelectorAll('#styles label').length"
     )
     page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
     page.wait_for_timeout(1000)
