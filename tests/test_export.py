@@ -180,7 +180,31 @@ def test_the_example_paints_without_torch_and_fst(exported, model, tmp_path):
     levels = np.asarray(Image.open(painting), float).transpose(2, 0, 1)
     assert np.abs(levels - 255 * expected.numpy()).max() < 0.51
     again = subprocess.run(command, capture_output=True, text=True)
-    assert again.returncode == 1 and "exists" in again.stderr
+    assert again.returncode == 2 and "exists" in again.stderr
+
+
+def test_the_example_shrinks_large_photos_and_tells_what_is_wrong(exported, tmp_path):
+    smooth_field(3, 120, 90).save(tmp_path / "photo.png")
+    (tmp_path / "empty.png").touch()
+    model = exported("model.onnx")
+
+    def paint(*given):
+        command = [sys.executable, SCRIPTS / "paint_with_onnx.py", *given]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    assert paint(model, "photo.png", "small.png", "--size", "40").returncode == 0
+    assert sorted(Image.open(tmp_path / "small.png").size) == [40, 53]
+    for argv, told in [
+        (["photo.png", "photo.png", "x.png"], "no ONNX file of fst-export"),
+        ([model, "empty.png", "x.png"], "cannot read empty.png"),
+        ([model, "photo.png", "x.png", "waves"], "waves: expected NAME or NAME=SHARE"),
+        ([model, "photo.png", "x.png", "wave=-1"], "shares must be numbers from 0"),
+        ([model, "photo.png", "x.png", "--size", "0"], "at least 16 px"),
+        ([model, "photo.png", "x.nothing"], "cannot write x.nothing"),
+    ]:
+        found = paint(*argv)
+        assert found.returncode == 2 and told in found.stderr.splitlines()[-1]
+        assert not (tmp_path / "x.png").exists()
 
 
 # ---- torch.export -------------------------------------------------------------------------------

@@ -83,6 +83,8 @@ def test_stdin_is_painted_into_a_folder_and_a_file_to_stdout(run):
     photo = save_photo("p.png").read_bytes()
     done = piped(run, "-", "--style", "rain", "-o", "out", photo=photo)
     assert done.stdout.decode().split() == ["out/stdin_rain.png"]
+    done = piped(run, "-", "--style", "rain", "-o", "out", "--overwrite", "--json", photo=photo)
+    assert json.loads(done.stdout)["picture"] == "-"
     done = piped(run, "p.png", "--style", "rain", "-o", "-", photo=b"")
     assert done.stdout == Path("out/stdin_rain.png").read_bytes()
 

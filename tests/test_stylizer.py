@@ -92,6 +92,11 @@ def test_an_image_of_wrong_shape_is_refused_by_its_shape(stylizer, shape):
     assert str(shape) in str(caught.value)
 
 
+def test_an_unknown_control_is_refused_with_the_known_ones(stylizer):
+    with pytest.raises(TypeError, match="no style_id: use style, strength, texture,"):
+        stylizer.stylize(torch.zeros(3, 20, 20), style_id=1)
+
+
 def test_an_unreadable_file_is_refused_by_its_name(stylizer, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
     with pytest.raises(FstError, match=r"broken\.jpg"):

@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     try:
         args = finish(_parser(), shown=False).parse_intermixed_args(argv)
-        args.from_command_line = argv is None
+        args.from_command_line, args.from_stdin = argv is None, None
         in_pipe = STREAM in (*args.inputs, args.output)
         with standard_streams(args) if in_pipe else nullcontext():
             return _list_styles(args) if args.list_styles else _run(args)
@@ -196,7 +196,8 @@ def standard_streams(args: argparse.Namespace) -> Iterator[None]:
     _check_streams(args)
     with tempfile.TemporaryDirectory(prefix="fst-") as folder:
         if STREAM in args.inputs:
-            args.inputs = [_received(folder) if i == STREAM else i for i in args.inputs]
+            args.from_stdin = _received(folder)
+            args.inputs = [args.from_stdin if i == STREAM else i for i in args.inputs]
         if args.output != STREAM:
             yield
             return

@@ -28,7 +28,15 @@ SETTLED = {
     "use_distributed_sampler": "leave it out, processes share the photos in any case",
     "enable_model_summary": "use --trainer.callbacks ModelSummary",
 }
-# What jsonargparse says of an unknown name in a settings file.
+# What jsonargparse says of a number of another type, and what it should say.
+OF_TYPE = re.compile(r'Parser key "(\w+)": Not of type (\w+): ')
+NUMBERS = {
+    "PositiveInt": "a whole number from 1 up",
+    "NonNegativeInt": "a whole number from 0 up",
+    "PositiveFloat": "a number above 0",
+    "NonNegativeFloat": "a number from 0 up",
+}
+# What it says of an unknown name in a settings file.
 IN_FILE = re.compile(r"(?:Group '(trainer)' does not accept option|Option) '([\w-]+)'")
 
 
@@ -100,6 +108,9 @@ def _is_number(text: str) -> bool:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
+    number = OF_TYPE.match(text)
+    if number is not None and number[2] in NUMBERS:
+        return f"--{number[1].replace('_', '-')}: expected {NUMBERS[number[2]]}"
     return text if len(text) <= 300 else text[:297] + "..."
 
 

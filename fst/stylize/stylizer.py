@@ -176,8 +176,12 @@ class Stylizer:
         Raises:
             FstError: A file cannot be read, the image is too small, there is no such style or
                 texture, or a control is out of its range.
+            TypeError: There is no such control.
         """
         options = options or PaintOptions()
+        if unknown := controls.keys() - PaintOptions.__dataclass_fields__.keys():
+            known = ", ".join(PaintOptions.__dataclass_fields__)
+            raise TypeError(f"stylize has no {', '.join(sorted(unknown))}: use style, {known}")
         options = replace(options, **controls) if controls else options
         weights = self.style_weights(style, options.texture)
         content, alpha = read_image(image), None

@@ -30,10 +30,11 @@ W | --styles: give at least one style picture
 --styles a.png W --style-size 16 | --style-size 16: must be at least 32 px
 --styles a.png W --style-size 64 65 66 | --style-size has 3 numbers, --styles 1
 --styles a.png b.png W --style-weight 1 2 3 | --style-weight has 3 numbers, --styles 2
---styles a.png W --batch-size 0 | batch_size
+--styles a.png W --batch-size 0 | --batch-size: expected
 --styles a.png W --batch-size -4 | batch
---styles a.png W --steps many | steps
---styles a.png W --steps 1.5 | steps
+--styles a.png W --steps many | --steps: expected a whole number from 1 up
+--styles a.png W --steps 1.5 | --steps: expected a whole number from 1 up
+--styles a.png W --width 0 | --width: expected a number above 0
 --styles a.png W --lr 0 | lr
 --styles a.png W --lr fast | lr
 --styles a.png W --lr nan | lr
@@ -41,7 +42,7 @@ W | --styles: give at least one style picture
 --styles a.png W --num-blocks -1 | num
 --styles a.png W --seed -1 | seed
 --styles a.png W --rows-first -1 | rows
---styles a.png W --save-every 0 | save_every
+--styles a.png W --save-every 0 | --save-every: expected
 --styles a.png W --num-workers -1 | num
 --styles a.png W --bogus 3 | --bogus
 --styles a.png W --warm-start none.safetensors | none.safetensors
@@ -68,7 +69,7 @@ W | --styles: give at least one style picture
 --styles a.png W --style-loss eigen top=999% | top
 --styles a.png W --style-loss gram colour=red | colour
 --styles a.png W --style-loss meanstd --classic-weights | has no classic form
---styles a.png W --content-weight -1 | content_weight
+--styles a.png W --content-weight -1 | --content-weight: expected a number from 0 up
 --styles a.png W --tv-weight inf | --tv-weight inf
 --styles a.png W --lr inf | --lr inf
 --styles a.png W --style-weight 1e999 | --style-weight inf

@@ -111,7 +111,8 @@ class Painter:
                     written = self.writer.submit(self._write, path, save)
                 # A style is told by its name, a blend by its shares; None is a sheet of several.
                 name = self.stylizer.style_names[style] if isinstance(style, int) else style
-                self.waiting.append((written, {"picture": str(photo), "style": name}))
+                shown = "-" if str(photo) == self.args.from_stdin else str(photo)
+                self.waiting.append((written, {"picture": shown, "style": name}))
                 self.left -= 1
                 self.report(WRITTEN_BEHIND)
             return
