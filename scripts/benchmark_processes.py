@@ -38,6 +38,8 @@ def add_arguments(add: Callable) -> None:
     add("--images", type=positive, default=100, metavar="N", help="processes: of the folder (100)")
     add("--peer-command", metavar="COMMAND", help="processes: another program that paints, such as "
         "'paint {input} -o {output}', where either is a picture or a folder")  # fmt: skip
+    add("--other-python", metavar="PYTHON", help="processes: of an environment with another build "
+        "of torch, to import it and paint one photo there, too")  # fmt: skip
     add("--recipe-weights", metavar="FILE", help="processes: a VGG, to train the baseline, too")
 
 
@@ -74,6 +76,11 @@ def process_commands(args: argparse.Namespace, photo: str, photos: str) -> dict[
         f"fst-infer, {args.images} photos": [*fst, "fst.cli.infer", photos, "-o", "many", *paint],
         "fst-train, one step": [*fst, "fst.cli.train", *train],
     }
+    if args.other_python:
+        other = shutil.which(args.other_python) or args.other_python
+        commands["import torch, other build"] = [other, "-c", "import torch"]
+        one = [other, *commands["fst-infer, one photo"][1:]]
+        commands["fst-infer, one photo, other build"] = one
     if args.peer_command:
         program = Path(shlex.split(args.peer_command)[0]).name
         for what, given, output in (
