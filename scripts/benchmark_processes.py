@@ -1,6 +1,7 @@
 """What scripts/benchmark.py measures of whole processes: seconds and peak memory."""
 
 import argparse
+import os
 import shlex
 import shutil
 import statistics
@@ -39,7 +40,7 @@ def add_arguments(add: Callable) -> None:
     add("--peer-command", metavar="COMMAND", help="processes: another program that paints, such as "
         "'paint {input} -o {output}', where either is a picture or a folder")  # fmt: skip
     add("--other-python", metavar="PYTHON", help="processes: of an environment with another build "
-        "of torch, to import it and paint one photo there, too")  # fmt: skip
+        "of torch and with fst, to import torch and paint one photo there, too")  # fmt: skip
     add("--recipe-weights", metavar="FILE", help="processes: a VGG, to train the baseline, too")
 
 
@@ -77,7 +78,7 @@ def process_commands(args: argparse.Namespace, photo: str, photos: str) -> dict[
         "fst-train, one step": [*fst, "fst.cli.train", *train],
     }
     if args.other_python:
-        other = shutil.which(args.other_python) or args.other_python
+        other = os.path.abspath(args.other_python)  # a link of its environment: not resolved
         commands["import torch, other build"] = [other, "-c", "import torch"]
         one = [other, *commands["fst-infer, one photo"][1:]]
         commands["fst-infer, one photo, other build"] = one

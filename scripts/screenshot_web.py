@@ -2,8 +2,8 @@
 
 python scripts/screenshot_web.py -o docs/pictures
 
-Needs Chromium, npm and the extras `onnx` and `test`. Prints a table in Markdown: the folder's size,
-the seconds until the first painting, and those of each size, with one thread and with several.
+Needs Chromium, npm and the extras `export` and `test`. Prints the folder's size and a table in
+Markdown: seconds until the sample photo is painted, then those of a painting by its size.
 """
 
 import argparse
@@ -20,10 +20,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from benchmark import describe_machine
+from evaluate import positive
 from PIL import Image
 from screenshot_demo import FLAGS, WAIT_MS, find_browser
 
 from fst.cli import export
+from fst.export.web import RUNTIME
 from fst.io import images
 
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
@@ -53,8 +55,7 @@ def main() -> None:
     """Export, serve, paint, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--model", default="gallery", help="style model (gallery)")
-    add("--repeats", type=int, default=5, help="paintings of each size (5)")
+    add("--repeats", type=positive, default=5, help="paintings of each size (5)")
     add("-o", "--output", type=Path, default=Path("docs/pictures"), help="folder of the picture")
     args = parser.parse_args()
     browser = find_browser()
@@ -63,16 +64,23 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as site, sync_playwright() as playwright:
-        if export.main([args.model, "--web", site]):
+        if export.main(["gallery", "--web", site]):
             sys.exit(1)
-        total = sum(path.stat().st_size for path in Path(site).iterdir())
-        print(f"{describe_machine()}\nthe folder: {total / 1e6:.1f} MB\n")
+        mb = {path.name: path.stat().st_size / 1e6 for path in Path(site).iterdir()}
+        runtime = sum(mb[name] for name in RUNTIME)
+        print(
+            f"{describe_machine()['processor']}; {sum(mb.values()):.1f} MB, runtime {runtime:.1f}\n"
+        )
         chromium = playwright.chromium.launch(executable_path=browser, args=[*FLAGS, *CAMERA])
         for isolated in (False, True):
             with served(site, isolated) as address:
                 page = chromium.new_context(**PHONE).new_page()
                 page.goto(address)
-                print_times("several threads" if isolated else "one thread", page, args.repeats)
+                found = measured(page, args.repeats)
+                if not isolated:
+                    print("| |", " | ".join(found), "|\n| --- |", "---: |" * len(found))
+                cells = " | ".join(f"{seconds:.2f} s" for seconds in found.values())
+                print(f"| {'several threads' if isolated else 'one thread'} | {cells} |")
                 if isolated:
                     save_picture(page, args.output / "web_phone.jpg")
 
@@ -84,40 +92,34 @@ def served(folder: str, isolated: bool) -> Iterator[str]:
     serve = functools.partial(handler, directory=folder)
     with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/index.html"
-        server.shutdown()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/index.html"
+        finally:
+            server.shutdown()
 
 
-def print_times(case: str, page, repeats: int) -> None:
-    """One row: the first painting, medians of the sample photo at each size, and the camera's."""
+def measured(page, repeats: int) -> dict[str, float]:
+    """Seconds until the first painting, and medians at each size and of the camera's pictures."""
     painted(page)
-    first = page.evaluate("performance.now()") / 1000
-    found = dict(times(page, size, repeats) for size in SIZES)
+    found = {"first": page.evaluate("performance.now()") / 1000}
+    for size in SIZES:
+        page.select_option("#size", size)
+        shown, _ = painted(page)
+        again = "document.getElementById('size').onchange()"
+        found[f"{shown} px"] = statistics.median(
+            (page.evaluate(again), painted(page)[1])[1] for _ in range(repeats)
+        )
     page.select_option("#size", SIZES[0])
     page.click("#camera")
     page.locator("#status", has_text="256x192").wait_for()
-    found["camera, 256x192"] = statistics.median(next_frame(page) for _ in range(repeats))
+    found["camera, 256x192 px"] = statistics.median(next_frame(page) for _ in range(repeats))
     page.click("#camera")
-    cells = [f"{size} px: {seconds:.2f}" for size, seconds in found.items()]
-    print(f"| {case} | first: {first:.1f} | {' | '.join(cells)} |", flush=True)
-
-
-def times(page, size: str, repeats: int) -> tuple[str, float]:
-    """Width x height of the painting, and the median of the seconds that the page says it took."""
-    page.select_option("#size", size)
-    seconds = []
-    for _ in range(repeats):
-        painted(page)
-        page.evaluate("document.getElementById('status').textContent = ''")
-        page.evaluate("document.getElementById('size').onchange()")
-        shown, took = painted(page)
-        seconds.append(took)
-    return shown, statistics.median(seconds)
+    return found
 
 
 def next_frame(page) -> float:
     """Seconds of a picture of the camera."""
-    page.wait_for_timeout(500)
+    page.evaluate("document.getElementById('status').textContent = ''")
     return painted(page)[1]
 
 
@@ -135,7 +137,7 @@ def save_picture(page, path: Path) -> None:
     painted(page)
     page.get_by_role("button", name=STYLES[0], exact=True).click()
     page.get_by_label(f"blend in {STYLES[1]}").click()
-    page.wait_for_timeout(5000)
+    page.wait_for_timeout(500)  # until the second style has begun
     painted(page)
     shot = Image.open(io.BytesIO(page.screenshot()))
     path = images.save(images.to_tensor(shot), path, overwrite=True, quality=80)

@@ -192,15 +192,18 @@ def test_the_example_shrinks_large_photos_and_tells_what_is_wrong(exported, tmp_
         command = [sys.executable, SCRIPTS / "paint_with_onnx.py", *given]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
 
-    assert paint(model, "photo.png", "small.png", "--size", "40").returncode == 0
+    assert paint(model, "photo.png", "small.png", "--size", "40", "wave").returncode == 0
     assert sorted(Image.open(tmp_path / "small.png").size) == [40, 53]
     for argv, told in [
         (["photo.png", "photo.png", "x.png"], "no ONNX file of fst-export"),
         ([model, "empty.png", "x.png"], "cannot read empty.png"),
-        ([model, "photo.png", "x.png", "waves"], "waves: expected NAME or NAME=SHARE"),
-        ([model, "photo.png", "x.png", "wave=-1"], "shares must be numbers from 0"),
-        ([model, "photo.png", "x.png", "--size", "0"], "at least 16 px"),
-        ([model, "photo.png", "x.nothing"], "cannot write x.nothing"),
+        ([model, "photo.png", "x.png", "waves"], "no style waves; there are wave, "),
+        ([model, "photo.png", "x.png", "wave=x"], "wave=x: x is not a number"),
+        ([model, "photo.png", "x.png", "wave=-1"], "shares must be 0 or more"),
+        ([model, "photo.png", "x.png", "--size", "0"], "--size 0: must be at least 16"),
+        ([model, "photo.png", "x.psd"], "x.psd: name a picture, such as x.png"),
+        ([model, "photo.png", "no/x.png"], "no: no such folder"),
+        (["none.onnx", "photo.png", "x.png"], "none.onnx: no such file"),
     ]:
         found = paint(*argv)
         assert found.returncode == 2 and told in found.stderr.splitlines()[-1]

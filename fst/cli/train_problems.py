@@ -29,7 +29,7 @@ SETTLED = {
     "enable_model_summary": "use --trainer.callbacks ModelSummary",
 }
 # What jsonargparse says of a number of another type, and what it should say.
-OF_TYPE = re.compile(r'Parser key "(\w+)": Not of type (\w+): ')
+OF_TYPE = re.compile(r'Parser key "(\w+)"(?: element \d+)?: Not of type (\w+): ')
 NUMBERS = {
     "PositiveInt": "a whole number from 1 up",
     "NonNegativeInt": "a whole number from 0 up",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from operator import index
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -179,9 +179,9 @@ class Stylizer:
             TypeError: There is no such control.
         """
         options = options or PaintOptions()
-        if unknown := controls.keys() - PaintOptions.__dataclass_fields__.keys():
-            known = ", ".join(PaintOptions.__dataclass_fields__)
-            raise TypeError(f"stylize has no {', '.join(sorted(unknown))}: use style, {known}")
+        known = [field.name for field in fields(PaintOptions)]
+        if unknown := sorted(controls.keys() - set(known)):
+            raise TypeError(f"no control {', '.join(unknown)}; there are {', '.join(known)}")
         options = replace(options, **controls) if controls else options
         weights = self.style_weights(style, options.texture)
         content, alpha = read_image(image), None

@@ -34,6 +34,7 @@ W | --styles: give at least one style picture
 --styles a.png W --batch-size -4 | batch
 --styles a.png W --steps many | --steps: expected a whole number from 1 up
 --styles a.png W --steps 1.5 | --steps: expected a whole number from 1 up
+--styles a.png W --style-weight -1 | --style-weight: expected a number from 0 up
 --styles a.png W --width 0 | --width: expected a number above 0
 --styles a.png W --lr 0 | lr
 --styles a.png W --lr fast | lr
