@@ -25,7 +25,7 @@ Image.init()
 if args.painting.exists():
     parser.error(f"{args.painting} exists; name another file")
 if Image.EXTENSION.get(args.painting.suffix.lower()) not in Image.SAVE:
-    parser.error(f"{args.painting}: name a picture, such as {args.painting.stem}.png")
+    parser.error(f"{args.painting}: not a format to write; name it {args.painting.stem}.png")
 if not args.painting.parent.is_dir():
     parser.error(f"{args.painting.parent}: no such folder")
 for file in (args.model, args.photo):

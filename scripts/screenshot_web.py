@@ -35,20 +35,24 @@ STYLES = ("wave", "starry_night")
 DONE = re.compile(r"(\d+x\d+) px, painted in ([\d.]+) s")
 
 
-class Handler(SimpleHTTPRequestHandler):
-    """Serves a folder; `isolated`: with the headers that let a browser use several threads."""
-
-    isolated = False
-
-    def end_headers(self) -> None:
-        """Add what isolates the page from others."""
-        if self.isolated:
-            self.send_header("Cross-Origin-Opener-Policy", "same-origin")
-            self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
-        super().end_headers()
+class Plain(SimpleHTTPRequestHandler):
+    """Serves a folder and says nothing."""
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+class Isolated(Plain):
+    """With the headers that let a browser use several threads."""
+
+    def end_headers(self) -> None:
+        """Add what isolates the page from others."""
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        super().end_headers()
+
+
+CASES = {"one thread": Plain, "several threads": Isolated}
 
 
 def main() -> None:
@@ -68,27 +72,25 @@ def main() -> None:
             sys.exit(1)
         mb = {path.name: path.stat().st_size / 1e6 for path in Path(site).iterdir()}
         runtime = sum(mb[name] for name in RUNTIME)
-        print(
-            f"{describe_machine()['processor']}; {sum(mb.values()):.1f} MB, runtime {runtime:.1f}\n"
-        )
+        print(describe_machine()["processor"])
+        print(f"{sum(mb.values()):.1f} MB, of which the runtime is {runtime:.1f}\n")
         chromium = playwright.chromium.launch(executable_path=browser, args=[*FLAGS, *CAMERA])
-        for isolated in (False, True):
-            with served(site, isolated) as address:
+        for case, handler in CASES.items():
+            with served(site, handler) as address:
                 page = chromium.new_context(**PHONE).new_page()
                 page.goto(address)
                 found = measured(page, args.repeats)
-                if not isolated:
+                if handler is Plain:
                     print("| |", " | ".join(found), "|\n| --- |", "---: |" * len(found))
                 cells = " | ".join(f"{seconds:.2f} s" for seconds in found.values())
-                print(f"| {'several threads' if isolated else 'one thread'} | {cells} |")
-                if isolated:
+                print(f"| {case} | {cells} |")
+                if handler is Isolated:
                     save_picture(page, args.output / "web_phone.jpg")
 
 
 @contextmanager
-def served(folder: str, isolated: bool) -> Iterator[str]:
+def served(folder: str, handler: type[Plain]) -> Iterator[str]:
     """The address of a web server for `folder`."""
-    handler = type("Served", (Handler,), {"isolated": isolated})
     serve = functools.partial(handler, directory=folder)
     with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -105,16 +107,19 @@ def measured(page, repeats: int) -> dict[str, float]:
     for size in SIZES:
         page.select_option("#size", size)
         shown, _ = painted(page)
-        again = "document.getElementById('size').onchange()"
-        found[f"{shown} px"] = statistics.median(
-            (page.evaluate(again), painted(page)[1])[1] for _ in range(repeats)
-        )
+        found[f"{shown} px"] = statistics.median(painted_again(page) for _ in range(repeats))
     page.select_option("#size", SIZES[0])
     page.click("#camera")
     page.locator("#status", has_text="256x192").wait_for()
     found["camera, 256x192 px"] = statistics.median(next_frame(page) for _ in range(repeats))
     page.click("#camera")
     return found
+
+
+def painted_again(page) -> float:
+    """Seconds of another painting of the same photo."""
+    page.evaluate("document.getElementById('size').onchange()")  # as if another size were chosen
+    return painted(page)[1]
 
 
 def next_frame(page) -> float:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import sys
 
@@ -178,10 +179,12 @@ def test_processes_are_measured_beside_another_program(benchmark, monkeypatch, t
     monkeypatch.setattr(benchmark.benchmark_processes, "process_commands", without_training)
     peer = f"{sys.executable} -c pass {{input}} {{output}}"
     argv = ["processes", "--images", "2", "--repeats", "1", "--peer-command", peer]
+    argv += ["--other-python", os.path.relpath(sys.executable)]
     assert benchmark.main([*argv, "--json", str(tmp_path / "out.json")]) == 0
     rows = json.loads((tmp_path / "out.json").read_text())["results"]["processes"]
     by_name = {row["case"]: row for row in rows}
     assert by_name["import torch"]["of import torch"] == 1
+    assert by_name["fst-infer, one photo, other build"]["peak MiB"] > 50
     theirs = f"{sys.executable.rpartition('/')[2]}, 2 photos"
     assert by_name[theirs]["processor s"] < by_name["fst-infer, 2 photos"]["processor s"]
 

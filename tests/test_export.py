@@ -201,7 +201,7 @@ def test_the_example_shrinks_large_photos_and_tells_what_is_wrong(exported, tmp_
         ([model, "photo.png", "x.png", "wave=x"], "wave=x: x is not a number"),
         ([model, "photo.png", "x.png", "wave=-1"], "shares must be 0 or more"),
         ([model, "photo.png", "x.png", "--size", "0"], "--size 0: must be at least 16"),
-        ([model, "photo.png", "x.psd"], "x.psd: name a picture, such as x.png"),
+        ([model, "photo.png", "x.psd"], "x.psd: not a format to write; name it x.png"),
         ([model, "photo.png", "no/x.png"], "no: no such folder"),
         (["none.onnx", "photo.png", "x.png"], "none.onnx: no such file"),
     ]:

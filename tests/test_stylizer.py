@@ -93,7 +93,7 @@ def test_an_image_of_wrong_shape_is_refused_by_its_shape(stylizer, shape):
 
 
 def test_an_unknown_control_is_refused_with_the_known_ones(stylizer):
-    with pytest.raises(TypeError, match="no control style_id; there are strength, texture,"):
+    with pytest.raises(TypeError, match="no control style_id: use strength, texture,"):
         stylizer.stylize(torch.zeros(3, 20, 20), style_id=1)
 
 

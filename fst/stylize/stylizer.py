@@ -181,7 +181,7 @@ class Stylizer:
         options = options or PaintOptions()
         known = [field.name for field in fields(PaintOptions)]
         if unknown := sorted(controls.keys() - set(known)):
-            raise TypeError(f"no control {', '.join(unknown)}; there are {', '.join(known)}")
+            raise TypeError(f"no control {', '.join(unknown)}: use {', '.join(known)}")
         options = replace(options, **controls) if controls else options
         weights = self.style_weights(style, options.texture)
         content, alpha = read_image(image), None
