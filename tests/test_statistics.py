@@ -13,8 +13,6 @@ from fst.losses.patches import cut
 from fst.losses.style import gram_target
 from fst.losses.style_loss import STYLE_LOSSES
 
-ROOTS = (moments.roots_by_eigenvalues, moments.roots_by_products)
-
 
 def features_of(seed=0, channels=6, height=5, width=7, batch=1):
     generator = torch.Generator().manual_seed(seed)
@@ -268,26 +266,6 @@ def test_wasserstein_of_normal_distributions_by_the_general_root():
     assert distance("wasserstein", IMAGE, [STYLE]) == pytest.approx(expected, rel=1e-4)
 
 
-def test_wasserstein_of_independent_channels_is_the_closed_form():
-    mean, other = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 4.0]])
-    covariance = torch.diag(torch.tensor([4.0, 9.0]))[None]
-    root = torch.diag(torch.tensor([1.0, 5.0]))[None]
-    # (1 - 0)^2 + (2 - 4)^2 + (2 - 1)^2 + (3 - 5)^2
-    found = moments.gaussian_wasserstein(mean, covariance, other, root, torch.zeros(1))
-    assert found.item() == pytest.approx(10.0)
-
-
-def test_the_blur_is_added_to_both_distributions():
-    variances = torch.diag(torch.tensor([1.0, 0.0, 9.0]))
-    root, blur = moments.blurred_root(torch.zeros(3), variances)
-    assert blur.item() == pytest.approx(9e-3)
-    expected = np.diag(np.sqrt([1.009, 0.009, 9.009]))
-    np.testing.assert_allclose(root.numpy(), expected, rtol=1e-6, atol=1e-9)
-    mean = torch.zeros(1, 3)
-    found = moments.gaussian_wasserstein(mean, variances[None], mean, root[None], blur[None])
-    assert found.item() == pytest.approx(0, abs=1e-5)
-
-
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_covariance_and_its_gradients_are_those_of_centred_features(memory_format):
     features = torch.randn(2, 3, 4, 5, dtype=torch.float64).to(memory_format=memory_format)
@@ -314,32 +292,6 @@ def test_covariance_in_fp32_of_features_far_from_0():
     expected = np.cov(features.double().flatten(2)[0].numpy(), bias=True)
     _, found = moments.covariance_matrix(features)
     np.testing.assert_allclose(found[0].numpy(), expected, atol=2e-2)  # 1e-6 of 100^2, twice
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    channels=st.integers(1, 24), decades=st.floats(0, 5), scale=st.floats(1e-6, 1e6),
-    seed=st.integers(0, 999), way=st.sampled_from(ROOTS),
-)  # fmt: skip
-def test_roots_are_those_of_numpys_eigenvalues(channels, decades, scale, seed, way):
-    random = np.random.default_rng(seed)
-    turned = np.linalg.qr(random.normal(size=(channels, channels)))[0]
-    values = scale * np.logspace(0, -decades, channels)
-    matrix = torch.from_numpy((turned * values) @ turned.T)[None]
-    for dtype, tolerance in ((torch.float64, 1e-6), (torch.float32, 2e-2)):
-        root, inverse = way(matrix.to(dtype))
-        assert root.dtype == dtype
-        expected = (turned * values**0.5) @ turned.T, (turned * values**-0.5) @ turned.T
-        for found, right in zip((root, inverse), expected, strict=True):
-            difference = np.linalg.norm(found[0].double().numpy() - right)
-            assert difference <= tolerance * np.linalg.norm(right)
-
-
-@pytest.mark.parametrize("way", ROOTS)
-def test_a_matrix_of_nan_has_roots_of_nan_and_raises_nothing(way):
-    matrix = torch.eye(3).repeat(2, 1, 1)
-    matrix[0, 0, 0] = torch.nan
-    assert way(matrix)[0][0].isnan().all()
 
 
 def test_a_style_of_one_colour_has_a_finite_wasserstein_distance():

@@ -4,7 +4,7 @@ The one place where such text is read; `statistic_of` is what others ask, of tex
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from inspect import Parameter, signature
@@ -53,6 +53,12 @@ class Statistic:
             return self.loss.target(features)
         except FstError as error:
             raise FstError(f"style loss {self.text}, {layer}: {error}") from None
+
+    def distances(self, features: Sequence[Tensor], targets: Sequence[Targets]) -> list[Tensor]:
+        """How far a batch is from its styles at several layers, (B,) at each."""
+        if isinstance(self.loss, StyleLoss) and self.loss.distances is not None:
+            return self.loss.distances(features, targets)
+        return [self.loss.distance(f, *t) for f, t in zip(features, targets, strict=True)]
 
     def check(self, channels: Mapping[str, int]) -> None:
         """Raise FstError where it asks for more than a layer, of so many channels, has."""

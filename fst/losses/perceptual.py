@@ -225,9 +225,7 @@ class PerceptualLoss(nn.Module):
             distance = classic_content_distance if self.classic else content_distance
             content = distance(features[self.content_layer].float(), target).mean()
         members = self._members(style_index, grey)
-        by_layer = {
-            layer: self._style(features[layer], layer, members) for layer in style_layers
-        }  # each (B,)
+        by_layer = self._style({n: features[n] for n in style_layers}, members)
         weighed = [w * by_layer[n] for n, w in zip(style_layers, self.layer_weights, strict=False)]
         style = torch.stack(weighed or [content.new_zeros(len(stylized))]).sum(0)
         # Without a weight it is only told.
@@ -256,16 +254,18 @@ class PerceptualLoss(nn.Module):
         return [tuple(t.to(self.device, non_blocking=True) for t in pair) for pair in members]
 
     def _style(
-        self, features: Tensor, layer: str, members: Sequence[tuple[Tensor, Tensor]]
-    ) -> Tensor:
-        """Distances (B,) at one layer, each image by the statistic of its style."""
-        distances = features.new_zeros(len(features), dtype=torch.float32)
+        self, features: dict[str, Tensor], members: Sequence[tuple[Tensor, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Distances (B,) at each layer, each image by the statistic of its style."""
+        distances = {n: f.new_zeros(len(f), dtype=torch.float32) for n, f in features.items()}
         for group, (places, own) in zip(self.groups or (), members, strict=True):
-            if len(places):
-                targets = (target[own] for target in group.targets[layer])
-                theirs = features if len(places) == len(features) else features[places]
-                found = group.statistic.loss.distance(theirs, *targets)
-                distances = distances.index_put((places,), found.float())
+            if not len(places):
+                continue
+            targets = [tuple(t[own] for t in group.targets[layer]) for layer in features]
+            theirs = [f if len(places) == len(f) else f[places] for f in features.values()]
+            found = group.statistic.distances(theirs, targets)
+            for layer, distance in zip(features, found, strict=True):
+                distances[layer] = distances[layer].index_put((places,), distance.float())
         return distances
 
     def _total(self, content: Tensor, style: Tensor, tv: Tensor, style_index: Tensor) -> Tensor:

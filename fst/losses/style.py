@@ -4,6 +4,8 @@ A statistic is written as its name and options: "gram", "eigen top=5%", "eigen s
 "projected rank=10% patches=3x3", "meanstd instances=max". `fst.losses.parse` reads that.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from fst.errors import FstError
 from fst.losses import moments
 from fst.losses.gram import Amount, count_of, eigenpairs, gram_matrix, part, span
 from fst.losses.style_loss import FLOOR, Features, StyleLoss, Targets, aggregated, register
+from fst.losses.wasserstein import Pair, blurred_root, gaussian_wasserstein
 
 QUANTILES = 256  # bins of `sliced`
 FLAT = 1e-2  # of the features' energy: what counts as no covariance, and as no mean
@@ -230,7 +233,7 @@ def meanstd(instances: str = "mean") -> StyleLoss:
 def wasserstein(instances: str = "mean") -> StyleLoss:
     """Squared 2-Wasserstein distance of normal distributions over ||n||^2 + tr(T).
 
-    See `moments.gaussian_wasserstein`. 1 is the distance of features that are all 0. Of maxima and
+    See `fst.losses.wasserstein`. 1 is the distance of features that are all 0. Of maxima and
     minima of covariances the negative part is cut off.
     """
 
@@ -239,16 +242,21 @@ def wasserstein(instances: str = "mean") -> StyleLoss:
         pairs = [split(image) for image in features]
         mean = aggregated(torch.cat([mean for mean, _ in pairs]), instances)
         matrix = aggregated(torch.cat([gram_matrix(rest) for _, rest in pairs]), instances)
-        root, blur = moments.blurred_root(mean, matrix)
+        root, blur = blurred_root(mean, matrix)
         return mean, root, blur, mean.square().sum() + root.square().sum()
 
-    def distance(
-        features: Tensor, mean: Tensor, root: Tensor, blur: Tensor, size: Tensor
-    ) -> Tensor:
-        own = moments.covariance_matrix(features)
-        return moments.gaussian_wasserstein(*own, mean, root, blur) / size.clamp_min(FLOOR)
+    def distances(features: Sequence[Tensor], targets: Sequence[Targets]) -> list[Tensor]:
+        pairs, sizes = [], []
+        for layer, (mean, root, blur, size) in zip(features, targets, strict=True):
+            pairs.append(Pair(*moments.covariance_matrix(layer), mean, root, blur))
+            sizes.append(size.clamp_min(FLOOR))
+        found = gaussian_wasserstein(*pairs)
+        return [distance / size for distance, size in zip(found, sizes, strict=True)]
 
-    return StyleLoss(target, distance)
+    def distance(features: Tensor, *targets: Tensor) -> Tensor:
+        return distances([features], [targets])[0]
+
+    return StyleLoss(target, distance, distances)
 
 
 @register("sliced")

@@ -54,10 +54,18 @@ class StyleStatistic(Protocol):
 
 @dataclass(frozen=True)
 class StyleLoss:
-    """A `StyleStatistic` of two functions."""
+    """A `StyleStatistic` of functions.
+
+    Attributes:
+        target: As of `StyleStatistic`.
+        distance: As there.
+        distances: The same for several layers, where a GPU has them sooner together: features and
+            targets of each to the distances at each.
+    """
 
     target: Callable[[Features], Targets]
     distance: Callable[..., Tensor]
+    distances: Callable[[Sequence[Tensor], Sequence[Targets]], list[Tensor]] | None = None
 
 
 # Their keyword arguments are the options that users write, see `fst.losses.parse`.

@@ -1,6 +1,6 @@
 """Conditional instance normalisation: one scale and shift per style and channel."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,26 +33,26 @@ class ConditionalInstanceNorm2d(nn.Module):
         self.gamma = nn.Parameter(torch.ones(num_styles, num_channels))  # (S, C)
         self.beta = nn.Parameter(torch.zeros(num_styles, num_channels))  # (S, C)
 
-    def forward(self, x: Tensor, style_weights: Tensor) -> Tensor:
+    def forward(self, x: Tensor, style_weights: "Tensor | Chosen") -> Tensor:
         """Normalise `x` and apply the scale and shift of the weighted styles.
 
         Args:
             x: Features, (B, C, H, W), any floating type; the type is kept.
             style_weights: (B, S), or (B, S, h, w) to paint styles in different places; a map of
-                another size than the features is resized to them.
+                another size than the features is resized to them. Or what `chosen` made of (B, S).
 
         Returns:
             (B, C, H, W), the type and memory layout of `x`.
         """
-        if style_weights.dim() == 4:
+        if isinstance(style_weights, dict):
+            gamma, beta = style_weights[self]
+        elif style_weights.dim() == 4:
             return self._spatial(x, style_weights)
-        if is_exporting():
+        elif is_exporting():
             gamma, beta = ((style_weights @ t)[:, :, None, None] for t in (self.gamma, self.beta))
             return self._normal(x) * gamma + beta
-        # Autocast would round the tables to half precision in these small products.
-        with torch.autocast(x.device.type, enabled=False):
-            weights = style_weights.to(self.gamma.dtype)
-            gamma, beta = weights @ self.gamma, weights @ self.beta  # (B, C)
+        else:
+            gamma, beta = chosen([self], style_weights)[self]
         if x.device.type == "cpu":
             return self._per_image(x, gamma, beta)
         return self._affine(x, gamma[:, :, None, None], beta[:, :, None, None])
@@ -126,6 +126,25 @@ class ConditionalInstanceNorm2d(nn.Module):
         variance, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)
         scale = gamma * torch.rsqrt(variance + self.eps)  # (B, C, 1 or H, 1 or W)
         return torch.addcmul(beta - mean * scale, wide, scale).to(x.dtype)
+
+
+# Scale and shift, each (B, C), of each norm of a network.
+Chosen = dict[ConditionalInstanceNorm2d, tuple[Tensor, Tensor]]
+
+
+def chosen(norms: Sequence[ConditionalInstanceNorm2d], style_weights: Tensor) -> Chosen:
+    """The rows of weighted styles in the tables of norms, by one product for all tables.
+
+    Args:
+        norms: Of one network, or some of them.
+        style_weights: (B, S).
+    """
+    tables = [table for norm in norms for table in (norm.gamma, norm.beta)]
+    # Autocast would round the tables to half precision in this small product.
+    with torch.autocast(style_weights.device.type, enabled=False):
+        rows = style_weights.to(tables[0].dtype) @ torch.cat(tables, 1)
+    parts = rows.split([table.shape[1] for table in tables], 1)
+    return dict(zip(norms, zip(parts[::2], parts[1::2], strict=True), strict=True))
 
 
 class ConditionalAffine2d(ConditionalInstanceNorm2d):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fst.networks import inference
-from fst.networks.conditional import ConditionalAffine2d
+from fst.networks.conditional import ConditionalAffine2d, chosen
 from fst.networks.layers import (
     ConditionedConv,
     Layer,
@@ -159,6 +159,10 @@ class TransformerNet(nn.Module):
         layers = self.layers
         if inference.is_made_for(layers, x, style_weights):
             return inference.passed(layers, x, style_weights)
+        if style_weights.dim() == 2 and not is_exporting():
+            # On a GPU, a product for each table would be a kernel, or three with gradients.
+            norms = [layer.norm for layer, _ in self.convolutions()]
+            style_weights = chosen(norms, style_weights)
         for layer in layers:
             x = layer(x, style_weights)
         return x
