@@ -1,5 +1,7 @@
 """Training with compiled networks: the same steps, and eager ones where compiling fails."""
 
+from dataclasses import replace
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -7,6 +9,7 @@ from torch._dynamo.utils import counters
 
 from fst import Architecture, Objective, StyleTransferModule
 from fst.cli.train import main
+from fst.data.styles import Style
 from fst.style_model.format import load_style_model
 from fst.training.compiled import Compiled
 
@@ -27,10 +30,12 @@ def fresh():
 def fit(style_files, loss_weights):
     """Trains a module for some steps in Python, with Lightning's own defaults."""
 
-    def fit(callback, steps=3):
+    def fit(callback, steps=3, statistics=(None, None)):
         objective = Objective(loss_network=str(loss_weights))
         shape = Architecture(width=0.125, num_blocks=1)
-        module = StyleTransferModule(style_files, shape, objective)
+        pairs = zip(style_files, statistics, strict=True)
+        styles = [replace(Style.of(file), statistic=statistic) for file, statistic in pairs]
+        module = StyleTransferModule(styles, shape, objective)
         photos = torch.rand(4, 3, 48, 48, generator=torch.Generator().manual_seed(0))
         loader = torch.utils.data.DataLoader(photos, batch_size=2)
         quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
@@ -54,8 +59,8 @@ def test_a_compiled_run_learns_what_an_eager_one_does(train_argv, run, tmp_path,
     argv = train_argv(tmp_path / "run", *CALLBACK, "--trainer.callbacks.backend", "aot_eager")
     assert main(argv) == 0
     assert "not compiled" not in capsys.readouterr().err
-    # The painter, and the loss network of paintings and of photos; validations and card add none.
-    assert counters["stats"]["unique_graphs"] == 3 and not counters["graph_break"]
+    # The painter and the loss; validations and card add none.
+    assert counters["stats"]["unique_graphs"] == 2 and not counters["graph_break"]
     eager = trained(run)
     for name, tensor in trained(tmp_path / "run").items():
         torch.testing.assert_close(tensor, eager[name], rtol=0.01, atol=0.001)
@@ -78,8 +83,19 @@ def test_where_it_cannot_be_compiled_the_run_goes_on_and_says_why(fit, capsys):
 def test_after_the_run_the_networks_are_as_before(fit):
     callback = Compiled("aot_eager")
     module = fit(callback)
-    assert callback.compiled and counters["stats"]["unique_graphs"] == 3
+    assert callback.compiled and counters["stats"]["unique_graphs"] == 2
     assert_as_before(module)
+
+
+def test_of_styles_of_several_statistics_the_networks_alone_are_compiled(fit, capsys):
+    statistics = "gram", "meanstd"
+    module = fit(Compiled("aot_eager"), statistics=statistics)
+    # The painter, and the loss network of paintings and of photos.
+    assert counters["stats"]["unique_graphs"] == 3 and not counters["graph_break"]
+    assert "not compiled" not in capsys.readouterr().err
+    eager = fit([], statistics=statistics)
+    for tensor, other in zip(module.parameters(), eager.parameters(), strict=True):
+        torch.testing.assert_close(tensor, other, rtol=0.01, atol=0.001)
 
 
 def test_what_is_wrong_at_the_command_line_is_told(train_argv, tmp_path, capsys):

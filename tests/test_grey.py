@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fst.errors import FstError
 from fst.losses.grey import equalised, grey_places, with_grey
 from fst.losses.perceptual import PerceptualLoss
+from fst.losses.style_groups import Comparison
 from fst.losses.terms import total_variation
 from fst.metrics.brushwork import equalised_grey
 from fst.networks.loss_network import load_loss_network
@@ -53,6 +54,25 @@ def test_one_colour_has_a_finite_tone_and_gradient(value):
     tones.sum().backward()
     assert (tones == tones[0, 0, 0, 0]).all() and 0.05 <= tones.min() <= tones.max() <= 0.95
     assert flat.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("places", [slice(1, None, 2), slice(0, None, 3), slice(2, None, 9)])
+def test_images_are_chosen_by_their_places_or_by_yes_and_no(places):
+    images = images_of(4)
+    chosen = Comparison([(torch.arange(4), torch.arange(4))], 1.0, places).of_tensors(4).grey
+    assert chosen.tolist() == [at in range(4)[places] for at in range(4)]
+    gradients = []
+    for grey in (places, chosen):
+        images = images.detach().requires_grad_()
+        tones = with_grey(images, grey)
+        tones.square().sum().backward()
+        gradients.append((tones, images.grad))
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-6)
+
+
+def test_where_no_image_is_compared_in_grey_nothing_is_asked():
+    none = Comparison([], 1.0, grey_places(0, 3, 5))
+    assert none.of_tensors(4) is none
 
 
 @given(st.integers(0, 1000))

@@ -289,13 +289,13 @@ def test_the_window_is_drawn_by_the_seed_and_of_one_size():
 
 
 def test_the_loss_sees_one_window_of_photo_and_painting(make_module, tmp_path, monkeypatch):
-    seen, genuine = [], PerceptualLoss.forward
+    seen, genuine = [], PerceptualLoss.compare
 
-    def forward(self, stylized, content, style_index, grey):
+    def compare(self, stylized, content, comparison):
         seen.append((stylized.detach(), content))
-        return genuine(self, stylized, content, style_index, grey)
+        return genuine(self, stylized, content, comparison)
 
-    monkeypatch.setattr(PerceptualLoss, "forward", forward)
+    monkeypatch.setattr(PerceptualLoss, "compare", compare)
     photos, ids = Repeated().batches[0]
     photos = photos.float() / 255
     painted = make_module()(photos, ids)  # of the same seed
@@ -453,13 +453,13 @@ def test_each_image_is_held_against_traits_of_its_style_and_tones_of_its_photo(
 
 @pytest.mark.parametrize(("every", "expected"), [(None, {(0, 2), (1, 3)}), (4, None), (0, {()})])
 def test_some_images_are_compared_in_grey(make_module, tmp_path, monkeypatch, every, expected):
-    seen, genuine = set(), PerceptualLoss.forward
+    seen, genuine = set(), PerceptualLoss.compare
 
-    def forward(self, stylized, content, style_index, grey):
-        seen.add(tuple(range(4)[grey]))
-        return genuine(self, stylized, content, style_index, grey)
+    def compare(self, stylized, content, comparison):
+        seen.add(tuple(range(4)[comparison.grey]))
+        return genuine(self, stylized, content, comparison)
 
-    monkeypatch.setattr(PerceptualLoss, "forward", forward)
+    monkeypatch.setattr(PerceptualLoss, "compare", compare)
     fit(make_module(grey_every=every), tmp_path, steps=8, data=Images(torch.rand(4, 3, 40, 48)))
     assert seen == expected if expected else seen <= {(0,), (1,), (2,), (3,)}
 

@@ -10,10 +10,10 @@ from fst.losses.parse import read_statistic
 from fst.losses.wasserstein import (
     Pair,
     blurred_root,
+    distances_together,
     gaussian_wasserstein,
     roots_by_eigenvalues,
     roots_by_products,
-    roots_together,
 )
 
 ROOTS = (roots_by_eigenvalues, roots_by_products)
@@ -65,20 +65,28 @@ def test_a_matrix_of_nan_has_roots_of_nan_and_raises_nothing(way):
     assert way(matrix)[0][0].isnan().all()
 
 
-def test_roots_of_several_sizes_are_those_of_each():
-    """Small ones are taken as one size; 300 rows are more than that."""
-    matrices = []
+def test_layers_together_are_each_alone():
+    """Small ones are taken as one size; 300 channels are more than that."""
+    pairs = []
     for size in (3, 300, 40, 256):
-        features = torch.randn(2, size, 2 * size, dtype=torch.float64)
-        matrices.append(features @ features.mT / size)
-    for matrix, (root, inverse) in zip(matrices, roots_together(matrices), strict=True):
-        torch.testing.assert_close(root @ root, matrix)
-        torch.testing.assert_close(
-            inverse @ root @ inverse @ root, torch.eye(len(root[0])).expand_as(root).double()
-        )
+        mean, other_mean = torch.rand(2, 2, size, dtype=torch.float64)
+        features = torch.randn(2, 2, size, 2 * size, dtype=torch.float64)
+        covariance, other_root = features @ features.mT / size
+        pairs.append([t.requires_grad_() for t in (mean, covariance, other_mean, other_root)])
+    together = distances_together(pairs)
+    of_all = torch.autograd.grad(
+        sum((n + 1) * d.sum() for n, d in enumerate(together)),
+        pairs[0] + pairs[1] + pairs[2] + pairs[3],
+    )
+    for n, pair in enumerate(pairs):
+        (alone,) = gaussian_wasserstein(Pair(*pair, torch.zeros(2)))
+        torch.testing.assert_close(together[n], alone, rtol=1e-4, atol=1e-6)
+        of_pair = torch.autograd.grad((n + 1) * alone.sum(), pair)
+        for one, other in zip(of_all[4 * n : 4 * n + 4], of_pair, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_layers_together_are_each_alone_with_its_gradient():
+def test_a_statistic_takes_several_layers_as_each_alone():
     loss = read_statistic("wasserstein").loss
     styles = [torch.rand(1, channels, 5, 7) for channels in (2, 6, 3)]
     targets = [[part[None] for part in loss.target([style])] for style in styles]

@@ -76,8 +76,10 @@ def grey_places(every: int, number: int, seed: int) -> slice:
     return slice((lot - number) % every, None, every)
 
 
-def with_grey(images: Tensor, places: slice) -> Tensor:
-    """Images (B, 3, H, W), those at `places` equalised."""
+def with_grey(images: Tensor, places: slice | Tensor) -> Tensor:
+    """Images (B, 3, H, W), those at `places` equalised: a slice, or (B,) yes or no."""
+    if isinstance(places, Tensor):
+        return torch.where(places[:, None, None, None], equalised(images), images.float())
     if not len(range(*places.indices(len(images)))):
         return images
     images = images.float().clone()

@@ -9,7 +9,7 @@ from fst.errors import FstError
 from fst.losses import objective
 from fst.losses.grey import equalised, with_grey
 from fst.losses.parse import Statistic, statistic_of
-from fst.losses.style_groups import StyleGroup, StyleIndex, check_ids, each_id, grouped
+from fst.losses.style_groups import Comparison, StyleGroup, StyleIndex, check_ids, each_id, grouped
 from fst.losses.style_loss import StyleStatistic, Targets
 from fst.losses.terms import classic_content_distance, content_distance, total_variation
 from fst.losses.traits import Traits
@@ -186,8 +186,15 @@ class PerceptualLoss(nn.Module):
             "total", "content", "style" and "tv" as scalars with gradient; "style_per_image" (B,)
             and "style/<layer>" scalars, detached, for logs.
         """
-        target = self.content_target(with_grey(content, grey))
-        return self.terms(stylized, target, style_index, grey)
+        return self.compare(stylized, content, self.comparison(style_index, len(stylized), grey))
+
+    def compare(
+        self, stylized: Tensor, content: Tensor, comparison: Comparison
+    ) -> dict[str, Tensor]:
+        """`forward` once it is known what images are compared with: from tensors alone, so that it
+        can be compiled."""
+        target = self.content_target(with_grey(content, comparison.grey))
+        return self._terms(stylized, target, comparison)
 
     @torch.no_grad()
     def content_target(self, content: Tensor) -> Tensor:
@@ -214,24 +221,46 @@ class PerceptualLoss(nn.Module):
         Raises:
             FstError: No styles were set, or not in grey; or an id is not one of theirs.
         """
+        return self._terms(stylized, target, self.comparison(style_index, len(stylized), grey))
+
+    def comparison(self, style_index: StyleIndex, count: int, grey: slice = slice(0)) -> Comparison:
+        """What the images of a batch are compared with.
+
+        Args:
+            style_index: As `forward` takes it.
+            count: B.
+            grey: As `forward` takes it.
+
+        Raises:
+            FstError: No styles were set, or not in grey; or an id is not one of theirs.
+        """
         if self.groups is None:
             raise FstError("the loss has no styles: call set_styles first, with [] for none")
-        style_index = each_id(style_index, len(stylized))
+        style_index = each_id(style_index, count)
+        style_weight = self.weights[1]
+        if not isinstance(style_weight, int | float):
+            each = torch.tensor(style_weight, device=style_index.device)[style_index]
+            style_weight = each.to(self.device, non_blocking=True)  # (B,)
+        return Comparison(self._members(style_index, grey), style_weight, grey)
+
+    def _terms(
+        self, stylized: Tensor, target: Tensor | None, comparison: Comparison
+    ) -> dict[str, Tensor]:
         style_layers = self.style_layers if self.groups else ()
         layers = {*style_layers, *([] if target is None else [self.content_layer])}
-        features = self.loss_network(with_grey(stylized, grey), layers) if layers else {}
+        features = self.loss_network(with_grey(stylized, comparison.grey), layers) if layers else {}
         content = stylized.new_zeros((), dtype=torch.float32)
         if target is not None:
             distance = classic_content_distance if self.classic else content_distance
             content = distance(features[self.content_layer].float(), target).mean()
-        members = self._members(style_index, grey)
-        by_layer = self._style({n: features[n] for n in style_layers}, members)
+        by_layer = self._style({n: features[n] for n in style_layers}, comparison.members)
         weighed = [w * by_layer[n] for n, w in zip(style_layers, self.layer_weights, strict=False)]
         style = torch.stack(weighed or [content.new_zeros(len(stylized))]).sum(0)
         # Without a weight it is only told.
-        tv = total_variation((stylized if self.weights[2] else stylized.detach()).float())
+        w_content, _, w_tv = self.weights
+        tv = total_variation((stylized if w_tv else stylized.detach()).float())
         return {
-            "total": self._total(content, style, tv, style_index),
+            "total": w_content * content + (comparison.style_weight * style).mean() + w_tv * tv,
             "content": content,
             "style": style.mean(),
             "tv": tv,
@@ -265,12 +294,8 @@ class PerceptualLoss(nn.Module):
             theirs = [f if len(places) == len(f) else f[places] for f in features.values()]
             found = group.statistic.distances(theirs, targets)
             for layer, distance in zip(features, found, strict=True):
-                distances[layer] = distances[layer].index_put((places,), distance.float())
+                if len(places) == len(distance) == len(features[layer]):
+                    distances[layer] = distance.float()
+                else:
+                    distances[layer] = distances[layer].index_put((places,), distance.float())
         return distances
-
-    def _total(self, content: Tensor, style: Tensor, tv: Tensor, style_index: Tensor) -> Tensor:
-        w_content, w_style, w_tv = self.weights
-        if not isinstance(w_style, int | float):
-            each = torch.tensor(w_style, dtype=style.dtype, device=style_index.device)[style_index]
-            w_style = each.to(style.device, non_blocking=True)  # (B,)
-        return w_content * content + (w_style * style).mean() + w_tv * tv

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +39,30 @@ class StyleGroup:
         """The same with targets on a device."""
         moved = {n: tuple(t.to(device) for t in parts) for n, parts in self.targets.items()}
         return replace(self, targets=moved)
+
+
+class Comparison(NamedTuple):
+    """What the images of a batch are compared with, on the device of the loss.
+
+    Attributes:
+        members: Of each group of styles the places of its images in the batch, and those of their
+            targets in the group.
+        style_weight: One for all images, or (B,).
+        grey: Which images are compared in grey: a slice, or (B,) yes or no.
+    """
+
+    members: list[tuple[Tensor, Tensor]]
+    style_weight: float | Tensor
+    grey: slice | Tensor
+
+    def of_tensors(self, batch_size: int) -> "Comparison":
+        """The same for what is compiled: numbers that change would have it compiled again."""
+        if isinstance(self.grey, Tensor) or self.grey.step is None:  # none, in every batch
+            return self
+        is_grey = torch.zeros(batch_size, dtype=torch.bool)
+        is_grey[self.grey] = True
+        device = self.members[0][0].device
+        return self._replace(grey=is_grey.to(device, non_blocking=True))
 
 
 def grouped(

@@ -18,8 +18,8 @@ FLAT, LEAST_BLUR = 1e-3, 1e-9
 # Newton and Schulz's iteration: the root of the smallest eigenvalue over the trace that it is tuned
 # for, and the steps that it takes from there until rounding is all that is left.
 ROOT_RANGE = {torch.float32: (1e-4, 13), torch.float64: (1e-7, 22)}
-# On a GPU, matrices of so many rows and fewer have their roots taken as matrices of one size: of
-# small ones, what takes time is the launching of kernels.
+# On a GPU, layers of so many channels and fewer count as layers of one size: of small ones, what
+# takes time is the launching of kernels.
 SMALL = 256
 
 
@@ -66,14 +66,40 @@ def gaussian_wasserstein(*pairs: Pair) -> list[Tensor]:
         pairs: One a layer: C may differ, B may not.
     """
     with torch.autocast(pairs[0].mean.device.type, enabled=False):
-        blurred = [p.covariance + p.blur[:, None, None] * _identity(p.covariance) for p in pairs]
-        products = [p.other_root @ s @ p.other_root for p, s in zip(pairs, blurred, strict=True)]
-        crosses = _TracesOfRoots.apply(*products)
-        return [
-            ((p.mean - p.other_mean).square().sum(1) + traces(s) - 2 * cross
-             + p.other_root.square().sum((1, 2))).clamp_min(0)
-            for p, s, cross in zip(pairs, blurred, crosses, strict=True)
+        blurred = [
+            (p.mean, p.covariance + p.blur[:, None, None] * _identity(p.covariance),
+             p.other_mean, p.other_root)
+            for p in pairs
         ]  # fmt: skip
+        if pairs[0].mean.device.type == "cpu" and not torch.compiler.is_compiling():
+            return [_distance(*parts) for parts in blurred]
+        return distances_together(blurred)
+
+
+def _distance(mean: Tensor, covariance: Tensor, other_mean: Tensor, other_root: Tensor) -> Tensor:
+    cross = _TraceOfRoot.apply(other_root @ covariance @ other_root)
+    own, other = traces(covariance), other_root.square().sum((1, 2))
+    return ((mean - other_mean).square().sum(1) + own + other - 2 * cross).clamp_min(0)
+
+
+def distances_together(pairs: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
+    """The distances (B,) of pairs m, S, n and T^1/2 that are blurred, in few kernels."""
+    sizes: dict[int, list[int]] = defaultdict(list)
+    for place, (mean, *_) in enumerate(pairs):
+        sizes[max(SMALL, mean.shape[1])].append(place)
+    found: dict[int, Tensor] = {}
+    for places in sizes.values():
+        widest = max(pairs[place][0].shape[1] for place in places)
+        columns = zip(*(pairs[place] for place in places), strict=True)
+        # Zeros beside means and matrices, and beside the roots of these, change no distance.
+        joined = [torch.cat([_widened(part, widest) for part in column]) for column in columns]
+        found |= zip(places, _distance(*joined).chunk(len(places)), strict=True)
+    return [found[place] for place in range(len(pairs))]
+
+
+def _widened(part: Tensor, size: int) -> Tensor:
+    """(B, C) or (B, C, C) with C = `size`, by zeros."""
+    return F.pad(part, (0, size - part.shape[1]) * (part.dim() - 1))
 
 
 def traces(matrices: Tensor) -> Tensor:
@@ -81,22 +107,21 @@ def traces(matrices: Tensor) -> Tensor:
     return matrices.diagonal(dim1=1, dim2=2).sum(1)
 
 
-class _TracesOfRoots(torch.autograd.Function):
-    """tr(K^1/2) of positive definite matrices (B, C, C): (B,) each. Its gradient is K^-1/2 / 2."""
+class _TraceOfRoot(torch.autograd.Function):
+    """tr(K^1/2) of positive definite matrices (B, C, C): (B,). Its gradient is K^-1/2 / 2."""
 
     @staticmethod
-    def forward(ctx, *matrices: Tensor) -> tuple[Tensor, ...]:
-        there = matrices[0].device.type != "cpu"
-        pairs = roots_together(matrices) if there else [roots_by_eigenvalues(m) for m in matrices]
-        roots, inverses = zip(*pairs, strict=True)
-        ctx.save_for_backward(*inverses)
-        return tuple(traces(root) for root in roots)
+    def forward(ctx, matrix: Tensor) -> Tensor:
+        by_values = matrix.device.type == "cpu" and not torch.compiler.is_compiling()
+        root, inverse = roots_by_eigenvalues(matrix) if by_values else roots_by_products(matrix)
+        ctx.save_for_backward(inverse)
+        return traces(root)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, *gradients: Tensor) -> tuple[Tensor, ...]:
-        pairs = zip(gradients, ctx.saved_tensors, strict=True)
-        return tuple(gradient[:, None, None] * inverse / 2 for gradient, inverse in pairs)
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        (inverse,) = ctx.saved_tensors
+        return gradient[:, None, None] * inverse / 2
 
 
 def roots_by_eigenvalues(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,13 +148,14 @@ def roots_by_products(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         matrix: K, (B, C, C), fp32 or fp64. Eigenvalues below 1e-8 of the trace in fp32, 1e-14 in
-            fp64, come out as larger ones.
+            fp64, come out as larger ones. Rows and columns of zeros stay zeros in its root.
     """
     low, steps = ROOT_RANGE[matrix.dtype]
     trace = traces(matrix)[:, None, None]
     identity = _identity(matrix).expand_as(matrix)
     # Rounding leaves the smallest eigenvalues uncertain; none may be negative.
-    root = matrix / trace + torch.finfo(matrix.dtype).eps * identity
+    is_used = matrix.diagonal(dim1=1, dim2=2)[:, :, None] > 0
+    root = matrix / trace + torch.finfo(matrix.dtype).eps * identity * is_used
     both = torch.cat([root, identity], 1)  # (B, 2 C, C)
     for _ in range(steps):
         scale = (3 / (1 + low + low**2)) ** 0.5
@@ -139,25 +165,6 @@ def roots_by_products(matrix: Tensor) -> tuple[Tensor, Tensor]:
         both = both @ step
     root, inverse = both.chunk(2, 1)
     return root * trace.sqrt(), inverse.mT / trace.sqrt()
-
-
-def roots_together(matrices: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """`roots_by_products` of matrices (B, C, C) of several sizes, in few kernels."""
-    sizes: dict[int, list[int]] = defaultdict(list)
-    for place, matrix in enumerate(matrices):
-        sizes[max(SMALL, matrix.shape[1])].append(place)
-    found: dict[int, tuple[Tensor, Tensor]] = {}
-    for places in sizes.values():
-        alike = [matrices[place] for place in places]
-        widest = max(matrix.shape[1] for matrix in alike)
-        # Rows and columns of zeros beside a matrix leave its root as it is.
-        padded = [F.pad(m, (0, widest - m.shape[1]) * 2) for m in alike]
-        pair = roots_by_products(torch.cat(padded))
-        cut = zip(*(t.chunk(len(alike)) for t in pair), strict=True)
-        for place, matrix, parts in zip(places, alike, cut, strict=True):
-            c = matrix.shape[1]
-            found[place] = tuple(part[:, :c, :c] for part in parts)
-    return [found[place] for place in range(len(matrices))]
 
 
 def _identity(matrix: Tensor) -> Tensor:

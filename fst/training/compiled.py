@@ -1,12 +1,13 @@
-"""Train with the networks compiled by torch.compile: for long runs on a GPU."""
+"""Train with networks and loss compiled by torch.compile: for long runs on a GPU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from fst.losses.style_groups import Comparison
 from fst.runtime.console import tell
 from fst.training.finite import FiniteGuard
 from fst.training.module import StyleTransferModule
@@ -15,22 +16,23 @@ SHOWN_REASON = 200  # characters of what a compiler says
 
 
 class Compiled(pl.Callback):
-    """Compiles the transformer network and the loss network, forward and backward.
+    """Compiles the transformer network, and the loss with its network, forward and backward.
 
     `fst-train ... --trainer.callbacks fst.training.compiled.Compiled`
 
     The first batch goes through once more, which takes a minute or more; each step then launches
     fewer kernels. What the network learns differs by rounding. Only training steps are compiled,
-    for batches of one size: not validations, the pictures of which have other sizes, and not the
-    statistics of the loss. Where compiling fails, in any process, the run goes on without, and says
-    why. After the run the networks are as before.
+    for batches of one size: not validations, the pictures of which have other sizes. Where styles
+    have several statistics, batches mix them in ever other ways, so that of the loss its network
+    alone is compiled. Where compiling fails, in any process, the run goes on without, and says why.
+    After the run all is as before.
     """
 
     def __init__(self, backend: Any = "inductor") -> None:
         """`backend`: of `torch.compile`."""
         self.backend = backend
         self.compiled: bool | None = None  # not tried yet
-        self._forwards: list[tuple[nn.Module, Callable]] = []
+        self._places: list[tuple[nn.Module, str, Callable]] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: StyleTransferModule) -> None:
         """Each run compiles anew."""
@@ -39,7 +41,7 @@ class Compiled(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: StyleTransferModule, batch: Any, batch_idx: int
     ) -> None:
-        """Before the first step, compile; before each, put the compiled networks in place."""
+        """Before the first step, compile; before each, put what is compiled in place."""
         if self.compiled is None:
             self._compile(trainer, pl_module, batch, batch_idx)
         if self.compiled:
@@ -53,14 +55,27 @@ class Compiled(pl.Callback):
         """As after a step."""
         self._take_away()
 
+    def places(self, module: StyleTransferModule) -> Iterator[tuple[nn.Module, str, Callable]]:
+        """Whose method is compiled, its name, and what takes its place."""
+        options = {"backend": self.backend, "dynamic": False}
+        yield module.network, "forward", torch.compile(module.network.forward, **options)
+        if len(module.perceptual.groups) > 1:
+            network = module.perceptual.loss_network
+            yield network, "forward", torch.compile(network.forward, **options)
+            return
+        terms = torch.compile(module.terms_of_images, **options)
+
+        def of_tensors(whole: Any, seen: Any, comparison: Comparison, traits: Any) -> dict:
+            return terms(whole, seen, comparison.of_tensors(len(whole[0])), traits)
+
+        yield module, "terms_of_images", of_tensors
+
     def _compile(
         self, trainer: pl.Trainer, module: StyleTransferModule, batch: Any, batch_idx: int
     ) -> None:
-        networks = module.network, module.perceptual.loss_network
-        options = {"backend": self.backend, "dynamic": False}
         reason = ""
         try:
-            self._forwards = [(n, torch.compile(n.forward, **options)) for n in networks]
+            self._places = list(self.places(module))
             self._put_in_place()
             with trainer.precision_plugin.train_step_context():
                 loss = module.training_step(batch, batch_idx)["loss"]
@@ -78,9 +93,9 @@ class Compiled(pl.Callback):
             tell("fst-train", f"the networks are not compiled, training goes on without: {reason}")
 
     def _put_in_place(self) -> None:
-        for network, forward in self._forwards:
-            network.forward = forward
+        for of, name, function in self._places:
+            setattr(of, name, function)
 
     def _take_away(self) -> None:
-        for network, _ in self._forwards:
-            vars(network).pop("forward", None)
+        for of, name, _ in self._places:
+            vars(of).pop(name, None)

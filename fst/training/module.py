@@ -1,7 +1,7 @@
 """The LightningModule: one network, many styles, a perceptual loss."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from fst.errors import FstError
 from fst.losses.consistency import Twins
 from fst.losses.grey import grey_places
 from fst.losses.perceptual import PerceptualLoss
-from fst.losses.style_groups import StyleIndex, check_ids, each_id
+from fst.losses.style_groups import Comparison, StyleIndex, check_ids, each_id
 from fst.losses.terms import grid_pattern
+from fst.losses.traits import Traits
 from fst.networks.transformer import TransformerNet
 from fst.style_model.format import save_style_model
 from fst.training.card import style_model_metadata
@@ -167,11 +168,13 @@ class StyleTransferModule(pl.LightningModule):
         seed = self._seed(OF_GREY, self.global_step)
         grey = grey_places(self.objective.grey_every, number, seed)
         window = ..., *self.objective.window(*photos.shape[2:], self._seed_of_step())
-        terms = self.perceptual(stylized[window], photos[window], style_index, grey)
-        further = self._further_terms(photos, style_index, stylized.float(), twins)
-        for name, weight, term in further:
-            terms[name] = term
-            terms["total"] = terms["total"] + weight * term
+        comparison = self.perceptual.comparison(style_index, len(photos), grey)
+        traits = None
+        if any(self.objective.trait_weights):
+            traits = self.perceptual.traits_of(each_id(style_index, len(photos)))
+        whole, seen = (stylized, photos), (stylized[window], photos[window])
+        terms = self.terms_of_images(whole, seen, comparison, traits)
+        _add(terms, self._terms_of_batch(photos, stylized.float(), twins))
         per_image = terms.pop("style_per_image")
         self.finite.see(self, terms, style_index, () if twins is None else twins.places)
         return {"loss": terms["total"], "style_per_image": per_image, "style_index": style_index}
@@ -274,15 +277,34 @@ class StyleTransferModule(pl.LightningModule):
         if self.keeper is not None:
             hold_kept_styles(self.network, self.first_id)
 
-    def _further_terms(
-        self, photos: Tensor, style_index: StyleIndex, stylized: Tensor, twins: Twins | None
-    ) -> Iterator[tuple[str, float, Tensor]]:
-        """Name, weight and value of what is minimised beside the perceptual loss."""
+    def terms_of_images(
+        self,
+        whole: tuple[Tensor, Tensor],
+        seen: tuple[Tensor, Tensor],
+        comparison: Comparison,
+        traits: Traits | None,
+    ) -> dict[str, Tensor]:
+        """The terms that images have on their own, and their total: from tensors of the same shapes
+        for every batch, so that they can be compiled.
+
+        Args:
+            whole: Stylized images and their photos, (B, 3, H, W).
+            seen: What the loss network sees of both.
+            comparison: Of `PerceptualLoss.comparison`.
+            traits: Of the style of each image, where a term needs them.
+        """
+        stylized, photos = whole[0].float(), whole[1]
+        terms = self.perceptual.compare(*seen, comparison)
         if self.objective.grid_weight:
-            yield "grid", self.objective.grid_weight, grid_pattern(stylized)
-        if any(self.objective.trait_weights):
-            own = self.perceptual.traits_of(each_id(style_index, len(photos)))
-            yield from own.terms(stylized, photos, *self.objective.trait_weights)
+            _add(terms, [("grid", self.objective.grid_weight, grid_pattern(stylized))])
+        if traits is not None:
+            _add(terms, traits.terms(stylized, photos, *self.objective.trait_weights))
+        return terms
+
+    def _terms_of_batch(
+        self, photos: Tensor, stylized: Tensor, twins: Twins | None
+    ) -> Iterator[tuple[str, float, Tensor]]:
+        """Name, weight and value of what else is minimised: of images or networks together."""
         if twins is not None:
             yield "consistency", self.objective.consistency_weight, twins.difference(stylized)
         if self.keeper is not None:
@@ -307,6 +329,13 @@ class StyleTransferModule(pl.LightningModule):
 
     def _seed_of_step(self) -> int:
         return self.hparams.seed * 1_000_003 + self.global_step
+
+
+def _add(terms: dict[str, Tensor], further: Iterable[tuple[str, float, Tensor]]) -> None:
+    """Further terms, each with its weight, to the others and their total."""
+    for name, weight, term in further:
+        terms[name] = term
+        terms["total"] = terms["total"] + weight * term
 
 
 def _curve(term: str) -> str:
