@@ -247,7 +247,7 @@ class PerceptualLoss(nn.Module):
         self, stylized: Tensor, target: Tensor | None, comparison: Comparison
     ) -> dict[str, Tensor]:
         style_layers = self.style_layers if self.groups else ()
-        layers = {*style_layers, *([] if target is None else [self.content_layer])}
+        layers = [*style_layers, *([] if target is None else [self.content_layer])]
         features = self.loss_network(with_grey(stylized, comparison.grey), layers) if layers else {}
         content = stylized.new_zeros((), dtype=torch.float32)
         if target is not None:
