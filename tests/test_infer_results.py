@@ -93,7 +93,7 @@ def test_stdin_is_painted_into_a_folder_and_a_file_to_stdout(run):
     ("arguments", "photo", "told"),
     [
         (("-", "-o", "-"), b"", b"no picture came on stdin"),
-        (("-", "-o", "-", "--style", "wave"), b"no picture", b"stdin.png"),
+        (("-", "-o", "-", "--style", "wave"), b"no picture", b"cannot read -: it is not"),
         (("-", "-o", "-", "--all-styles"), b"x", b"stdout takes one painting"),
         (("-", "-", "-o", "out"), b"x", b"stdin is one picture"),
         (("-", "-o", "out", "--devices", 2), b"x", b"- is for one process"),
@@ -103,6 +103,23 @@ def test_what_cannot_be_piped_is_told_in_a_line(run, arguments, photo, told):
     done = piped(run, *arguments, photo=photo)
     assert done.returncode in (1, 2) and done.stdout == b""
     assert told in done.stderr and b"Traceback" not in done.stderr
+
+
+# Masks
+
+
+def test_a_mask_of_another_shape_is_told_once(run):
+    save_photo("p.png", 40, 60)
+    save_photo("q.png", 40, 60)
+    for name, size in (("alike.png", (30, 20)), ("square.png", (50, 50))):
+        Image.new("L", size, 255).save(name)
+    said = []
+    for mask in ("alike.png", "square.png"):
+        code, _, err = run("p.png", "q.png", "--style", "rain", "--mask", mask, "-o", mask[:-4])
+        assert code == 0
+        said.append([line for line in err if "mask" in line])
+    assert said[0] == []
+    assert said[1] == ["fst-infer: p.png: a mask of 50x50 px is stretched to 60x40 px"]
 
 
 # A sheet

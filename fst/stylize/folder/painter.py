@@ -30,6 +30,7 @@ from fst.stylize.stylizer import Stylizer, check_size
 
 PROGRAM = "fst-infer"
 WRITTEN_BEHIND = 1  # paintings that may wait for the disk
+MASK_TOLERANCE = 0.02  # of the ratio of sides: rounding when a picture is shrunk
 POLL_S = 1.0  # between looks: a file is painted when it is as it was one look before
 State = tuple[int, int] | None
 
@@ -49,6 +50,7 @@ class Painter:
         self.budget = memory_plan.memory_left(args.max_memory, stylizer.device)
         self.left = 0  # paintings of the present picture to come
         self.broken = 0  # pictures
+        self.told_of_masks = False
 
     def paint(self, show_progress: bool = True) -> int:
         """Paint every picture of the plan in its styles; returns the exit code."""
@@ -100,6 +102,7 @@ class Painter:
         self.left, content = len(targets), None
         try:
             content = reading.result()
+            self._tell_of_masks(photo)
             for style_id, path in targets:
                 style = self.args.blend if style_id == BLEND_ID else style_id
                 if content is None:
@@ -111,8 +114,7 @@ class Painter:
                     written = self.writer.submit(self._write, path, save)
                 # A style is told by its name, a blend by its shares; None is a sheet of several.
                 name = self.stylizer.style_names[style] if isinstance(style, int) else style
-                shown = "-" if str(photo) == self.args.from_stdin else str(photo)
-                self.waiting.append((written, {"picture": shown, "style": name}))
+                self.waiting.append((written, {"picture": self._shown(photo), "style": name}))
                 self.left -= 1
                 self.report(WRITTEN_BEHIND)
             return
@@ -122,8 +124,28 @@ class Painter:
             if not is_out_of_memory(error):
                 raise
             problem = _too_large(photo, content)
-        self._say(partial(tell, PROGRAM), problem, self.left)
+        self._say(partial(tell, PROGRAM), self._shown(problem), self.left)
         self.broken += 1
+
+    def _shown(self, text: object) -> str:
+        """A path, or a text that names it: the picture that came on stdin is "-"."""
+        file = self.args.from_stdin
+        return str(text) if file is None else str(text).replace(file, "-")
+
+    def _tell_of_masks(self, photo: Path) -> None:
+        """Say, once, that a mask is of another shape than a picture."""
+        masks = [
+            mask for mask in (*self.options.masks.values(), self.options.where) if mask is not None
+        ]
+        if self.told_of_masks or not masks:
+            return
+        height, width = images.shape_of(photo, self.args.size)
+        for h, w in (mask.shape for mask in masks):
+            if abs(h * width / (w * height) - 1) > MASK_TOLERANCE:
+                self.told_of_masks = True
+                sizes = f"a mask of {w}x{h} px is stretched to {width}x{height} px"
+                self._say(partial(tell, PROGRAM), f"{self._shown(photo)}: {sizes}", 0)
+                return
 
     def report(self, waiting: int) -> None:
         """Tell the paths of paintings until so many are still being written."""
@@ -148,7 +170,7 @@ class Painter:
         work = work_size(images.shape_of(photo, args.size), self.options.texture_size)
         fast = args.fast_statistics and memory_plan.fast_pays_off(*work)
         how = "means and variances of parts of it" if fast else "exact"
-        tell(PROGRAM, f"{photo}: in bands of rows ({how})")
+        tell(PROGRAM, f"{self._shown(photo)}: in bands of rows ({how})")
         file = FileOptions(args.size, args.bits, overwrite, True, args.max_memory, fast)
         shown = "{l_bar}{bar}| {elapsed}<{remaining}"
         with _progress_bar(total=100, unit="%", leave=False, bar_format=shown) as bar:
