@@ -59,7 +59,7 @@ def make_step(network: str, batch: int) -> Callable[[], None]:
     torch.manual_seed(0)
     usual = Objective()
     last, size = torch.channels_last, asked.size_px
-    painter = TransformerNet(2, 0.5, 1 if asked.tiny else 5).to(asked.device).to(memory_format=last)
+    painter = TransformerNet(2, 0.5, 1 if asked.tiny else 8).to(asked.device).to(memory_format=last)
     judge = read_loss_network(network).to(asked.device).to(memory_format=last)
     perceptual = PerceptualLoss(judge)
     perceptual.set_styles([[torch.rand(3, size, size, device=asked.device)] for _ in range(2)])

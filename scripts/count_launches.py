@@ -5,9 +5,9 @@
 Eager, the operations of a step on a device without numbers ("meta") are counted, but for views.
 Compiled, `fst.training.compiled.Compiled` compiles there; its graphs are moved to fake CUDA
 tensors, and inductor writes its code for them, of which the kernels that it generates and those of
-libraries are counted; what is left between the graphs, again as operations. Bytes are those of the
-tensors that go in and out. All in fp32, forward and backward, without the optimizer. This uses
-insides of torch (2.14), which change.
+libraries are counted; what is left between the graphs, again as operations. An operation counts as
+one kernel, though some are several. Bytes are those of the tensors that go in and out. All in fp32,
+forward and backward, without the optimizer. This uses insides of torch (2.14), which change.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def main() -> None:
     if min(args.batch_size, args.styles) < 1 or args.size < 64:
         parser.error("expected at least 1 image, 1 style and crops of 64 px")
     with without_numbers():
-        rows = counted(module_of(args.styles), batch_of(args))
+        rows = counted(module_of(args.styles), batch_of(args.styles, args.batch_size, args.size))
     print("\n| part | kernels | of them generated | GB |\n|---|---:|---:|---:|")
     for part, (kernels, generated, size) in rows.items():
         print(f"| {part} | {kernels} | {generated or ''} | {size / 1e9:.3f} |")
@@ -84,17 +84,20 @@ def counted(module: StyleTransferModule, batch: StyleBatch) -> dict[str, Load]:
     return {"eager: all": eager.load(), **compiled, "compiled: all": whole}
 
 
-def module_of(num_styles: int) -> StyleTransferModule:
+def module_of(
+    num_styles: int, architecture: Architecture | None = None, objective: Objective | None = None
+) -> StyleTransferModule:
     """As fst-train trains by default; of styles only the statistics are asked for."""
-    module = StyleTransferModule([SAMPLE_PHOTO] * num_styles, Architecture(), Objective())
+    module = StyleTransferModule([SAMPLE_PHOTO] * num_styles, architecture, objective)
     module.perceptual = module.objective.perceptual(module.styles, torch.device("cpu"))
-    module.perceptual.set_styles([[torch.rand(3, 64, 64)]] * num_styles, in_grey=True)
+    in_grey = bool(module.objective.grey_every)
+    module.perceptual.set_styles([[torch.rand(3, 64, 64)]] * num_styles, in_grey)
     return module.to("meta")
 
 
-def batch_of(args: argparse.Namespace) -> StyleBatch:
-    photos = torch.empty(args.batch_size, 3, args.size, args.size, device="meta")
-    return StyleBatch(photos, torch.arange(args.batch_size) % args.styles)
+def batch_of(num_styles: int, count: int, size_px: int) -> StyleBatch:
+    photos = torch.empty(count, 3, size_px, size_px, device="meta")
+    return StyleBatch(photos, torch.arange(count) % num_styles)
 
 
 def step(module: StyleTransferModule, batch: StyleBatch) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch._dynamo.backends.debugging import aot_eager
 from torch._dynamo.utils import counters
 
 from fst import Architecture, Objective, StyleTransferModule
@@ -13,6 +14,7 @@ from fst.data.styles import Style
 from fst.style_model.format import load_style_model
 from fst.training.compiled import Compiled
 
+LARGE = 400  # nodes of a graph: of the loss, not of a network alone
 CALLBACK = ("--trainer.callbacks", "fst.training.compiled.Compiled")
 
 
@@ -85,6 +87,19 @@ def test_after_the_run_the_networks_are_as_before(fit):
     module = fit(callback)
     assert callback.compiled and counters["stats"]["unique_graphs"] == 2
     assert_as_before(module)
+
+
+def test_where_the_loss_cannot_be_compiled_the_networks_are(fit, capsys):
+    def backend(graph, inputs):
+        if len(list(graph.graph.nodes)) > LARGE:
+            raise RuntimeError("a loss is too much")
+        return aot_eager(graph, inputs)
+
+    callback = Compiled(backend)
+    fit(callback)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "compiled" in line]
+    assert line.startswith("fst-train: the networks are compiled, the rest of the loss is not: ")
+    assert "a loss is too much" in line and callback.compiled
 
 
 def test_of_styles_of_several_statistics_the_networks_alone_are_compiled(fit, capsys):

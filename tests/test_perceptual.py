@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models import vgg
 
 from fst.errors import FstError
-from fst.losses import objective
+from fst.losses import objective, wasserstein
 from fst.losses.perceptual import PerceptualLoss
 from fst.losses.style_loss import register
 from fst.networks.loss_network import LossNetwork
@@ -445,3 +445,50 @@ def test_style_ids_may_be_numbers_of_any_kind():
                         (-1, "expected 0 to 1"), (2, "expected 0 to 1")):  # fmt: skip
         with pytest.raises(FstError, match=told):
             loss(images, images, index)
+
+
+@pytest.mark.parametrize("wrong", [2, -3])
+def test_a_wrong_style_id_is_told_where_each_style_has_its_weight(wrong):
+    loss = loss_of(*STYLES, weights=(1.0, [1.0, 2.0], 0.0))
+    with pytest.raises(FstError, match=f"style ids .*{wrong}.*: expected 0 to 1"):
+        loss(pictures(), pictures(), torch.tensor([0, wrong]))
+
+
+class Odd:
+    """A statistic that forgets what a distance is."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def target(self, features):
+        return (features[0].mean(),)
+
+    def distance(self, features, mean):
+        return features.mean() * torch.ones(self.shape)
+
+
+def test_distances_of_another_shape_are_refused():
+    for shape in ((2, 1), (2, 3), (3,)):
+        with pytest.raises((RuntimeError, IndexError, ValueError)):
+            loss_of(*STYLES, style_loss=Odd(shape))(pictures(), pictures(), torch.tensor([0, 1]))
+
+
+def test_one_distance_is_that_of_all_images():
+    terms = loss_of(*STYLES, style_loss=Odd(()))(pictures(), pictures(), torch.tensor([0, 1]))
+    assert terms["style_per_image"].shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["gram", "gram centered", "eigen top=2", "projected", "meanstd", "covariance", "wasserstein",
+     "sliced"],
+)  # fmt: skip
+def test_every_statistic_compiles_as_one_graph(text, monkeypatch):
+    monkeypatch.setattr(wasserstein, "roots_by_eigenvalues", wasserstein.roots_by_products)
+    loss = loss_of(*STYLES, style_loss=text)
+    comparison = loss.comparison(torch.tensor([0, 1]), 2).of_tensors(2)
+    torch._dynamo.reset()
+    compiled = torch.compile(loss.compare, backend="eager", fullgraph=True, dynamic=False)
+    found, expected = (way(pictures(), pictures(seed=2), comparison)["total"].item()
+                       for way in (compiled, loss.compare))  # fmt: skip
+    assert found == pytest.approx(expected, rel=1e-3)

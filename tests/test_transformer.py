@@ -343,3 +343,20 @@ def test_the_margin_is_painted_with_the_image_and_cut_off(margin, as_map):
     torch.testing.assert_close(got, expected, rtol=0, atol=2e-5)
     assert (got - plain).abs().max() > 1e-3
     torch.testing.assert_close(in_training, plain, rtol=0, atol=0)
+
+
+def test_a_norm_of_a_users_own_is_given_the_style_weights():
+    class Doubled(ConditionalInstanceNorm2d):
+        def forward(self, x, style_weights):
+            return super().forward(x, 2 * style_weights)
+
+    network = TransformerNet(2, 0.125, 1)
+    photos, weights = torch.rand(2, 3, 32, 32), torch.eye(2)
+    with torch.no_grad():
+        network.down.norm.gamma.mul_(2)
+        network.down.norm.beta.add_(0.1).mul_(2)
+        expected = network(photos, weights)
+        network.down.norm.gamma.div_(2)
+        network.down.norm.beta.div_(2)
+        network.down.norm.__class__ = Doubled
+        torch.testing.assert_close(network(photos, weights), expected)

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fst.losses import wasserstein
 from fst.losses.parse import read_statistic
 from fst.losses.wasserstein import (
     Pair,
@@ -65,25 +66,47 @@ def test_a_matrix_of_nan_has_roots_of_nan_and_raises_nothing(way):
     assert way(matrix)[0][0].isnan().all()
 
 
-def test_layers_together_are_each_alone():
+def distances_and_gradients(measure, pairs):
+    distances = measure(pairs)
+    total = sum((n + 1) * distance.sum() for n, distance in enumerate(distances))
+    return *distances, *torch.autograd.grad(total, [part for pair in pairs for part in pair])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1e-3)], ids=str
+)
+def test_layers_together_by_products_are_each_alone(monkeypatch, dtype, tolerance):
     """Small ones are taken as one size; 300 channels are more than that."""
     pairs = []
     for size in (3, 300, 40, 256):
-        mean, other_mean = torch.rand(2, 2, size, dtype=torch.float64)
-        features = torch.randn(2, 2, size, 2 * size, dtype=torch.float64)
+        mean, other_mean = torch.rand(2, 2, size, dtype=dtype)
+        features = torch.randn(2, 2, size, 2 * size, dtype=dtype)
         covariance, other_root = features @ features.mT / size
         pairs.append([t.requires_grad_() for t in (mean, covariance, other_mean, other_root)])
-    together = distances_together(pairs)
-    of_all = torch.autograd.grad(
-        sum((n + 1) * d.sum() for n, d in enumerate(together)),
-        pairs[0] + pairs[1] + pairs[2] + pairs[3],
-    )
-    for n, pair in enumerate(pairs):
-        (alone,) = gaussian_wasserstein(Pair(*pair, torch.zeros(2)))
-        torch.testing.assert_close(together[n], alone, rtol=1e-4, atol=1e-6)
-        of_pair = torch.autograd.grad((n + 1) * alone.sum(), pair)
-        for one, other in zip(of_all[4 * n : 4 * n + 4], of_pair, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+    def alone(pairs):
+        blur = torch.zeros(2, dtype=dtype)
+        return [gaussian_wasserstein(Pair(*pair, blur))[0] for pair in pairs]
+
+    expected = distances_and_gradients(alone, pairs)
+    monkeypatch.setattr(wasserstein, "roots_by_eigenvalues", roots_by_products)
+    found = distances_and_gradients(distances_together, pairs)
+    for one, other in zip(found, expected, strict=True):
+        assert (one - other).norm() <= tolerance * other.norm()
+
+
+@pytest.mark.parametrize("decades", [2, 6])
+def test_the_trace_and_the_inverse_by_products_in_fp32(decades):
+    """What the distance and its gradient are made of: far nearer than root and inverse need be."""
+    random = np.random.default_rng(decades)
+    turned = np.linalg.qr(random.normal(size=(64, 64)))[0]
+    values = np.logspace(0, -decades, 64)
+    # As the function itself does, so that rounding cannot make an eigenvalue negative.
+    values += np.finfo(np.float32).eps * values.sum()
+    matrix = torch.from_numpy((turned * values) @ turned.T)[None].float()
+    root, inverse = roots_by_products(matrix)
+    assert wasserstein.traces(root).item() == pytest.approx(np.sqrt(values).sum(), rel=1e-3)
+    assert torch.equal(inverse, inverse.mT)
 
 
 def test_a_statistic_takes_several_layers_as_each_alone():

@@ -80,7 +80,7 @@ def with_grey(images: Tensor, places: slice | Tensor) -> Tensor:
     """Images (B, 3, H, W), those at `places` equalised: a slice, or (B,) yes or no."""
     if isinstance(places, Tensor):
         return torch.where(places[:, None, None, None], equalised(images), images.float())
-    if not len(range(*places.indices(len(images)))):
+    if not len(images[places]):
         return images
     images = images.float().clone()
     images[places] = equalised(images[places])

@@ -50,6 +50,7 @@ class _MeanAndSquares(torch.autograd.Function):
 
 
 @cache
+@torch.compiler.assume_constant_result  # a compiler could not follow the generator
 def directions(channels: int, count: int, seed: int, device: torch.device | str = "cpu") -> Tensor:
     """Random unit vectors, (count, channels), the same for the same arguments."""
     generator = torch.Generator().manual_seed(seed)

@@ -191,8 +191,8 @@ class PerceptualLoss(nn.Module):
     def compare(
         self, stylized: Tensor, content: Tensor, comparison: Comparison
     ) -> dict[str, Tensor]:
-        """`forward` once it is known what images are compared with: from tensors alone, so that it
-        can be compiled."""
+        """`forward` once it is known what images are compared with. To be compiled, it is given
+        `Comparison.of_tensors`."""
         target = self.content_target(with_grey(content, comparison.grey))
         return self._terms(stylized, target, comparison)
 
@@ -237,11 +237,11 @@ class PerceptualLoss(nn.Module):
         if self.groups is None:
             raise FstError("the loss has no styles: call set_styles first, with [] for none")
         style_index = each_id(style_index, count)
-        style_weight = self.weights[1]
+        members, style_weight = self._members(style_index, grey), self.weights[1]
         if not isinstance(style_weight, int | float):
             each = torch.tensor(style_weight, device=style_index.device)[style_index]
             style_weight = each.to(self.device, non_blocking=True)  # (B,)
-        return Comparison(self._members(style_index, grey), style_weight, grey)
+        return Comparison(members, style_weight, grey)
 
     def _terms(
         self, stylized: Tensor, target: Tensor | None, comparison: Comparison
@@ -294,7 +294,7 @@ class PerceptualLoss(nn.Module):
             theirs = [f if len(places) == len(f) else f[places] for f in features.values()]
             found = group.statistic.distances(theirs, targets)
             for layer, distance in zip(features, found, strict=True):
-                if len(places) == len(distance) == len(features[layer]):
+                if len(places) == len(features[layer]) and distance.shape == places.shape:
                     distances[layer] = distance.float()
                 else:
                     distances[layer] = distances[layer].index_put((places,), distance.float())

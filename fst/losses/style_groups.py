@@ -56,8 +56,9 @@ class Comparison(NamedTuple):
     grey: slice | Tensor
 
     def of_tensors(self, batch_size: int) -> "Comparison":
-        """The same for what is compiled: numbers that change would have it compiled again."""
-        if isinstance(self.grey, Tensor) or self.grey.step is None:  # none, in every batch
+        """The same for code that is compiled, which a number that changes would have compiled
+        again."""
+        if isinstance(self.grey, Tensor) or self.grey == slice(0):  # none, in every batch
             return self
         is_grey = torch.zeros(batch_size, dtype=torch.bool)
         is_grey[self.grey] = True

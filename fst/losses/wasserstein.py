@@ -144,7 +144,9 @@ def roots_by_products(matrix: Tensor) -> tuple[Tensor, Tensor]:
     scaled for the range of eigenvalues that the one before has left (Chen & Chow 2014, "A Stable
     Scaling of Newton-Schulz for Improving the Sign Function Computation of a Hermitian Matrix").
     Differs from both: the inverse is kept transposed, below the root, so that one product steps
-    both on. It takes the step for symmetric, as it is but for rounding.
+    both on. That takes the step for symmetric, as it is but for rounding, which counts for more
+    then: in fp32, root and inverse of matrices with eigenvalues over four decades are off by a
+    thousandth, the root's trace by a millionth.
 
     Args:
         matrix: K, (B, C, C), fp32 or fp64. Eigenvalues below 1e-8 of the trace in fp32, 1e-14 in
@@ -164,7 +166,7 @@ def roots_by_products(matrix: Tensor) -> tuple[Tensor, Tensor]:
         step = torch.baddbmm(identity, inverse.mT, root, beta=1.5 * scale, alpha=-(scale**3) / 2)
         both = both @ step
     root, inverse = both.chunk(2, 1)
-    return root * trace.sqrt(), inverse.mT / trace.sqrt()
+    return root * trace.sqrt(), (inverse + inverse.mT) / (2 * trace.sqrt())
 
 
 def _identity(matrix: Tensor) -> Tensor:

@@ -147,6 +147,11 @@ def chosen(norms: Sequence[ConditionalInstanceNorm2d], style_weights: Tensor) ->
     return dict(zip(norms, zip(parts[::2], parts[1::2], strict=True), strict=True))
 
 
+def takes_chosen(norm: nn.Module) -> bool:
+    """Whether a norm takes what `chosen` gives: a user's own may ask for the weights."""
+    return type(norm).forward is ConditionalInstanceNorm2d.forward
+
+
 class ConditionalAffine2d(ConditionalInstanceNorm2d):
     """The scale and shift alone, gamma_s x + beta_s, after a layer that is not normalised."""
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fst.networks import inference
-from fst.networks.conditional import ConditionalAffine2d, chosen
+from fst.networks.conditional import ConditionalAffine2d, chosen, takes_chosen
 from fst.networks.layers import (
     ConditionedConv,
     Layer,
@@ -159,9 +159,9 @@ class TransformerNet(nn.Module):
         layers = self.layers
         if inference.is_made_for(layers, x, style_weights):
             return inference.passed(layers, x, style_weights)
-        if style_weights.dim() == 2 and not is_exporting():
+        norms = [layer.norm for layer, _ in self.convolutions()]
+        if style_weights.dim() == 2 and not is_exporting() and all(map(takes_chosen, norms)):
             # On a GPU, a product for each table would be a kernel, or three with gradients.
-            norms = [layer.norm for layer, _ in self.convolutions()]
             style_weights = chosen(norms, style_weights)
         for layer in layers:
             x = layer(x, style_weights)

@@ -22,10 +22,10 @@ class Compiled(pl.Callback):
 
     The first batch goes through once more, which takes a minute or more; each step then launches
     fewer kernels. What the network learns differs by rounding. Only training steps are compiled,
-    for batches of one size: not validations, the pictures of which have other sizes. Where styles
-    have several statistics, batches mix them in ever other ways, so that of the loss its network
-    alone is compiled. Where compiling fails, in any process, the run goes on without, and says why.
-    After the run all is as before.
+    for batches of one size: not validations, whose pictures have other sizes. Where the targets of
+    styles are of several kinds, as of several statistics, each batch mixes them differently, so
+    only the two networks are compiled; so they are where the loss cannot be. Where they cannot be
+    either, in any process, the run goes on without, and says why. After the run all is as before.
     """
 
     def __init__(self, backend: Any = "inductor") -> None:
@@ -55,11 +55,14 @@ class Compiled(pl.Callback):
         """As after a step."""
         self._take_away()
 
-    def places(self, module: StyleTransferModule) -> Iterator[tuple[nn.Module, str, Callable]]:
-        """Whose method is compiled, its name, and what takes its place."""
+    def places(
+        self, module: StyleTransferModule, whole_loss: bool = True
+    ) -> Iterator[tuple[nn.Module, str, Callable]]:
+        """Whose method is compiled, its name, and what takes its place: the transformer network's
+        and that of the whole loss, or of the loss network alone."""
         options = {"backend": self.backend, "dynamic": False}
         yield module.network, "forward", torch.compile(module.network.forward, **options)
-        if len(module.perceptual.groups) > 1:
+        if not whole_loss:
             network = module.perceptual.loss_network
             yield network, "forward", torch.compile(network.forward, **options)
             return
@@ -73,24 +76,38 @@ class Compiled(pl.Callback):
     def _compile(
         self, trainer: pl.Trainer, module: StyleTransferModule, batch: Any, batch_idx: int
     ) -> None:
+        """Keep the most that can be compiled in all processes."""
         reason = ""
+        for whole_loss in (True, False) if len(module.perceptual.groups) == 1 else (False,):
+            earlier, reason = reason, ""
+            try:
+                self._places = list(self.places(module, whole_loss))
+                self._try(trainer, module, batch, batch_idx)
+            except Exception as error:  # of any kind: compilers, drivers
+                lines = str(error).strip().splitlines()[:2]
+                reason = " ".join([f"{type(error).__name__}:", *map(str.strip, lines)])
+            self.compiled = trainer.strategy.reduce_boolean_decision(not reason)
+            reason = reason[:SHOWN_REASON] or "it failed in another process"
+            if self.compiled:
+                break
+        if trainer.is_global_zero and not self.compiled:
+            tell("fst-train", f"the networks are not compiled, training goes on without: {reason}")
+        elif trainer.is_global_zero and earlier:
+            tell("fst-train", f"the networks are compiled, the rest of the loss is not: {earlier}")
+
+    def _try(
+        self, trainer: pl.Trainer, module: StyleTransferModule, batch: Any, batch_idx: int
+    ) -> None:
+        """A step that leaves nothing behind."""
         try:
-            self._places = list(self.places(module))
             self._put_in_place()
             with trainer.precision_plugin.train_step_context():
                 loss = module.training_step(batch, batch_idx)["loss"]
             loss.backward()
-        except Exception as error:  # of any kind: compilers, drivers
-            lines = str(error).strip().splitlines()[:2]
-            reason = " ".join([f"{type(error).__name__}:", *map(str.strip, lines)])[:SHOWN_REASON]
         finally:
             self._take_away()
             module.zero_grad(set_to_none=True)
             module.finite = FiniteGuard()
-        self.compiled = trainer.strategy.reduce_boolean_decision(not reason)
-        if not self.compiled and trainer.is_global_zero:
-            reason = reason or "it failed in another process"
-            tell("fst-train", f"the networks are not compiled, training goes on without: {reason}")
 
     def _put_in_place(self) -> None:
         for of, name, function in self._places:

@@ -284,8 +284,8 @@ class StyleTransferModule(pl.LightningModule):
         comparison: Comparison,
         traits: Traits | None,
     ) -> dict[str, Tensor]:
-        """The terms that images have on their own, and their total: from tensors of the same shapes
-        for every batch, so that they can be compiled.
+        """The terms that each image has by itself, and their total. In a run, all that comes in has
+        the same shape in every batch, so that this can be compiled (`fst.training.compiled`).
 
         Args:
             whole: Stylized images and their photos, (B, 3, H, W).
@@ -304,7 +304,8 @@ class StyleTransferModule(pl.LightningModule):
     def _terms_of_batch(
         self, photos: Tensor, stylized: Tensor, twins: Twins | None
     ) -> Iterator[tuple[str, float, Tensor]]:
-        """Name, weight and value of what else is minimised: of images or networks together."""
+        """Name, weight and value of the terms that compare images of the batch with each other, or
+        the network with another."""
         if twins is not None:
             yield "consistency", self.objective.consistency_weight, twins.difference(stylized)
         if self.keeper is not None:
