@@ -1,13 +1,13 @@
-"""How many kernels a training step gives a GPU, and what they read and write, without having one.
+"""Count the kernels that a training step launches on a GPU, and the bytes they move, without a GPU.
 
     python scripts/count_launches.py [--batch-size 4] [--size 256] [--styles 2]
 
-Eager, the operations of a step on a device without numbers ("meta") are counted, but for views.
-Compiled, `fst.training.compiled.Compiled` compiles there; its graphs are moved to fake CUDA
-tensors, and inductor writes its code for them, of which the kernels that it generates and those of
-libraries are counted; what is left between the graphs, again as operations. An operation counts as
-one kernel, though some are several. Bytes are those of the tensors that go in and out. All in fp32,
-forward and backward, without the optimizer. This uses insides of torch (2.14), which change.
+Eager: the operations of a step on the "meta" device, which holds no data, are counted, except
+views. Compiled: `fst.training.compiled.Compiled` compiles the step there; its graphs are moved to
+fake CUDA tensors, and the kernels in inductor's code for them are counted, its own and those of
+libraries. What runs between the graphs is counted as operations. An operation counts as one kernel,
+though some launch several. Bytes are those of the tensors that go in and out. All in fp32, forward
+and backward, without the optimizer. This relies on torch internals (2.14), which may change.
 """
 
 import argparse
@@ -50,10 +50,10 @@ def main() -> None:
     add("--styles", type=int, default=2, help="how many (default: %(default)s)")
     args = parser.parse_args()
     if min(args.batch_size, args.styles) < 1 or args.size < 64:
-        parser.error("expected at least 1 image, 1 style and crops of 64 px")
-    with without_numbers():
+        parser.error("expected at least 1 image, at least 1 style and crops of at least 64 px")
+    with on_meta():
         rows = counted(module_of(args.styles), batch_of(args.styles, args.batch_size, args.size))
-    print("\n| part | kernels | of them generated | GB |\n|---|---:|---:|---:|")
+    print("\n| part | kernels | of which generated | GB |\n|---|---:|---:|---:|")
     for part, (kernels, generated, size) in rows.items():
         print(f"| {part} | {kernels} | {generated or ''} | {size / 1e9:.3f} |")
 
@@ -79,7 +79,7 @@ def counted(module: StyleTransferModule, batch: StyleBatch) -> dict[str, Load]:
         raise FstError(f"{len(graphs)} graphs: expected those of network and loss, both ways")
     parts = zip(("network", "loss", "loss", "network"), graphs, strict=True)
     compiled = {f"compiled: {name}, {way}": load_of(way, graph) for name, (way, graph) in parts}
-    compiled["compiled: what is between"] = between.load()
+    compiled["compiled: between the compiled parts"] = between.load()
     whole = Load(*map(sum, zip(*compiled.values(), strict=True)))
     return {"eager: all": eager.load(), **compiled, "compiled: all": whole}
 
@@ -219,7 +219,7 @@ def code_for_cuda(graph: fx.GraphModule, is_backward: bool) -> tuple[str, int]:
             setattr(graph, name, moved(value))
     graph.recompile()
     inputs = [moved(n.meta["val"]) for n in graph.graph.nodes if n.op == "placeholder"]
-    with a_card(), V.set_fake_mode(fake):
+    with pretended_card(), V.set_fake_mode(fake):
         FakeTensorProp(graph, fake).propagate_dont_convert_inputs(*inputs)
         _recursive_post_grad_passes(graph, is_inference=False)
         FakeTensorProp(graph, fake).propagate_dont_convert_inputs(*inputs)
@@ -232,7 +232,7 @@ def code_for_cuda(graph: fx.GraphModule, is_backward: bool) -> tuple[str, int]:
 
 
 @contextmanager
-def without_numbers() -> Iterator[None]:
+def on_meta() -> Iterator[None]:
     """Autocast, which does not know the device, takes it for the CPU."""
     genuine = torch.autocast.__init__
 
@@ -247,7 +247,7 @@ def without_numbers() -> Iterator[None]:
 
 
 @contextmanager
-def a_card() -> Iterator[None]:
+def pretended_card() -> Iterator[None]:
     """Inductor finds a card and triton."""
     import torch._inductor.scheduler as scheduler
     import torch.utils._triton as triton

@@ -57,12 +57,12 @@ def test_the_parts_of_a_compiled_step_are_told_apart_and_add_up(script, monkeypa
 
     monkeypatch.setattr(script, "code_for_cuda", convolutions)
     few = dict.fromkeys(("grid_weight", "grain_weight", "colour_weight", "grey_every"), 0)
-    with script.without_numbers():
+    with script.on_meta():
         objective = Objective(style_loss="gram", **few)
         module = script.module_of(2, Architecture(width=0.125, num_blocks=1), objective)
         eager, *parts, whole = script.counted(module, script.batch_of(2, 4, 64)).items()
     found = {name: load.kernels for name, load in parts}
-    between = found.pop("compiled: what is between")
+    between = found.pop("compiled: between the compiled parts")
     # The loss network sees photo and painting, and the gradient of the painting comes back.
     assert found == {
         "compiled: network, forward": 6,

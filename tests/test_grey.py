@@ -59,7 +59,7 @@ def test_one_colour_has_a_finite_tone_and_gradient(value):
 @pytest.mark.parametrize("places", [slice(1, None, 2), slice(0, None, 3), slice(2, None, 9)])
 def test_images_are_chosen_by_their_places_or_by_yes_and_no(places):
     images = images_of(4)
-    chosen = Comparison([(torch.arange(4), torch.arange(4))], 1.0, places).of_tensors(4).grey
+    chosen = Comparison([], 1.0, places).as_tensors(images).grey
     assert chosen.tolist() == [at in range(4)[places] for at in range(4)]
     gradients = []
     for grey in (places, chosen):
@@ -72,7 +72,7 @@ def test_images_are_chosen_by_their_places_or_by_yes_and_no(places):
 
 def test_where_no_image_is_compared_in_grey_nothing_is_asked():
     none = Comparison([], 1.0, grey_places(0, 3, 5))
-    assert none.of_tensors(4) is none
+    assert none.as_tensors(images_of(4)) is none
 
 
 @given(st.integers(0, 1000))

@@ -94,6 +94,7 @@ def test_stdin_is_painted_into_a_folder_and_a_file_to_stdout(run):
     [
         (("-", "-o", "-"), b"", b"no picture came on stdin"),
         (("-", "-o", "-", "--style", "wave"), b"no picture", b"cannot read -: it is not"),
+        (("-", "--watch", "w", "-o", "out"), b"x", b"leave out -\n"),
         (("-", "-o", "-", "--all-styles"), b"x", b"stdout takes one painting"),
         (("-", "-", "-o", "out"), b"x", b"stdin is one picture"),
         (("-", "-o", "out", "--devices", 2), b"x", b"- is for one process"),
@@ -108,6 +109,16 @@ def test_what_cannot_be_piped_is_told_in_a_line(run, arguments, photo, told):
 # Masks
 
 
+def test_masks_of_other_proportions_are_told_once_each(run):
+    save_photo("p.png", 40, 60)
+    for name in ("m.png", "n.png"):
+        Image.new("L", (50, 50), 255).save(name)
+    masks = "--mask", "rain=m.png", "--mask", "wave=n.png"
+    code, _, err = run("p.png", "--style", "rain", *masks, "-o", "o")
+    said = [line for line in err if "proportions" in line]
+    assert code == 0 and ["for rain" in said[0], "for wave" in said[1]] == [True] * len(said)
+
+
 def test_a_mask_of_another_shape_is_told_once(run):
     save_photo("p.png", 40, 60)
     save_photo("q.png", 40, 60)
@@ -119,7 +130,9 @@ def test_a_mask_of_another_shape_is_told_once(run):
         assert code == 0
         said.append([line for line in err if "mask" in line])
     assert said[0] == []
-    assert said[1] == ["fst-infer: p.png: a mask of 50x50 px is stretched to 60x40 px"]
+    (line,) = said[1]
+    assert line.startswith("fst-infer: p.png: the mask (50x50 px) has other proportions and is")
+    assert "stretched to 60x40 px" in line
 
 
 # A sheet

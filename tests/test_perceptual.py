@@ -486,7 +486,7 @@ def test_one_distance_is_that_of_all_images():
 def test_every_statistic_compiles_as_one_graph(text, monkeypatch):
     monkeypatch.setattr(wasserstein, "roots_by_eigenvalues", wasserstein.roots_by_products)
     loss = loss_of(*STYLES, style_loss=text)
-    comparison = loss.comparison(torch.tensor([0, 1]), 2).of_tensors(2)
+    comparison = loss.comparison(torch.tensor([0, 1]), 2).as_tensors(pictures())
     torch._dynamo.reset()
     compiled = torch.compile(loss.compare, backend="eager", fullgraph=True, dynamic=False)
     found, expected = (way(pictures(), pictures(seed=2), comparison)["total"].item()

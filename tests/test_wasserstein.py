@@ -95,18 +95,21 @@ def test_layers_together_by_products_are_each_alone(monkeypatch, dtype, toleranc
         assert (one - other).norm() <= tolerance * other.norm()
 
 
-@pytest.mark.parametrize("decades", [2, 6])
-def test_the_trace_and_the_inverse_by_products_in_fp32(decades):
-    """What the distance and its gradient are made of: far nearer than root and inverse need be."""
+@pytest.mark.parametrize(("decades", "tolerance"), [(2, 2e-4), (6, 2e-2)])
+def test_the_trace_and_the_inverse_by_products_in_fp32(decades, tolerance):
+    """What the distance and its gradient are made of; the trace is the exacter by far."""
     random = np.random.default_rng(decades)
     turned = np.linalg.qr(random.normal(size=(64, 64)))[0]
     values = np.logspace(0, -decades, 64)
-    # As the function itself does, so that rounding cannot make an eigenvalue negative.
-    values += np.finfo(np.float32).eps * values.sum()
+    floor = np.finfo(np.float32).eps * values.sum()
+    values += floor  # or rounding to fp32 could make one negative
     matrix = torch.from_numpy((turned * values) @ turned.T)[None].float()
+    values += floor  # as the function does
     root, inverse = roots_by_products(matrix)
-    assert wasserstein.traces(root).item() == pytest.approx(np.sqrt(values).sum(), rel=1e-3)
-    assert torch.equal(inverse, inverse.mT)
+    assert wasserstein.traces(root).item() == pytest.approx(np.sqrt(values).sum(), rel=2e-5)
+    expected = (turned / np.sqrt(values)) @ turned.T
+    difference = np.linalg.norm(inverse[0].double().numpy() - expected)
+    assert difference < tolerance * np.linalg.norm(expected)
 
 
 def test_a_statistic_takes_several_layers_as_each_alone():

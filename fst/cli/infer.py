@@ -26,7 +26,7 @@ from fst.cli.infer_flags import (
     painting_options,
     styles_asked_for,
 )
-from fst.cli.messages import Problems, noting, told
+from fst.cli.messages import Problems, lines_of, noting, told
 from fst.errors import FstError
 from fst.networks.sizes import MIN_SIZE_PX
 from fst.runtime.console import tell
@@ -199,16 +199,29 @@ def standard_streams(args: argparse.Namespace) -> Iterator[None]:
             args.from_stdin = _received(folder)
             args.inputs = [args.from_stdin if i == STREAM else i for i in args.inputs]
         if args.output != STREAM:
-            yield
+            with _named_as_given(args.from_stdin):
+                yield
             return
         is_jpeg = not args.inputs or Path(args.inputs[0]).suffix.lower() in (".jpg", ".jpeg")
         painting = Path(folder, f"painting.{'jpg' if is_jpeg and args.bits == 8 else 'png'}")
         args.output = str(painting)
-        with redirect_stdout(StringIO()):  # the path
+        with _named_as_given(args.from_stdin, args.output), redirect_stdout(StringIO()):  # the path
             yield
         if painting.exists():  # else the exit code says that there is none
             sys.stdout.buffer.write(painting.read_bytes())
             sys.stdout.buffer.flush()
+
+
+@contextmanager
+def _named_as_given(*files: str | None) -> Iterator[None]:
+    """Problems name the streams, not the files in their places."""
+    try:
+        yield
+    except FstError as problem:
+        lines = lines_of(problem)
+        for file in filter(None, files):
+            lines = [line.replace(file, STREAM) for line in lines]
+        raise Problems(lines) from None
 
 
 def _check_streams(args: argparse.Namespace) -> None:

@@ -49,10 +49,14 @@ class _MeanAndSquares(torch.autograd.Function):
         return torch.baddbmm(of_mean[:, :, None], both, flat)
 
 
-@cache
 @torch.compiler.assume_constant_result  # a compiler could not follow the generator
 def directions(channels: int, count: int, seed: int, device: torch.device | str = "cpu") -> Tensor:
     """Random unit vectors, (count, channels), the same for the same arguments."""
+    return _directions(channels, count, seed, device)
+
+
+@cache
+def _directions(channels: int, count: int, seed: int, device: torch.device | str) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode(False):  # they are kept, and serve where there are gradients
         return F.normalize(torch.randn(count, channels, generator=generator), dim=1).to(device)

@@ -192,7 +192,7 @@ class PerceptualLoss(nn.Module):
         self, stylized: Tensor, content: Tensor, comparison: Comparison
     ) -> dict[str, Tensor]:
         """`forward` once it is known what images are compared with. To be compiled, it is given
-        `Comparison.of_tensors`."""
+        `Comparison.as_tensors`."""
         target = self.content_target(with_grey(content, comparison.grey))
         return self._terms(stylized, target, comparison)
 

@@ -48,22 +48,21 @@ class Comparison(NamedTuple):
         members: Of each group of styles the places of its images in the batch, and those of their
             targets in the group.
         style_weight: One for all images, or (B,).
-        grey: Which images are compared in grey: a slice, or (B,) yes or no.
+        grey: Which images are compared in grey: a slice or, as (B,), a mask.
     """
 
     members: list[tuple[Tensor, Tensor]]
     style_weight: float | Tensor
     grey: slice | Tensor
 
-    def of_tensors(self, batch_size: int) -> "Comparison":
-        """The same for code that is compiled, which a number that changes would have compiled
-        again."""
-        if isinstance(self.grey, Tensor) or self.grey == slice(0):  # none, in every batch
+    def as_tensors(self, images: Tensor) -> "Comparison":
+        """The same with a mask in place of the slice, on the device of the images (B, ...):
+        torch.compile would recompile for each new slice."""
+        if self.grey == slice(0):  # none, in every batch
             return self
-        is_grey = torch.zeros(batch_size, dtype=torch.bool)
+        is_grey = torch.zeros(len(images), dtype=torch.bool)
         is_grey[self.grey] = True
-        device = self.members[0][0].device
-        return self._replace(grey=is_grey.to(device, non_blocking=True))
+        return self._replace(grey=is_grey.to(images.device, non_blocking=True))
 
 
 def grouped(

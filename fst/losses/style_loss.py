@@ -59,8 +59,8 @@ class StyleLoss:
     Attributes:
         target: As of `StyleStatistic`.
         distance: As there.
-        distances: The same for several layers, where taking them together is faster on a GPU:
-            features and targets of each to the distances at each.
+        distances: Optional: `distance` for several layers at once, where that is faster on a GPU.
+            Takes the features and the targets of each layer; returns the distances at each.
     """
 
     target: Callable[[Features], Targets]

@@ -1,4 +1,4 @@
-"""The Wasserstein distance of normal distributions, and the roots of matrices that it takes."""
+"""The Wasserstein distance between normal distributions, and the matrix roots that it needs."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ FLAT, LEAST_BLUR = 1e-3, 1e-9
 # Newton and Schulz's iteration: the root of the smallest eigenvalue over the trace that it is tuned
 # for, and the steps that it takes from there until rounding is all that is left.
 ROOT_RANGE = {torch.float32: (1e-4, 13), torch.float64: (1e-7, 22)}
-# On a GPU, layers of so many channels and fewer count as layers of one size: of small ones, what
-# takes time is the launching of kernels.
+# On a GPU, layers with up to this many channels are padded to one size: for small layers, launching
+# kernels takes most of the time.
 SMALL = 256
 
 
@@ -83,7 +83,7 @@ def _distance(mean: Tensor, covariance: Tensor, other_mean: Tensor, other_root: 
 
 
 def distances_together(pairs: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
-    """The distances (B,) of pairs m, S, n and T^1/2 that are blurred, in few kernels."""
+    """Distances (B,) for m, S, n and T^1/2 that are already blurred, similar sizes together."""
     sizes: dict[int, list[int]] = defaultdict(list)
     for place, (mean, *_) in enumerate(pairs):
         sizes[max(SMALL, mean.shape[1])].append(place)

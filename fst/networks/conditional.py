@@ -33,13 +33,14 @@ class ConditionalInstanceNorm2d(nn.Module):
         self.gamma = nn.Parameter(torch.ones(num_styles, num_channels))  # (S, C)
         self.beta = nn.Parameter(torch.zeros(num_styles, num_channels))  # (S, C)
 
-    def forward(self, x: Tensor, style_weights: "Tensor | Chosen") -> Tensor:
+    def forward(self, x: Tensor, style_weights: "Tensor | ScalesAndShifts") -> Tensor:
         """Normalise `x` and apply the scale and shift of the weighted styles.
 
         Args:
             x: Features, (B, C, H, W), any floating type; the type is kept.
             style_weights: (B, S), or (B, S, h, w) to paint styles in different places; a map of
-                another size than the features is resized to them. Or what `chosen` made of (B, S).
+                another size than the features is resized to them. Or what
+                `scales_and_shifts` made of (B, S).
 
         Returns:
             (B, C, H, W), the type and memory layout of `x`.
@@ -52,7 +53,7 @@ class ConditionalInstanceNorm2d(nn.Module):
             gamma, beta = ((style_weights @ t)[:, :, None, None] for t in (self.gamma, self.beta))
             return self._normal(x) * gamma + beta
         else:
-            gamma, beta = chosen([self], style_weights)[self]
+            gamma, beta = scales_and_shifts([self], style_weights)[self]
         if x.device.type == "cpu":
             return self._per_image(x, gamma, beta)
         return self._affine(x, gamma[:, :, None, None], beta[:, :, None, None])
@@ -129,11 +130,13 @@ class ConditionalInstanceNorm2d(nn.Module):
 
 
 # Scale and shift, each (B, C), of each norm of a network.
-Chosen = dict[ConditionalInstanceNorm2d, tuple[Tensor, Tensor]]
+ScalesAndShifts = dict[ConditionalInstanceNorm2d, tuple[Tensor, Tensor]]
 
 
-def chosen(norms: Sequence[ConditionalInstanceNorm2d], style_weights: Tensor) -> Chosen:
-    """The rows of weighted styles in the tables of norms, by one product for all tables.
+def scales_and_shifts(
+    norms: Sequence[ConditionalInstanceNorm2d], style_weights: Tensor
+) -> ScalesAndShifts:
+    """Scales and shifts of all norms for some style weights, from one matrix product.
 
     Args:
         norms: Of one network, or some of them.
@@ -147,8 +150,8 @@ def chosen(norms: Sequence[ConditionalInstanceNorm2d], style_weights: Tensor) ->
     return dict(zip(norms, zip(parts[::2], parts[1::2], strict=True), strict=True))
 
 
-def takes_chosen(norm: nn.Module) -> bool:
-    """Whether a norm takes what `chosen` gives: a user's own may ask for the weights."""
+def takes_scales_and_shifts(norm: nn.Module) -> bool:
+    """Whether a norm takes what `scales_and_shifts` gives: a user's own may ask for the weights."""
     return type(norm).forward is ConditionalInstanceNorm2d.forward
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import _global_forward_hooks
 
-from fst.networks.conditional import takes_chosen
+from fst.networks.conditional import takes_scales_and_shifts
 from fst.networks.layers import ConditionedConv, Layer, ResidualBlock, ShuffledConv, UpsampleConv
 from fst.networks.padding import fill_borders, pad
 
@@ -44,7 +44,7 @@ def is_made_for(
 def _is_plain(module: nn.Module) -> bool:
     watched = module._forward_hooks or module._forward_pre_hooks or _global_forward_hooks
     norm = getattr(module, "norm", None)
-    usual = norm is None or takes_chosen(norm)
+    usual = norm is None or takes_scales_and_shifts(norm)
     return usual and not watched
 
 

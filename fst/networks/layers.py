@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fst.networks.conditional import Chosen, ConditionalInstanceNorm2d
+from fst.networks.conditional import ConditionalInstanceNorm2d, ScalesAndShifts
 from fst.networks.padding import pad
 from fst.networks.phases import EvenConv, phase_conv
 from fst.networks.winograd import Conv3x3, is_exporting
@@ -32,7 +32,7 @@ class ConditionedConv(nn.Module):
         self.norm = ConditionalInstanceNorm2d(num_styles, c_out)
         self.padding, self.relu = (kernel_size // 2,) * 4, relu
 
-    def forward(self, x: Tensor, style_weights: Tensor | Chosen) -> Tensor:
+    def forward(self, x: Tensor, style_weights: Tensor | ScalesAndShifts) -> Tensor:
         x = self.norm(self.convolved(pad(x, self.padding, self.padding_mode)), style_weights)
         return F.relu_(x) if self.relu else x
 
@@ -50,7 +50,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = ConditionedConv(num_styles, channels, channels, 3)
         self.padding = self.conv1.padding
 
-    def forward(self, x: Tensor, style_weights: Tensor | Chosen) -> Tensor:
+    def forward(self, x: Tensor, style_weights: Tensor | ScalesAndShifts) -> Tensor:
         return x + self.conv2(self.conv1(x, style_weights), style_weights)
 
 
@@ -69,7 +69,7 @@ class ShuffledConv(ConditionedConv):
         alike = self.conv.weight.detach()[::4].repeat_interleave(4, dim=0)
         self.conv.weight.data.copy_(alike)
 
-    def forward(self, x: Tensor, style_weights: Tensor | Chosen) -> Tensor:
+    def forward(self, x: Tensor, style_weights: Tensor | ScalesAndShifts) -> Tensor:
         y = self.convolved(pad(x, self.padding, self.padding_mode))  # (B, 4 C, H, W)
         # Channels first: with three of them, channels last has nothing to gain.
         return self.norm(F.pixel_shuffle(y.contiguous(), 2), style_weights)  # (B, C, 2H, 2W)
@@ -86,7 +86,7 @@ class UpsampleConv(nn.Module):
         self.norm = ConditionalInstanceNorm2d(num_styles, c_out)
         self.relu = relu
 
-    def forward(self, x: Tensor, style_weights: Tensor | Chosen) -> Tensor:
+    def forward(self, x: Tensor, style_weights: Tensor | ScalesAndShifts) -> Tensor:
         if is_exporting():
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
             x = self.conv(pad(x, self.padding, "reflect"))

@@ -13,6 +13,7 @@ from fst.training.finite import FiniteGuard
 from fst.training.module import StyleTransferModule
 
 SHOWN_REASON = 200  # characters of what a compiler says
+SEVERAL = "the styles have targets of several kinds, which every batch mixes differently"
 
 
 class Compiled(pl.Callback):
@@ -20,18 +21,22 @@ class Compiled(pl.Callback):
 
     `fst-train ... --trainer.callbacks fst.training.compiled.Compiled`
 
-    The first batch goes through once more, which takes a minute or more; each step then launches
-    fewer kernels. What the network learns differs by rounding. Only training steps are compiled,
-    for batches of one size: not validations, whose pictures have other sizes. Where the targets of
-    styles are of several kinds, as of several statistics, each batch mixes them differently, so
-    only the two networks are compiled; so they are where the loss cannot be. Where they cannot be
-    either, in any process, the run goes on without, and says why. After the run all is as before.
+    The first batch is run once more for each attempt, which takes a minute or more; each step then
+    launches fewer kernels. What the network learns differs by rounding. Only training steps are
+    compiled, for batches of one size: not validations, whose pictures have other sizes. Where the
+    targets of styles are of several kinds, as of several statistics, each batch mixes them
+    differently, so only the two networks are compiled; so they are where the loss cannot be. Where
+    they cannot be either, in any process, the run goes on without, and says why. After the run all
+    is as before.
+
+    Attributes:
+        compiled: "all", "networks", or "nothing"; None before the first step.
     """
 
     def __init__(self, backend: Any = "inductor") -> None:
         """`backend`: of `torch.compile`."""
         self.backend = backend
-        self.compiled: bool | None = None  # not tried yet
+        self.compiled: str | None = None
         self._places: list[tuple[nn.Module, str, Callable]] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: StyleTransferModule) -> None:
@@ -44,7 +49,7 @@ class Compiled(pl.Callback):
         """Before the first step, compile; before each, put what is compiled in place."""
         if self.compiled is None:
             self._compile(trainer, pl_module, batch, batch_idx)
-        if self.compiled:
+        if self.compiled != "nothing":
             self._put_in_place()
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: Any, loss: Tensor) -> None:
@@ -68,10 +73,10 @@ class Compiled(pl.Callback):
             return
         terms = torch.compile(module.terms_of_images, **options)
 
-        def of_tensors(whole: Any, seen: Any, comparison: Comparison, traits: Any) -> dict:
-            return terms(whole, seen, comparison.of_tensors(len(whole[0])), traits)
+        def terms_with_mask(whole: Any, seen: Any, comparison: Comparison, traits: Any) -> dict:
+            return terms(whole, seen, comparison.as_tensors(whole[0]), traits)
 
-        yield module, "terms_of_images", of_tensors
+        yield module, "terms_of_images", terms_with_mask
 
     def _compile(
         self, trainer: pl.Trainer, module: StyleTransferModule, batch: Any, batch_idx: int
@@ -86,14 +91,17 @@ class Compiled(pl.Callback):
             except Exception as error:  # of any kind: compilers, drivers
                 lines = str(error).strip().splitlines()[:2]
                 reason = " ".join([f"{type(error).__name__}:", *map(str.strip, lines)])
-            self.compiled = trainer.strategy.reduce_boolean_decision(not reason)
-            reason = reason[:SHOWN_REASON] or "it failed in another process"
-            if self.compiled:
+            if trainer.strategy.reduce_boolean_decision(not reason):
+                self.compiled = "all" if whole_loss else "networks"
                 break
-        if trainer.is_global_zero and not self.compiled:
-            tell("fst-train", f"the networks are not compiled, training goes on without: {reason}")
-        elif trainer.is_global_zero and earlier:
-            tell("fst-train", f"the networks are compiled, the rest of the loss is not: {earlier}")
+            self.compiled, reason = "nothing", reason[:SHOWN_REASON] or "in another process"
+        if not trainer.is_global_zero:
+            return
+        if self.compiled == "nothing":
+            tell("fst-train", f"compiling failed, training continues uncompiled: {reason}")
+        elif self.compiled == "networks":
+            why = f"compiling the whole loss failed: {earlier}" if earlier else SEVERAL
+            tell("fst-train", f"only the two networks are compiled; {why}")
 
     def _try(
         self, trainer: pl.Trainer, module: StyleTransferModule, batch: Any, batch_idx: int

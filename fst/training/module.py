@@ -284,8 +284,8 @@ class StyleTransferModule(pl.LightningModule):
         comparison: Comparison,
         traits: Traits | None,
     ) -> dict[str, Tensor]:
-        """The terms that each image has by itself, and their total. In a run, all that comes in has
-        the same shape in every batch, so that this can be compiled (`fst.training.compiled`).
+        """The terms that each image has by itself, and their total. If all styles form one group,
+        shapes are the same in every batch, so that it can be compiled (`fst.training.compiled`).
 
         Args:
             whole: Stylized images and their photos, (B, 3, H, W).

@@ -50,7 +50,7 @@ class Painter:
         self.budget = memory_plan.memory_left(args.max_memory, stylizer.device)
         self.left = 0  # paintings of the present picture to come
         self.broken = 0  # pictures
-        self.told_of_masks = False
+        self.told_of_masks: set[str] = set()
 
     def paint(self, show_progress: bool = True) -> int:
         """Paint every picture of the plan in its styles; returns the exit code."""
@@ -71,7 +71,7 @@ class Painter:
             except FstError as problem:  # nothing can be saved, as on a full disk: no use to go on
                 for future, _ in self.waiting:
                     future.cancel()
-                self._say(partial(tell, PROGRAM), str(problem), self.left)
+                self._say(partial(tell, PROGRAM), self._shown(problem), self.left)
                 return 1
             except KeyboardInterrupt:
                 with suppress(FstError):
@@ -102,7 +102,7 @@ class Painter:
         self.left, content = len(targets), None
         try:
             content = reading.result()
-            self._tell_of_masks(photo)
+            self._tell_of_masks(photo, content)
             for style_id, path in targets:
                 style = self.args.blend if style_id == BLEND_ID else style_id
                 if content is None:
@@ -132,20 +132,24 @@ class Painter:
         file = self.args.from_stdin
         return str(text) if file is None else str(text).replace(file, "-")
 
-    def _tell_of_masks(self, photo: Path) -> None:
-        """Say, once, that a mask is of another shape than a picture."""
-        masks = [
-            mask for mask in (*self.options.masks.values(), self.options.where) if mask is not None
-        ]
-        if self.told_of_masks or not masks:
+    def _tell_of_masks(self, photo: Path, content: Tensor | None) -> None:
+        """Say, once for each mask, that its proportions differ from those of a picture."""
+        masks = {f" for {style}": mask for style, mask in self.options.masks.items()}
+        if self.options.where is not None:
+            masks[""] = self.options.where
+        masks = {name: mask for name, mask in masks.items() if name not in self.told_of_masks}
+        if not masks:
             return
-        height, width = images.shape_of(photo, self.args.size)
-        for h, w in (mask.shape for mask in masks):
+        shape = images.shape_of(photo, self.args.size) if content is None else content.shape[1:]
+        height, width = shape
+        for name, (h, w) in ((name, mask.shape) for name, mask in masks.items()):
             if abs(h * width / (w * height) - 1) > MASK_TOLERANCE:
-                self.told_of_masks = True
-                sizes = f"a mask of {w}x{h} px is stretched to {width}x{height} px"
-                self._say(partial(tell, PROGRAM), f"{self._shown(photo)}: {sizes}", 0)
-                return
+                self.told_of_masks.add(name)
+                line = (
+                    f"{self._shown(photo)}: the mask{name} ({w}x{h} px) has other proportions and "
+                    f"is stretched to {width}x{height} px (not repeated for other pictures)"
+                )
+                self._say(partial(tell, PROGRAM), line, 0)
 
     def report(self, waiting: int) -> None:
         """Tell the paths of paintings until so many are still being written."""
