@@ -77,8 +77,8 @@ def grey_places(every: int, number: int, seed: int) -> slice:
 
 
 def with_grey(images: Tensor, places: slice | Tensor) -> Tensor:
-    """Images (B, 3, H, W), those at `places` equalised: a slice or, as (B,), a mask, with
-    which all are equalised and some of them taken."""
+    """Images (B, 3, H, W), those at `places` equalised: a slice, or a boolean mask (B,), for which
+    all are computed."""
     if isinstance(places, Tensor):
         return torch.where(places[:, None, None, None], equalised(images), images.float())
     if not len(images[places]):

@@ -239,7 +239,9 @@ class PerceptualLoss(nn.Module):
         style_index = each_id(style_index, count)
         members, style_weight = self._members(style_index, grey), self.weights[1]
         if not isinstance(style_weight, int | float):
-            each = torch.tensor(style_weight, device=style_index.device)[style_index]
+            each = torch.tensor(style_weight, dtype=torch.float32, device=style_index.device)[
+                style_index
+            ]
             style_weight = each.to(self.device, non_blocking=True)  # (B,)
         return Comparison(members, style_weight, grey)
 

@@ -64,7 +64,7 @@ class TransformerNet(nn.Module):
     ("Perceptual Losses for Real-Time Style Transfer and Super-Resolution"), with the conditioning
     of Dumoulin et al. 2017. Differs from both: no features at full resolution, where most of the
     time went (the first convolution halves the picture, the last one gives four pixels at once),
-    and more, narrower blocks, which see further. ScalesAndShifts by `scripts/search_network.py`.
+    and more, narrower blocks, which see further. Chosen by `scripts/search_network.py`.
 
     Examples:
         >>> network = TransformerNet(num_styles=3, width=0.25, num_blocks=1)
@@ -160,11 +160,8 @@ class TransformerNet(nn.Module):
         if inference.is_made_for(layers, x, style_weights):
             return inference.passed(layers, x, style_weights)
         norms = [layer.norm for layer, _ in self.convolutions()]
-        if (
-            style_weights.dim() == 2
-            and not is_exporting()
-            and all(map(takes_scales_and_shifts, norms))
-        ):
+        is_map = style_weights.dim() == 4
+        if not (is_map or is_exporting()) and all(map(takes_scales_and_shifts, norms)):
             # On a GPU, a product for each table would be a kernel, or three with gradients.
             style_weights = scales_and_shifts(norms, style_weights)
         for layer in layers:
