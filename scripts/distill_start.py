@@ -16,7 +16,13 @@ RIDGE = 1e-4  # relative to the mean square of the inputs
 
 
 @torch.no_grad()
-def begin(student: LossNetwork, maps: nn.ModuleDict, teacher: LossNetwork, images: Tensor) -> None:
+def begin(
+    student: LossNetwork,
+    maps: nn.ModuleDict,
+    teacher: LossNetwork,
+    images: Tensor,
+    first: LossNetwork | None = None,
+) -> None:
     """Set the weights, norms and maps of a student.
 
     Args:
@@ -24,6 +30,7 @@ def begin(student: LossNetwork, maps: nn.ModuleDict, teacher: LossNetwork, image
         maps: 1x1 convolutions to the teacher's channels, by layer.
         teacher: With the student's layers.
         images: (N, 3, H, W) in [0, 1], which the fits are made on.
+        first: A network of the student's shape whose weights to take; norms and maps are fitted.
     """
     generator = torch.Generator().manual_seed(0)
     own = theirs = (images - teacher.mean) / teacher.std
@@ -34,9 +41,12 @@ def begin(student: LossNetwork, maps: nn.ModuleDict, teacher: LossNetwork, image
         wanted = _in_parts(teacher.convs[name], theirs)  # before the ReLU
         theirs = wanted.relu()
         places = _places(wanted, generator)
-        chosen = best_channels(_taken(theirs, places), len(convolution.weight))
         patches = _patches(own, places)
-        weight, bias = least_squares(patches, _taken(wanted[:, chosen], places))
+        if first:
+            weight, bias = first.convs[name].weight.flatten(1).T, first.convs[name].bias
+        else:
+            chosen = best_channels(_taken(theirs, places), len(convolution.weight))
+            weight, bias = least_squares(patches, _taken(wanted[:, chosen], places))
         convolution.weight.copy_(weight.T.unflatten(1, convolution.weight.shape[1:]))
         outputs = patches @ weight
         norm.running_mean.copy_(outputs.mean(0))

@@ -1,5 +1,6 @@
 """The loss network that ships: its size, its shape, and how well it explains a real VGG-16."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,24 @@ from fst.assets import VGG16_LITE
 from fst.io import images
 from fst.networks.loss_network import layer_names, load_loss_network
 
-# What it has, less 0.02 to 0.08: the pictures here are a part of those measured, and the border
-# that the teacher's zeros reach counts a little more.
+# Measured on these pictures, the lower of photos and paintings, less 0.02.
 BARS = {
-    "relu1_2": 0.97,
-    "relu2_2": 0.92,
-    "relu3_3": 0.81,
-    "relu4_2": 0.62,
-    "relu4_3": 0.46,
-    "relu5_1": 0.35,
+    "max, reflect": {
+        "relu1_1": 0.97,
+        "relu2_1": 0.96,
+        "relu3_1": 0.87,
+        "relu4_1": 0.75,
+        "relu4_2": 0.63,
+        "relu5_1": 0.39,
+    },
+    "avg, zeros": {
+        "relu1_1": 0.97,
+        "relu2_1": 0.96,
+        "relu3_1": 0.89,
+        "relu4_1": 0.79,
+        "relu4_2": 0.68,
+        "relu5_1": 0.41,
+    },
 }
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -40,30 +50,22 @@ def test_it_has_every_layer_of_vgg16_down_to_relu5_1():
 
 def test_the_file_tells_how_it_was_made_and_how_good_it_is():
     metadata = stored()[1]
-    assert '"seed"' in metadata["made_by"] and "relu3_3" in metadata["held_out_r2"]
+    assert '"seed"' in metadata["made_by"]
+    assert set(BARS) < set(json.loads(metadata["held_out_r2"]))
 
 
-def inside(features, teacher):
-    frame = 4 if teacher.padding == "zeros" else 0
-    height, width = features.shape[2:]
-    return features[0, :, frame : height - frame, frame : width - frame].flatten(1)  # (C, N)
-
-
-def explained(layers, teacher, files):
-    """R2 per layer: 1 - squared error / squared deviation from each channel's mean.
-
-    Without the frame that a teacher's zero padding reaches: no reflection can tell it.
-    """
-    student, (tensors, _) = load_loss_network("vgg16-lite"), stored()
-    errors, targets = {layer: 0.0 for layer in layers}, {layer: [] for layer in layers}
+def explained(layers, mode, teacher_file, files):
+    """R2 per layer: 1 - squared error / squared deviation from each channel's mean."""
+    student, (tensors, _) = load_loss_network("vgg16-lite", *mode), stored()
+    teacher = load_loss_network(teacher_file, *mode)
+    errors, targets = dict.fromkeys(layers, 0.0), {layer: [] for layer in layers}
     for file in files:
         picture = images.load(file, 256)[None]
         ours, theirs = student(picture, layers), teacher(picture, layers)
         for layer in layers:
             weight, bias = (tensors[f"to_vgg16.{layer}.{part}"] for part in ("weight", "bias"))
-            flat = inside(ours[layer], teacher)
+            flat, target = ours[layer][0].flatten(1), theirs[layer][0].flatten(1)  # (C, N)
             predicted = (weight.float().flatten(1) @ flat + bias.float()[:, None]).clamp(0)
-            target = inside(theirs[layer], teacher)
             errors[layer] += (predicted - target).square().sum()
             targets[layer].append(target)
     spreads = {
@@ -73,8 +75,9 @@ def explained(layers, teacher, files):
     return {layer: float(1 - errors[layer] / spreads[layer]) for layer in layers}
 
 
+@pytest.mark.parametrize("mode", BARS)  # pooling and padding of fst-train, of fst-gatys
 @pytest.mark.parametrize("kind", ["photos", "unseen paintings"])
-def test_a_linear_map_explains_the_teachers_features_on_unseen_pictures(kind):
+def test_a_linear_map_explains_the_teachers_features_on_unseen_pictures(kind, mode):
     weights = SHARED / "weights" / "vgg16.safetensors"
     if not weights.is_file():
         pytest.skip("the shared weights are not on this machine")
@@ -83,5 +86,5 @@ def test_a_linear_map_explains_the_teachers_features_on_unseen_pictures(kind):
     else:
         names = ("candy", "la_muse", "mosaic", "rain_princess", "seated_nude")
         files = [SHARED / "data" / "styles" / f"{name}.jpg" for name in names]
-    for layer, r2 in explained(list(BARS), load_loss_network(weights), files).items():
-        assert r2 >= BARS[layer], (layer, r2)
+    for layer, r2 in explained(list(BARS[mode]), mode.split(", "), weights, files).items():
+        assert r2 >= BARS[mode][layer], (layer, r2)
