@@ -26,7 +26,7 @@ MODES = (("max", "reflect"), ("avg", "zeros"), ("avg", "reflect"))
 # A batch of new crops in so many steps. Others come from a pool that keeps the teachers' features:
 # a crop is used four times on average, and the teacher costs a quarter of what it would.
 STEPS_PER_RENEWAL = 4
-PAINTED_SHARE = 0.35  # of the new batches: paintings in the making
+PAINTED_SHARE = 0.6  # of the new batches: paintings in the making
 # A painting in the making takes steps of at most so much a pixel, and after so many is trained on;
 # after so many times, others are begun.
 STEPS_PER_ADVANCE, STEP_SIZE, ADVANCES = 3, 0.02, 20

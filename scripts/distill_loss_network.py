@@ -57,8 +57,8 @@ BARS = {
     "relu2_1": 0.93,
     "relu3_1": 0.87,
     "relu4_1": 0.75,
-    "relu4_2": 0.7,
-    "relu5_1": 0.55,
+    "relu4_2": 0.8,
+    "relu5_1": 0.6,
 }
 HINT_WEIGHT = 1.5  # of the layers without a bar
 HELD_OUT_PAINTING_SIDES_PX = (256, 384)
