@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from fst.data.photos import PhotoFolder
 from fst.data.scenes import Scenes
 from fst.losses.gram import gram_matrix
+from fst.losses.objective import CONTENT_LAYER, GATYS_STYLE_WEIGHT, STYLE_LAYERS
 from fst.networks.loss_network import LossNetwork, layer_names
 
 LAYERS = tuple(name for name in layer_names("vgg16") if name <= "relu5_1")
@@ -30,8 +31,6 @@ PAINTED_SHARE = 0.6  # of the new batches: paintings in the making
 # A painting in the making takes steps of at most so much a pixel, and after so many is trained on;
 # after so many times, others are begun.
 STEPS_PER_ADVANCE, STEP_SIZE, ADVANCES = 3, 0.02, 20
-STYLE_LAYERS, CONTENT_LAYER = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), "relu4_2"
-STYLE_WEIGHT = 5.0
 
 Sources = dict[str, Dataset | Sequence[Tensor]]
 
@@ -128,7 +127,7 @@ class Canvases:
         loss = relative(ours[CONTENT_LAYER], target[CONTENT_LAYER])
         for name in STYLE_LAYERS:
             part = relative(gram_matrix(ours[name]), target[name])
-            loss = loss + STYLE_WEIGHT / len(STYLE_LAYERS) * part
+            loss = loss + GATYS_STYLE_WEIGHT / len(STYLE_LAYERS) * part
         return loss
 
     def _features(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:

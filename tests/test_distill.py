@@ -198,7 +198,7 @@ def test_content_holds_a_canvas_to_its_photo(student_and_teacher, sources):
     for style_weight in (0.01, 5.0):
         canvases = crops.Canvases(sources, student, random.Random(0))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(crops, "STYLE_WEIGHT", style_weight)
+            patch.setattr(crops, "GATYS_STYLE_WEIGHT", style_weight)
             for _ in range(2):
                 canvases.advance()
         both = canvases.images.detach(), canvases.photos
