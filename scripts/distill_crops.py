@@ -24,12 +24,12 @@ COLOUR_SHARE, GREY_SHARE = 0.25, 0.2  # of the crops: in other colours, in grey
 BATCH_SIZE, CROP_PX = 6, 144
 # (pooling, padding) of `fst-train`, of `fst-gatys`, and of `fst-gatys --texture`.
 MODES = (("max", "reflect"), ("avg", "zeros"), ("avg", "reflect"))
-# A batch of new crops in so many steps. Others come from a pool that keeps the teachers' features:
-# a crop is used four times on average, and the teacher costs a quarter of what it would.
+# One batch of new crops in so many steps; others come from a buffer that keeps the teacher's
+# features. A crop is used four times on average, and the teacher costs a quarter of what it would.
 STEPS_PER_RENEWAL = 4
 PAINTED_SHARE = 0.6  # of the new batches: paintings in the making
-# A painting in the making takes steps of at most so much a pixel, and after so many is trained on;
-# after so many times, others are begun.
+# Of paintings in the making: optimiser steps before each use in training, the largest change of a
+# pixel in one step, and uses before new ones are begun.
 STEPS_PER_ADVANCE, STEP_SIZE, ADVANCES = 3, 0.02, 20
 
 Sources = dict[str, Dataset | Sequence[Tensor]]
@@ -115,7 +115,7 @@ class Canvases:
             with torch.enable_grad():
                 images = self.images.requires_grad_(True)
                 gradient = torch.autograd.grad(self._loss(images, target), images)[0]
-            # Whatever the loss's scale: the steepest tenth of the pixels take whole steps.
+            # Independent of the loss's scale: the tenth of largest gradients takes whole steps.
             steep = gradient.abs().flatten(1).quantile(0.9, dim=1).view(-1, 1, 1, 1)
             change = (gradient / steep.clamp_min(1e-12)).clamp(-1, 1)
             self.images = (images.detach() - STEP_SIZE * change).clamp(0, 1)
